@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Write the locked requirements anew: with hashes, for every platform, without index URLs, nothing younger than seven days.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=${UV:-uv}
+age=$(date -u -d '7 days ago' +%Y-%m-%dT00:00:00Z)
+lock() { "$uv" pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-annotate --no-header --exclude-newer "$age" --python-version 3.11 "$@"; }
+lock pyproject.toml -o requirements/default.txt
+lock pyproject.toml --extra dev -c requirements/default.txt -o requirements/dev.txt
+echo hatchling | lock - -o requirements/build.txt
+echo 'alpaca-py==0.44.0' | lock - -o requirements/judges.txt
