@@ -1,0 +1,1 @@
+"""The nouns everybody shares: plain frozen values, no clock, no network, no file."""

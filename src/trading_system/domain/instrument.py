@@ -1,0 +1,47 @@
+"""What can be traded, and on which grid. One Instrument is one symbol at one broker."""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from trading_system.domain.hours import Hours
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.money import ONE, ZERO
+
+
+class AssetClass(StrEnum):
+    EQUITY = "equity"
+    CRYPTO = "crypto"
+
+
+class TickBand(msgspec.Struct, frozen=True):
+    """From this price upwards, prices move in steps of `tick`."""
+
+    from_price: Decimal
+    tick: Decimal
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices in `currency` per unit, quantities in units of the instrument; money value = qty × price × multiplier."""
+
+    id: InstrumentID
+    broker: BrokerName
+    symbol: str  # the broker's own spelling
+    asset_class: AssetClass
+    base: str  # BTC of BTC/USD; the symbol itself for a stock
+    currency: str
+    ticks: tuple[TickBand, ...]  # ascending, the first from 0
+    lot: Decimal  # every quantity is a whole number of lots
+    whole_lot: Decimal  # the lot of orders that may not be fractional (at Alpaca: anything but a plain day order)
+    min_qty: Decimal = ZERO
+    min_notional: Decimal = ZERO
+    multiplier: Decimal = ONE
+    hours: Hours
+    tradable: bool = True
+    shortable: bool = False
+    marginable: bool = False
+
+    def tick(self, price: Decimal) -> Decimal:
+        """The price step at this price."""
+        return next(band.tick for band in reversed(self.ticks) if abs(price) >= band.from_price)
