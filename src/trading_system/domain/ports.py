@@ -1,0 +1,146 @@
+"""What the desk asks of a broker and of the clock: Protocols and the capability data beside them. docs/decisions/0002-the-port.md holds the table
+of every method against the seven brokers."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.order import Approved, Order
+from trading_system.domain.report import ExecutionReport
+
+
+class OrderRule(msgspec.Struct, frozen=True):
+    """One line of what a broker takes."""
+
+    asset_class: AssetClass
+    ord_types: frozenset[OrdType]
+    times_in_force: frozenset[TimeInForce]
+    fractional: bool  # whether quantities below whole_lot, and cash orders, are taken with these types and TIFs
+    extended_hours: bool = False
+
+
+class ClientIdScope(StrEnum):
+    """How long a client id keeps its meaning at the broker (RELIABILITY.md §1)."""
+
+    FOR_EVER = "for_ever"
+    OPEN_ORDERS = "open_orders"
+    NONE = "none"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """A broker's capabilities as data; each broker's facts.py fills one."""
+
+    broker: BrokerName
+    title: str
+    rules: tuple[OrderRule, ...]
+    client_id_scope: ClientIdScope
+    late_accept_ns: int  # the latest an order can still appear after it was sent; resolver's horizon
+    visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
+    can_replace: bool
+    has_paper: bool
+    crypto_quote: str  # what CRYPTO_SYMBOLS' bases are quoted in here
+    requests_per_minute: int
+    pages: Mapping[str, str]  # "keys_paper", "keys_live", "docs", "status", "signup": where a person goes
+
+    def rule(self, asset_class: AssetClass, ord_type: OrdType, time_in_force: TimeInForce, *, fractional: bool) -> OrderRule | None:
+        """The line that admits such an order; None: this broker does not take it."""
+        for line in self.rules:
+            if (
+                line.asset_class is asset_class
+                and ord_type in line.ord_types
+                and time_in_force in line.times_in_force
+                and (line.fractional or not fractional)
+            ):
+                return line
+        return None
+
+
+class Link(StrEnum):
+    """The state of one stream."""
+
+    LIVE = "live"  # logged in and subscribed; what happened before is not yet known
+    BACKFILLED = "backfilled"  # live, and the time it was down has been read again: entries may go on
+    STALE = "stale"  # connected, but no data for too long
+    GAP = "gap"  # messages are missing, or the connection is down
+    REFUSED = "refused"  # the broker will not have us: no more attempts
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    broker: BrokerName
+    stream: str  # "orders" or the name of a data feed
+    link: Link
+    text: str
+    recv_ns: int
+
+
+class Clock(Protocol):
+    """Time from outside: the system's, or the simulator's."""
+
+    def now_ns(self) -> int: ...
+    def monotonic_ns(self) -> int: ...
+    async def sleep_ns(self, duration_ns: int) -> None: ...
+
+
+class Broker(Protocol):
+    """One account at one broker. Raises the errors of domain/errors.py and nothing else."""
+
+    facts: Facts
+
+    async def connect(self) -> None:
+        """Log in, prove the account's kind, start the streams. Raises AuthFailed, Unavailable, ProtocolError."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+    async def account(self) -> AccountSnapshot: ...
+
+    async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
+        """The named instruments, or all. A name the broker does not have raises BadRequest with the nearest spelling."""
+        ...
+
+    async def submit(self, approved: Approved) -> ExecutionReport:
+        """Place an order once; the broker's first word on it. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer)."""
+        ...
+
+    async def replace(self, approved: Approved) -> ExecutionReport:
+        """Ask for a change; the report is of the new order. Raises as submit."""
+        ...
+
+    async def cancel(self, order: Order) -> ExecutionReport:
+        """Ask for a cancel. A refused cancel is a question, not an answer: the report is then how the order stands."""
+        ...
+
+    async def open_orders(self) -> tuple[ExecutionReport, ...]: ...
+
+    async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
+        """None: the broker does not find it, which proves nothing yet."""
+        ...
+
+    async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
+        """Every execution since then, oldest first, all pages."""
+        ...
+
+    def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]: ...
+
+
+class Kinds(msgspec.Struct, frozen=True):
+    """What a subscription wants."""
+
+    quotes: bool = True
+    trades: bool = False
+    bars: bool = False
+
+
+class MarketData(Protocol):
+    async def quote(self, instrument: InstrumentID) -> Quote: ...
+
+    async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]: ...
+
+    def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]: ...
