@@ -92,6 +92,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cum_qty: Decimal = ZERO
     stated_cum_qty: Decimal = ZERO
     fills: tuple[Fill, ...] = ()
+    voided: tuple[ExecID, ...] = ()  # executions the broker busted or corrected away; should they come again, they are dropped
     reserve_px: Decimal = ZERO
     reserve_qty: Decimal = ZERO
     reducing: bool = False

@@ -1,0 +1,179 @@
+"""Every order by ClOrdID, and the running sums of what is reserved: the gate's cost does not grow with the number of open orders."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.core.lifecycle import Applied, apply
+from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
+from trading_system.domain.money import ZERO
+from trading_system.domain.order import Approved, Order
+from trading_system.domain.report import ExecutionReport
+
+Key = tuple[BrokerName, InstrumentID]
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """What the unsettled orders on one instrument may still do. Quantities in units; notional (of orders that open risk) in account currency."""
+
+    buy_qty: Decimal = ZERO
+    sell_qty: Decimal = ZERO
+    opening_buy_qty: Decimal = ZERO
+    opening_sell_qty: Decimal = ZERO
+    notional: Decimal = ZERO
+    orders: int = 0
+    in_doubt: int = 0
+
+    def plus(self, other: "Reserved", sign: int) -> "Reserved":
+        return Reserved(*(getattr(self, name) + sign * getattr(other, name) for name in self.__struct_fields__))
+
+
+NOTHING = Reserved()
+
+
+def reservation(order: Order) -> Reserved:
+    """What one order keeps reserved: all that is not booked, until it is settled (RELIABILITY.md §3)."""
+    if order.settled:
+        return NOTHING
+    qty = order.unbooked_qty if order.ord_status.terminal and order.doubt is Doubt.NONE else max(ZERO, order.reserve_qty - order.cum_qty)
+    buy, sell = (qty, ZERO) if order.side is Side.BUY else (ZERO, qty)
+    doubtful = int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
+    if order.reducing:
+        return Reserved(buy, sell, orders=1, in_doubt=doubtful)
+    return Reserved(buy, sell, buy, sell, qty * order.reserve_px, 1, doubtful)
+
+
+class Blotter:
+    """Owns the orders. Each method is one synchronous step."""
+
+    def __init__(self) -> None:
+        self._orders: dict[ClOrdID, Order] = {}
+        self._by_order_id: dict[tuple[BrokerName, OrderID], ClOrdID] = {}
+        self._unsettled: dict[ClOrdID, Order] = {}
+        self._reserved: dict[Key, Reserved] = {}
+        self.total = NOTHING
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(self._orders.values())
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def get(self, cl_ord_id: ClOrdID) -> Order | None:
+        return self._orders.get(cl_ord_id)
+
+    def find(self, report: ExecutionReport) -> Order | None:
+        """The order a report is about: by our id, else by the broker's."""
+        order = self._orders.get(report.cl_ord_id)
+        if order is None and report.order_id is not None:
+            cl_ord_id = self._by_order_id.get((report.broker, report.order_id))
+            order = None if cl_ord_id is None else self._orders[cl_ord_id]
+        return order
+
+    def by_order_id(self, broker: BrokerName, order_id: OrderID) -> Order | None:
+        cl_ord_id = self._by_order_id.get((broker, order_id))
+        return None if cl_ord_id is None else self._orders[cl_ord_id]
+
+    def unsettled(self) -> tuple[Order, ...]:
+        """Orders that can still change our exposure, oldest first."""
+        return tuple(self._unsettled.values())
+
+    def working(self) -> tuple[Order, ...]:
+        """Orders that are not terminal, oldest first."""
+        return tuple(order for order in self._unsettled.values() if not order.ord_status.terminal)
+
+    def reserved(self, broker: BrokerName, instrument: InstrumentID) -> Reserved:
+        return self._reserved.get((broker, instrument), NOTHING)
+
+    def reserved_keys(self) -> tuple[Key, ...]:
+        return tuple(self._reserved)
+
+    def open(self, approved: Approved) -> Order:
+        """Enter an approved order: its exposure counts from this step on, before any await."""
+        assert approved.cl_ord_id not in self._orders, "the desk asks get() first: an intent is one order"
+        order = order_of(approved)
+        self.put(order)
+        return order
+
+    def adopt(self, report: ExecutionReport, account: str) -> Order:
+        """Enter an order that somebody else sent: counted in limits, never touched unasked. A missing client id is made from the broker's."""
+        qty = report.order_qty or ZERO
+        order = Order(
+            cl_ord_id=report.cl_ord_id or ClOrdID(f"external:{report.order_id}"),
+            broker=report.broker,
+            account=account,
+            instrument=report.instrument,
+            side=report.side,
+            ord_type=report.ord_type,
+            time_in_force=report.time_in_force,
+            order_qty=qty,
+            cash_order_qty=report.cash_order_qty,
+            price=report.price,
+            stop_px=report.stop_px,
+            external=True,
+            ord_status=OrdStatus.PENDING_NEW,
+            order_id=report.order_id,
+            reserve_px=report.price or report.stop_px or report.last_px,
+            reserve_qty=qty,
+            sent_ns=report.transact_ns,
+            updated_ns=report.recv_ns,
+        )
+        self.put(order)
+        return order
+
+    def apply(self, report: ExecutionReport) -> Applied:
+        """Fold a report into the order it is about. The order must be known: the desk adopts first."""
+        order = self.find(report)
+        assert order is not None
+        applied = apply(order, report)
+        self.put(applied.order)
+        return applied
+
+    def put(self, order: Order) -> None:
+        """Store an order's new state and move the running sums with it."""
+        before = self._orders.get(order.cl_ord_id)
+        key = (order.broker, order.instrument)
+        old = NOTHING if before is None else reservation(before)
+        new = reservation(order)
+        self._orders[order.cl_ord_id] = order
+        if order.order_id is not None:
+            self._by_order_id[order.broker, order.order_id] = order.cl_ord_id
+        if order.settled:
+            self._unsettled.pop(order.cl_ord_id, None)
+        else:
+            self._unsettled[order.cl_ord_id] = order
+        if old != new:
+            total = self._reserved.get(key, NOTHING).plus(old, -1).plus(new, 1)
+            self.total = self.total.plus(old, -1).plus(new, 1)
+            if total.orders:
+                self._reserved[key] = total
+            else:
+                self._reserved.pop(key, None)
+
+
+def order_of(approved: Approved) -> Order:
+    """The order as it stands when its intent is written."""
+    request = approved.request
+    return Order(
+        cl_ord_id=approved.cl_ord_id,
+        broker=request.broker,
+        account=approved.account,
+        instrument=request.instrument,
+        side=request.side,
+        ord_type=request.ord_type,
+        time_in_force=request.time_in_force,
+        order_qty=request.order_qty or ZERO,
+        cash_order_qty=request.cash_order_qty,
+        price=request.price,
+        stop_px=request.stop_px,
+        reduce_only=request.reduce_only,
+        intent=request.intent,
+        reserve_px=approved.reserve_px,
+        reserve_qty=approved.reserve_qty,
+        reducing=approved.reducing,
+        orig_cl_ord_id=approved.orig_cl_ord_id,
+        sent_ns=approved.approved_ns,
+        updated_ns=approved.approved_ns,
+    )

@@ -1,0 +1,501 @@
+"""The gate: limits, latched halts, and the rules every order passes. Nothing else makes an Approved."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
+
+from trading_system.core.blotter import Reserved
+from trading_system.core.ledger import EquityMark
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import BadRequest, Halted, RiskRefused
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.hours import is_open
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.market import Quote
+from trading_system.domain.money import ONE, ZERO, on_grid, plain, round_price
+from trading_system.domain.order import Approved, NewOrder, Order
+from trading_system.domain.ports import Facts
+
+_SECOND_NS = 1_000_000_000
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The owner's limits, as the settings of the same names say. Fractions of equity, not percent; durations in nanoseconds."""
+
+    max_position_pct: Decimal = Decimal("0.30")
+    max_leverage: Decimal = Decimal("2.0")
+    max_daily_loss_pct: Decimal = Decimal("0.10")
+    max_drawdown_pct: Decimal = Decimal("0.50")
+    max_concurrent_positions: int = 3
+    enable_crypto: bool = True
+    crypto_symbols: frozenset[str] = frozenset({"BTC", "ETH", "SOL"})  # bases: BTC admits BTC/USD here and BTC/USDT elsewhere
+    crypto_max_position_pct: Decimal = Decimal("0.20")
+    crypto_max_daily_loss_pct: Decimal = Decimal("0.08")
+    crypto_max_drawdown_pct: Decimal = Decimal("0.40")
+    crypto_max_leverage: Decimal = Decimal("1.0")
+    enable_circuit_breakers: bool = True
+    halt_on_daily_loss: bool = True
+    halt_on_drawdown: bool = True
+    validate_orders: bool = True
+    enable_shorts: bool = False
+    price_collar_pct: Decimal = Decimal("0.03")
+    crypto_price_collar_pct: Decimal = Decimal("0.03")
+    max_orders_per_second: int = 5
+    max_orders_per_minute: int = 60
+    max_open_orders: int = 50
+    max_open_orders_per_instrument: int = 10
+    duplicate_order_window_ns: int = 5 * _SECOND_NS
+    quote_max_age_ns: int = 15 * _SECOND_NS
+    crypto_quote_max_age_ns: int = 5 * _SECOND_NS
+    account_max_age_ns: int = 60 * _SECOND_NS
+
+
+class Level(StrEnum):
+    """All three refuse new risk and pass cancels and reducing orders. KILL also cancels the working entries when it is set."""
+
+    REDUCE_ONLY = "reduce_only"
+    HALT = "halt"
+    KILL = "kill"
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """A latched stop. scope: "all", "crypto", a broker's name, or "broker:INSTRUMENT". Only `trading resume` clears it."""
+
+    scope: str
+    level: Level
+    rule: str
+    text: str
+    set_ns: int
+
+
+class Holding(msgspec.Struct, frozen=True, kw_only=True):
+    """A position or reservation as the gate counts it, over all accounts. mark in account currency per unit; None: nobody knows."""
+
+    broker: BrokerName
+    instrument: InstrumentID
+    asset_class: AssetClass
+    qty: Decimal
+    mark: Decimal | None
+    multiplier: Decimal = ONE
+
+
+class RiskState(msgspec.Struct, frozen=True, kw_only=True):
+    """The desk at one instant: everything the gate may look at."""
+
+    limits: Limits
+    facts: Facts
+    halts: tuple[Halt, ...]
+    risk_epoch: int
+    ready: bool  # reconciled, and the order stream is back-filled
+    account: AccountSnapshot | None
+    equity: EquityMark | None
+    instrument: Instrument
+    quote: Quote | None
+    position: Decimal
+    reserved: Reserved
+    total: Reserved
+    holdings: tuple[Holding, ...]
+    reserved_crypto: Decimal  # notional that open crypto orders reserve
+    working: tuple[Order, ...]  # on this instrument at this broker
+    recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
+    reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
+    cl_ord_id: ClOrdID
+    now_ns: int
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """An order in the numbers the rules compare."""
+
+    request: NewOrder
+    px: Decimal  # the worse of its own price and the mark
+    qty: Decimal
+    notional: Decimal
+    reducing: bool
+    crypto: bool
+    replaces: Order | None
+
+
+def check(request: NewOrder, state: RiskState, replaces: Order | None = None) -> Approved:
+    """Pass an order through every limit or refuse it. Notional is order_qty × the worse of price and mark × multiplier, in
+    account currency. Nothing else makes an Approved, and Broker.submit takes nothing else.
+
+    Raises: RiskRefused: names the rule, its limit and the value that broke it, in words a person can read. BadRequest: no order at all.
+    """
+    _well_formed(request)
+    request = _on_price_grid(request, state.instrument)
+    terms = _terms(request, state, replaces)
+    for rule in _RULES:
+        rule(terms, state)
+    return Approved(
+        request=request,
+        cl_ord_id=state.cl_ord_id,
+        account="" if state.account is None else state.account.account,
+        symbol=state.instrument.symbol,
+        reserve_px=terms.px * state.instrument.multiplier,
+        reserve_qty=terms.qty,
+        reducing=terms.reducing,
+        risk_epoch=state.risk_epoch,
+        approved_ns=state.now_ns,
+        orig_cl_ord_id=None if replaces is None else replaces.cl_ord_id,
+        orig_order_id=None if replaces is None else replaces.order_id,
+    )
+
+
+def breaches(limits: Limits, mark: EquityMark, now_ns: int) -> tuple[Halt, ...]:
+    """The loss limits that this equity breaks, as the halts they call for. The desk latches them, or only warns where the owner said so."""
+    crypto = AssetClass.CRYPTO
+    tests = (
+        ("all", "MAX_DAILY_LOSS_PCT", mark.loss(), limits.max_daily_loss_pct, "today's loss"),
+        ("all", "MAX_DRAWDOWN_PCT", mark.drawdown(), limits.max_drawdown_pct, "the fall from the highest equity"),
+        ("crypto", "CRYPTO_MAX_DAILY_LOSS_PCT", mark.loss(crypto), limits.crypto_max_daily_loss_pct, "today's crypto loss"),
+        ("crypto", "CRYPTO_MAX_DRAWDOWN_PCT", mark.drawdown(crypto), limits.crypto_max_drawdown_pct, "the fall of crypto from its best"),
+    )
+    return tuple(
+        Halt(scope=scope, level=Level.REDUCE_ONLY, rule=rule, text=f"{what} is {_pct(value)} of equity, the limit is {_pct(limit)}", set_ns=now_ns)
+        for scope, rule, value, limit, what in tests
+        if value >= limit
+    )
+
+
+def latches(limits: Limits, halt: Halt) -> bool:
+    """Whether the owner wants this breach to stop trading; otherwise it is a warning with an alert."""
+    return limits.halt_on_daily_loss if "DAILY_LOSS" in halt.rule else limits.halt_on_drawdown
+
+
+def covers(halt: Halt, broker: BrokerName, instrument: InstrumentID, asset_class: AssetClass) -> bool:
+    """Whether a halt applies to orders on this instrument at this broker."""
+    return halt.scope in ("all", broker, f"{broker}:{instrument}") or (halt.scope == "crypto" and asset_class is AssetClass.CRYPTO)
+
+
+def reduces(side: Side, qty: Decimal, position: Decimal, reserved: Reserved) -> bool:
+    """Whether an order can only shrink the position, whatever else that is still open does: it fits into what is left to close."""
+    if side is Side.SELL:
+        return 0 < qty <= position - reserved.sell_qty
+    return 0 < qty <= -position - reserved.buy_qty
+
+
+def _well_formed(request: NewOrder) -> None:
+    if (request.order_qty is None) == (request.cash_order_qty is None):
+        raise BadRequest("give either a quantity or an amount of money, not both and not neither")
+    amount = request.cash_order_qty if request.order_qty is None else request.order_qty
+    if amount is None or amount <= 0:
+        raise BadRequest("a quantity or amount is greater than zero; to sell, use sell")
+    for name, needed, value in (
+        ("a limit price", request.ord_type.has_price, request.price),
+        ("a stop price", request.ord_type.has_stop, request.stop_px),
+    ):
+        if needed and (value is None or value <= 0):
+            raise BadRequest(f"a {request.ord_type} order needs {name} greater than zero")
+        if not needed and value is not None:
+            raise BadRequest(f"a {request.ord_type} order takes no {name.removeprefix('a ')}")
+    if request.cash_order_qty is not None and request.ord_type is not OrdType.MARKET:
+        raise BadRequest("an amount of money goes with a market order; give a quantity for the other types")
+
+
+def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
+    """A limit price is put on the grid, never past what was asked; a stop price off the grid is refused by its rule."""
+    if request.price is None:
+        return request
+    return replace(request, price=round_price(request.price, instrument.tick(request.price), request.side))
+
+
+def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms:
+    mark = None if state.quote is None else state.quote.mid or state.quote.touch(request.side)
+    prices = [price for price in (request.price, request.stop_px, mark) if price is not None]
+    px = max(prices, default=ZERO)
+    cash = request.cash_order_qty
+    qty = request.order_qty if request.order_qty is not None else (cash / px if cash is not None and px else ZERO)
+    reserved = state.reserved if replaces is None else _without(state.reserved, replaces)
+    return Terms(
+        request=request,
+        px=px,
+        qty=qty,
+        notional=qty * px * state.instrument.multiplier,
+        reducing=reduces(request.side, qty, state.position, reserved),
+        crypto=state.instrument.asset_class is AssetClass.CRYPTO,
+        replaces=replaces,
+    )
+
+
+def _without(reserved: Reserved, order: Order) -> Reserved:
+    """For what is left to close, the order being replaced does not count twice: at the broker only one of the two can fill."""
+    qty = max(ZERO, order.reserve_qty - order.cum_qty)
+    return replace(reserved, buy_qty=reserved.buy_qty - qty) if order.side is Side.BUY else replace(reserved, sell_qty=reserved.sell_qty - qty)
+
+
+def _pct(fraction: Decimal) -> str:
+    return f"{plain((fraction * 100).quantize(Decimal('0.01')))} %"
+
+
+def _money(amount: Decimal) -> str:
+    return f"{amount.quantize(Decimal('0.01')):,}"
+
+
+def _equity(state: RiskState) -> Decimal:
+    if state.equity is None or state.equity.equity <= 0:
+        raise RiskRefused("EQUITY", "a known equity above zero", "the accounts report none", "Run `trading check`.")
+    return state.equity.equity
+
+
+def _halted(terms: Terms, state: RiskState) -> None:
+    if terms.reducing:
+        return
+    for halt in state.halts:
+        if covers(halt, terms.request.broker, terms.request.instrument, state.instrument.asset_class):
+            raise Halted(halt.rule, f"no new risk while {halt.scope} is halted", halt.text, "Exits still pass; `trading resume` clears the halt.")
+
+
+def _ready(terms: Terms, state: RiskState) -> None:
+    if not state.ready and not terms.reducing:
+        raise RiskRefused("READY", "a reconciled order stream", "the desk is still reading what happened", "Wait a moment and try again.")
+    if state.account is not None and not state.account.tradable:
+        raise RiskRefused("ACCOUNT", "an account that may trade", state.account.text, f"See {state.facts.pages.get('status', 'the broker')}.")
+
+
+def _reduce_only(terms: Terms, state: RiskState) -> None:
+    if terms.request.reduce_only and not terms.reducing:
+        open_qty = plain(state.position)
+        raise RiskRefused(
+            "REDUCE_ONLY", f"the open position of {open_qty}", plain(terms.qty), "Lower the quantity, or cancel what already closes it."
+        )
+
+
+def _capability(terms: Terms, state: RiskState) -> None:
+    request, instrument = terms.request, state.instrument
+    fractional = request.cash_order_qty is not None or (request.order_qty is not None and not on_grid(request.order_qty, instrument.whole_lot))
+    rule = state.facts.rule(instrument.asset_class, request.ord_type, request.time_in_force, fractional=fractional)
+    what = f"{'fractional ' if fractional else ''}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
+    if rule is None or (terms.replaces is not None and not state.facts.can_replace):
+        raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes", what, "See `trading brokers` for its order types and times in force.")
+    if request.extended_hours and not (rule.extended_hours and request.ord_type is OrdType.LIMIT and request.time_in_force is TimeInForce.DAY):
+        raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
+
+
+def _crypto_allowed(terms: Terms, state: RiskState) -> None:
+    if not terms.crypto or terms.reducing:
+        return
+    if not state.limits.enable_crypto:
+        raise RiskRefused("ENABLE_CRYPTO", "no crypto", state.instrument.id, "Set ENABLE_CRYPTO=true to allow it.")
+    if state.instrument.base not in state.limits.crypto_symbols:
+        allowed = ", ".join(sorted(state.limits.crypto_symbols))
+        raise RiskRefused("CRYPTO_SYMBOLS", allowed, state.instrument.base, "Add it to CRYPTO_SYMBOLS if you mean to trade it.")
+
+
+def _broker_rules(terms: Terms, state: RiskState) -> None:
+    """Our copy of the broker's own rules: tick, lot, minimum, hours."""
+    if not state.limits.validate_orders:
+        return
+    request, instrument = terms.request, state.instrument
+    if not instrument.tradable:
+        raise RiskRefused("TRADABLE", "instruments the broker trades", instrument.id, "The broker has it listed, but not tradable now.")
+    if request.order_qty is not None and not on_grid(request.order_qty, instrument.lot):
+        raise RiskRefused("LOT", f"multiples of {plain(instrument.lot)}", plain(request.order_qty), "Round the quantity down.")
+    if request.stop_px is not None and not on_grid(request.stop_px, instrument.tick(request.stop_px)):
+        raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
+    if request.order_qty is not None and request.order_qty < instrument.min_qty:
+        raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
+    if terms.px and terms.notional < instrument.min_notional and not terms.reducing:
+        raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(terms.notional), "Raise the quantity.")
+    auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
+    if not auction and is_open(instrument.hours, state.now_ns, extended=request.extended_hours) is not True:
+        raise RiskRefused("HOURS", "the trading session", f"{instrument.id} is closed", "Wait for the open, or use --extended-hours with --limit.")
+
+
+def _shorts(terms: Terms, state: RiskState) -> None:
+    if terms.request.side is Side.BUY or terms.reducing:
+        return
+    short = terms.qty > state.position - state.reserved.sell_qty
+    if short and (not state.limits.enable_shorts or not state.instrument.shortable or terms.crypto):
+        free = plain(max(ZERO, state.position - state.reserved.sell_qty))
+        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), "Lower the quantity; ENABLE_SHORTS=true allows shorting stocks.")
+
+
+def _fresh(terms: Terms, state: RiskState) -> None:
+    """Fail closed on missing or old data; only an exit may pass without."""
+    if terms.reducing:
+        return
+    limit_ns = state.limits.crypto_quote_max_age_ns if terms.crypto else state.limits.quote_max_age_ns
+    limit = f"a quote no older than {plain(Decimal(limit_ns) / _SECOND_NS)} s"
+    if state.quote is None or state.quote.mid is None:
+        raise RiskRefused("QUOTE_AGE", limit, f"{state.instrument.id} has no two-sided quote", "Wait for the market, or check the data feed.")
+    age_ns = state.now_ns - state.quote.transact_ns
+    if age_ns > limit_ns:
+        raise RiskRefused("QUOTE_AGE", limit, f"{plain(Decimal(age_ns // 1_000_000) / 1000)} s", "Wait for a fresh quote, or check the data feed.")
+    if state.account is None or state.now_ns - state.account.recv_ns > state.limits.account_max_age_ns:
+        raise RiskRefused("ACCOUNT_AGE", "account figures no older than ACCOUNT_MAX_AGE_S", "older or missing", "Run `trading check`.")
+
+
+def _collar(terms: Terms, state: RiskState) -> None:
+    mid = None if state.quote is None else state.quote.mid
+    price = terms.request.price
+    if mid is None or price is None:
+        return
+    reference = terms.request.stop_px or mid  # the limit of a stop-limit stands around its own trigger
+    pct = state.limits.crypto_price_collar_pct if terms.crypto else state.limits.price_collar_pct
+    worst = reference * (1 + terms.request.side.sign * pct)
+    if (price - worst) * terms.request.side.sign > 0:
+        name = "CRYPTO_PRICE_COLLAR_PCT" if terms.crypto else "PRICE_COLLAR_PCT"
+        raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
+
+
+def _throttle(terms: Terms, state: RiskState) -> None:
+    if terms.reducing:
+        return
+    last_second = sum(1 for at_ns, _ in state.recent if state.now_ns - at_ns < _SECOND_NS)
+    last_minute = sum(1 for at_ns, _ in state.recent if state.now_ns - at_ns < 60 * _SECOND_NS)
+    if last_second >= state.limits.max_orders_per_second:
+        raise RiskRefused("MAX_ORDERS_PER_SECOND", str(state.limits.max_orders_per_second), f"{last_second} already", "Wait a second.")
+    if last_minute >= state.limits.max_orders_per_minute:
+        raise RiskRefused("MAX_ORDERS_PER_MINUTE", str(state.limits.max_orders_per_minute), f"{last_minute} already", "Wait a minute.")
+
+
+def _duplicate(terms: Terms, state: RiskState) -> None:
+    if terms.request.repeat or terms.reducing:
+        return
+    for at_ns, earlier in state.recent:
+        if state.now_ns - at_ns < state.limits.duplicate_order_window_ns and replace(earlier, intent=terms.request.intent) == terms.request:
+            window = plain(Decimal(state.limits.duplicate_order_window_ns) / _SECOND_NS)
+            raise RiskRefused("DUPLICATE_ORDER_WINDOW_S", f"one such order in {window} s", "the same order again", "Use --repeat if you mean it.")
+
+
+def _open_orders(terms: Terms, state: RiskState) -> None:
+    if terms.reducing or terms.replaces is not None:
+        return
+    for name, limit, count in (
+        ("MAX_OPEN_ORDERS", state.limits.max_open_orders, state.total.orders),
+        ("MAX_OPEN_ORDERS_PER_INSTRUMENT", state.limits.max_open_orders_per_instrument, state.reserved.orders),
+    ):
+        if count >= limit:
+            raise RiskRefused(name, str(limit), f"{count} open", "Cancel some first.")
+
+
+def _self_match(terms: Terms, state: RiskState) -> None:
+    """An order that could trade with another order of ours is refused: the venue may call it a wash trade."""
+    side, price = terms.request.side, terms.request.price
+    for order in state.working:
+        crosses = price is None or order.price is None or (price - order.price) * side.sign >= 0
+        if order.side is side.opposite and crosses and not order.ord_type.has_stop and not terms.request.ord_type.has_stop:
+            raise RiskRefused(
+                "SELF_MATCH", "no trade with yourself", f"{order.cl_ord_id} rests on the other side", f"Cancel {order.cl_ord_id} first."
+            )
+
+
+def _doubtful(terms: Terms, state: RiskState) -> None:
+    if state.reserved.in_doubt and not terms.reducing:
+        raise RiskRefused(
+            "IN_DOUBT", "no new risk beside an order in doubt", f"{state.reserved.in_doubt} on {state.instrument.id}", "Wait until it is resolved."
+        )
+
+
+def _max_position(terms: Terms, state: RiskState) -> None:
+    if terms.reducing:
+        return
+    pct = state.limits.crypto_max_position_pct if terms.crypto else state.limits.max_position_pct
+    equity = _equity(state)
+    buy = terms.request.side is Side.BUY
+    open_qty = state.reserved.opening_buy_qty if buy else state.reserved.opening_sell_qty
+    after = abs(state.position * (1 if buy else -1) + open_qty + terms.qty) * terms.px * state.instrument.multiplier
+    if after > pct * equity:
+        name = "CRYPTO_MAX_POSITION_PCT" if terms.crypto else "MAX_POSITION_PCT"
+        room = max(ZERO, pct * equity - (after - terms.notional))
+        raise RiskRefused(
+            name,
+            f"{_pct(pct)} of equity = {_money(pct * equity)}",
+            f"{state.instrument.id} would stand at {_money(after)}",
+            f"At most {_money(room)} more fits.",
+        )
+
+
+def _concurrent(terms: Terms, state: RiskState) -> None:
+    key = (terms.request.broker, terms.request.instrument)
+    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty} | state.reserving
+    if terms.reducing or key in open_keys:
+        return
+    if len(open_keys) >= state.limits.max_concurrent_positions:
+        limit = str(state.limits.max_concurrent_positions)
+        raise RiskRefused("MAX_CONCURRENT_POSITIONS", limit, f"{len(open_keys)} open or on their way", "Close one first.")
+
+
+def _leverage(terms: Terms, state: RiskState) -> None:
+    if terms.reducing:
+        return
+    equity = _equity(state)
+    gross, crypto = ZERO, ZERO
+    for holding in state.holdings:
+        if holding.mark is None and holding.qty:
+            raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument} has none", "Wait for its quote.")
+        worth = abs(holding.qty) * (holding.mark or ZERO) * holding.multiplier
+        gross += worth
+        crypto += worth if holding.asset_class is AssetClass.CRYPTO else ZERO
+    for name, limit, after, applies in (
+        ("MAX_LEVERAGE", state.limits.max_leverage, gross + state.total.notional + terms.notional, True),
+        ("CRYPTO_MAX_LEVERAGE", state.limits.crypto_max_leverage, crypto + state.reserved_crypto + terms.notional, terms.crypto),
+    ):
+        if applies and after > limit * equity:
+            advice = "Lower the quantity or close something."
+            raise RiskRefused(name, f"{plain(limit)} × equity = {_money(limit * equity)}", f"exposure would be {_money(after)}", advice)
+
+
+def _buying_power(terms: Terms, state: RiskState) -> None:
+    if terms.reducing or state.account is None:
+        return
+    if terms.notional > state.account.buying_power:
+        raise RiskRefused("BUYING_POWER", _money(state.account.buying_power), _money(terms.notional), "Lower the quantity.")
+
+
+def _losses(terms: Terms, state: RiskState) -> None:
+    """The latched halts come first; this is the same arithmetic on the equity of this instant, so that no order slips in between."""
+    if terms.reducing or state.equity is None:
+        return
+    for halt in breaches(state.limits, state.equity, state.now_ns):
+        applies = covers(halt, terms.request.broker, terms.request.instrument, state.instrument.asset_class)
+        if applies and latches(state.limits, halt):
+            raise RiskRefused(halt.rule, "no new risk beyond it", halt.text, "Exits still pass.")
+
+
+Rule = Callable[[Terms, RiskState], None]
+_RULES: tuple[Rule, ...] = (
+    _halted,
+    _ready,
+    _reduce_only,
+    _capability,
+    _crypto_allowed,
+    _broker_rules,
+    _shorts,
+    _fresh,
+    _collar,
+    _throttle,
+    _duplicate,
+    _open_orders,
+    _self_match,
+    _doubtful,
+    _losses,
+    _max_position,
+    _concurrent,
+    _leverage,
+    _buying_power,
+)
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """The error breaker's thresholds (RELIABILITY.md §5): so many rejects in a minute, or so many orders in doubt at once, halt the broker."""
+
+    rejects_per_minute: int = 5
+    in_doubt_at_once: int = 3
+
+
+def tripped(breaker: Breaker, limits: Limits, broker: BrokerName, counts: Mapping[str, int], now_ns: int) -> Halt | None:
+    """The halt that errors at one broker call for. counts: "rejects" in the last minute, "in_doubt" now."""
+    if not limits.enable_circuit_breakers:
+        return None
+    for name, limit, text in (
+        ("rejects", breaker.rejects_per_minute, "orders refused within a minute"),
+        ("in_doubt", breaker.in_doubt_at_once, "orders in doubt at once"),
+    ):
+        if counts[name] >= limit:
+            return Halt(scope=broker, level=Level.HALT, rule="CIRCUIT_BREAKER", text=f"{counts[name]} {text} at {broker}", set_ns=now_ns)
+    return None
