@@ -39,7 +39,7 @@ def compare_orders(ours: Iterable[Order], known: Mapping[ClOrdID, Order], theirs
     seen: set[ClOrdID] = set()
     by_order_id = {order.order_id: order for order in known.values() if order.order_id is not None}
     for report in theirs:
-        order = known.get(report.cl_ord_id) or by_order_id.get(report.order_id)
+        order = known.get(report.cl_ord_id) or (None if report.order_id is None else by_order_id.get(report.order_id))
         if order is None:
             kind = Kind.STRANGER if is_ours(report.cl_ord_id) else Kind.FOREIGN_ORDER
             text = f"order {report.order_id} at {report.broker} is not in this journal"

@@ -83,13 +83,21 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     multiplier: Decimal = ONE
 
 
+class Arming(msgspec.Struct, frozen=True, kw_only=True):
+    """What the owner let out: up to max_notional in all (spent of it so far), until then, on these accounts."""
+
+    accounts: tuple[str, ...]
+    max_notional: Decimal
+    spent: Decimal
+    until_ns: int
+
+
 class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     """The desk at one instant: everything the gate may look at."""
 
     limits: Limits
     facts: Facts
     halts: tuple[Halt, ...]
-    risk_epoch: int
     ready: bool  # reconciled, and the order stream is back-filled
     account: AccountSnapshot | None
     equity: EquityMark | None
@@ -103,6 +111,9 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     working: tuple[Order, ...]  # on this instrument at this broker
     recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
+    live: bool
+    arming: Arming | None  # live only
+    dry_run: bool
     cl_ord_id: ClOrdID
     now_ns: int
 
@@ -138,7 +149,7 @@ def check(request: NewOrder, state: RiskState, replaces: Order | None = None) ->
         reserve_px=terms.px * state.instrument.multiplier,
         reserve_qty=terms.qty,
         reducing=terms.reducing,
-        risk_epoch=state.risk_epoch,
+        dry_run=state.dry_run,
         approved_ns=state.now_ns,
         orig_cl_ord_id=None if replaces is None else replaces.cl_ord_id,
         orig_order_id=None if replaces is None else replaces.order_id,
@@ -254,6 +265,17 @@ def _ready(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("READY", "a reconciled order stream", "the desk is still reading what happened", "Wait a moment and try again.")
     if state.account is not None and not state.account.tradable:
         raise RiskRefused("ACCOUNT", "an account that may trade", state.account.text, f"See {state.facts.pages.get('status', 'the broker')}.")
+
+
+def _armed(terms: Terms, state: RiskState) -> None:
+    """Live money moves only while the owner has armed the desk; exits need no arming."""
+    if not state.live or terms.reducing or state.account is None:
+        return
+    arming, advice = state.arming, "`trading arm --max-notional … --until …` lets live orders out."
+    if arming is None or state.now_ns >= arming.until_ns or state.account.account not in arming.accounts:
+        raise RiskRefused("ARM", "an armed desk", f"account {state.account.account} is not armed", advice)
+    if arming.spent + terms.notional > arming.max_notional:
+        raise RiskRefused("ARM", _money(arming.max_notional), f"{_money(arming.spent + terms.notional)} in all", advice)
 
 
 def _reduce_only(terms: Terms, state: RiskState) -> None:
@@ -461,6 +483,7 @@ Rule = Callable[[Terms, RiskState], None]
 _RULES: tuple[Rule, ...] = (
     _halted,
     _ready,
+    _armed,
     _reduce_only,
     _capability,
     _crypto_allowed,

@@ -47,8 +47,8 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True):
     reserve_px: Decimal  # the price at which this order's exposure is reserved, in the account's currency per unit
     reserve_qty: Decimal  # units; for a cash order, what the cash may buy
     reducing: bool  # it can only shrink the position: passes loss limits, reserves nothing
-    risk_epoch: int  # the kill switch's count when this was approved; re-checked at the last hop
     approved_ns: int
+    dry_run: bool = False  # walks the whole path and stops at the last hop
     orig_cl_ord_id: ClOrdID | None = None  # a replace: the order it changes
     orig_order_id: OrderID | None = None
 

@@ -1,0 +1,162 @@
+"""Everything that is ever written, as one tagged union with its schema version. Old journals stay readable for ever."""
+
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.core.ledger import EquityMark
+from trading_system.core.risk import Halt
+from trading_system.domain.errors import JournalError
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.order import Approved
+from trading_system.domain.report import ExecutionReport
+
+SCHEMA_VERSION = 1
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """A desk took the lease. epoch counts the desks that ever wrote here."""
+
+    epoch: int
+    version: str
+    config_hash: str
+    environment: str
+    brokers: tuple[BrokerName, ...]
+    now_ns: int
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent"):
+    """An order may leave from here on. Durable before its first byte."""
+
+    approved: Approved
+
+
+class Reported(msgspec.Struct, frozen=True, kw_only=True, tag="reported"):
+    """What a broker said of an order. The order's currency and multiplier ride along, so that replay needs no broker."""
+
+    report: ExecutionReport
+    account: str
+    currency: str
+    multiplier: Decimal
+    asset_class: AssetClass
+
+
+class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag="doubted"):
+    """Sent, no answer."""
+
+    cl_ord_id: ClOrdID
+    text: str
+    now_ns: int
+
+
+class ClosedUnsent(msgspec.Struct, frozen=True, kw_only=True, tag="closed_unsent"):
+    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text."""
+
+    cl_ord_id: ClOrdID
+    text: str
+    proven_absent: bool
+    now_ns: int
+
+
+class Escalated(msgspec.Struct, frozen=True, kw_only=True, tag="escalated"):
+    """A person must look at this order."""
+
+    cl_ord_id: ClOrdID
+    text: str
+    now_ns: int
+
+
+class CancelAsked(msgspec.Struct, frozen=True, kw_only=True, tag="cancel_asked"):
+    """A cancel may leave from here on."""
+
+    cl_ord_id: ClOrdID
+    now_ns: int
+
+
+class HaltSet(msgspec.Struct, frozen=True, kw_only=True, tag="halt_set"):
+    halt: Halt
+
+
+class HaltCleared(msgspec.Struct, frozen=True, kw_only=True, tag="halt_cleared"):
+    """scope: of the halt; "*" clears every one."""
+
+    scope: str
+    by: str
+    now_ns: int
+
+
+class Marked(msgspec.Struct, frozen=True, kw_only=True, tag="marked"):
+    """The equity's references moved: a new day, a new high."""
+
+    mark: EquityMark
+
+
+class Adjusted(msgspec.Struct, frozen=True, kw_only=True, tag="adjusted"):
+    """Units that came or went without an order of ours: found at the first start, a fee in kind, a split, a person's correction."""
+
+    broker: BrokerName
+    instrument: InstrumentID
+    asset_class: AssetClass
+    qty: Decimal
+    price: Decimal
+    reason: str
+    now_ns: int
+
+
+class Watermark(msgspec.Struct, frozen=True, kw_only=True, tag="watermark"):
+    """Every fill at this broker up to then is booked."""
+
+    broker: BrokerName
+    fills_ns: int
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
+    """Something a person should know. severity: info, warning, critical."""
+
+    severity: str
+    text: str
+    now_ns: int
+
+
+class Armed(msgspec.Struct, frozen=True, kw_only=True, tag="armed"):
+    """The owner let live orders out: up to this notional in all, until then, on these accounts."""
+
+    accounts: tuple[str, ...]
+    max_notional: Decimal
+    until_ns: int
+    now_ns: int
+
+
+Record = (
+    Started
+    | Intent
+    | Reported
+    | Doubted
+    | ClosedUnsent
+    | Escalated
+    | CancelAsked
+    | HaltSet
+    | HaltCleared
+    | Marked
+    | Adjusted
+    | Watermark
+    | Alert
+    | Armed
+)
+
+_decoder = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
+
+
+def encode(record: Record) -> bytes:
+    return _encoder.encode(record)
+
+
+def decode(body: bytes) -> Record:
+    """Raises JournalError: a record this version does not know; the journal was written by a newer one."""
+    try:
+        record: Record = _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise JournalError(f"a journal record cannot be read: {error}. Was it written by a newer version?") from None
+    return record
