@@ -52,6 +52,7 @@ class Blotter:
         self._orders: dict[ClOrdID, Order] = {}
         self._by_order_id: dict[tuple[BrokerName, OrderID], ClOrdID] = {}
         self._unsettled: dict[ClOrdID, Order] = {}
+        self._on: dict[Key, dict[ClOrdID, Order]] = {}  # the unsettled ones again, by instrument
         self._reserved: dict[Key, Reserved] = {}
         self.total = NOTHING
 
@@ -84,6 +85,12 @@ class Blotter:
         """Orders that are not terminal, oldest first."""
         return tuple(order for order in self._unsettled.values() if not order.ord_status.terminal)
 
+    def working_on(self, broker: BrokerName, instrument: InstrumentID) -> tuple[Order, ...]:
+        """The working orders on one instrument. Looks through the unsettled ones only where that instrument has any."""
+        if (broker, instrument) not in self._reserved:
+            return ()
+        return tuple(order for order in self._on[broker, instrument].values() if not order.ord_status.terminal)
+
     def reserved(self, broker: BrokerName, instrument: InstrumentID) -> Reserved:
         return self._reserved.get((broker, instrument), NOTHING)
 
@@ -97,8 +104,10 @@ class Blotter:
         self.put(order)
         return order
 
-    def adopt(self, report: ExecutionReport, account: str) -> Order:
-        """Enter an order that somebody else sent: counted in limits, never touched unasked. A missing client id is made from the broker's."""
+    def adopt(self, report: ExecutionReport, account: str, *, prior: bool = False) -> Order:
+        """Enter an order that somebody else sent: counted in limits, never touched unasked. A missing client id is made from the broker's.
+        prior: what it filled before now is in the opening position already."""
+        filled = (report.cum_qty or ZERO) if prior else ZERO
         qty = report.order_qty or ZERO
         order = Order(
             cl_ord_id=report.cl_ord_id or ClOrdID(f"external:{report.order_id}"),
@@ -115,6 +124,9 @@ class Blotter:
             external=True,
             ord_status=OrdStatus.PENDING_NEW,
             order_id=report.order_id,
+            prior_qty=filled,
+            cum_qty=filled,
+            stated_cum_qty=filled,
             reserve_px=report.price or report.stop_px or report.last_px,
             reserve_qty=qty,
             sent_ns=report.transact_ns,
@@ -140,10 +152,13 @@ class Blotter:
         self._orders[order.cl_ord_id] = order
         if order.order_id is not None:
             self._by_order_id[order.broker, order.order_id] = order.cl_ord_id
+        on_key = self._on.setdefault(key, {})
         if order.settled:
             self._unsettled.pop(order.cl_ord_id, None)
+            on_key.pop(order.cl_ord_id, None)
         else:
             self._unsettled[order.cl_ord_id] = order
+            on_key[order.cl_ord_id] = order
         if old != new:
             total = self._reserved.get(key, NOTHING).plus(old, -1).plus(new, 1)
             self.total = self.total.plus(old, -1).plus(new, 1)

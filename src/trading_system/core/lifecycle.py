@@ -117,7 +117,7 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
     fills, voided, bookings, conflict = _book(order, report)
     if conflict:
         return Applied(order, anomaly=Anomaly.CONFLICTING_FILL)
-    cum_qty = sum((fill.qty for fill in fills), ZERO)
+    cum_qty = sum((fill.qty for fill in fills), order.prior_qty)
     busted = report.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
     stated = cum_qty if busted else max(order.stated_cum_qty, report.cum_qty or ZERO, cum_qty)
     order_qty = order.order_qty or report.order_qty or ZERO

@@ -89,6 +89,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     ord_status: OrdStatus = OrdStatus.PENDING_NEW
     doubt: Doubt = Doubt.NONE
     order_id: OrderID | None = None
+    prior_qty: Decimal = ZERO  # an adopted order: filled before this desk first looked, part of cum_qty and of no fill
     cum_qty: Decimal = ZERO
     stated_cum_qty: Decimal = ZERO
     fills: tuple[Fill, ...] = ()
@@ -119,4 +120,5 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def avg_px(self) -> Decimal | None:
         """Average price of what is booked; None before the first fill."""
-        return sum((fill.qty * fill.price for fill in self.fills), ZERO) / self.cum_qty if self.cum_qty else None
+        qty = self.cum_qty - self.prior_qty
+        return sum((fill.qty * fill.price for fill in self.fills), ZERO) / qty if qty else None

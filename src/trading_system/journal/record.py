@@ -40,6 +40,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, tag="reported"):
     currency: str
     multiplier: Decimal
     asset_class: AssetClass
+    prior: bool = False  # found at the first start: what it had filled by then is part of the opening position
 
 
 class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag="doubted"):
@@ -101,6 +102,7 @@ class Adjusted(msgspec.Struct, frozen=True, kw_only=True, tag="adjusted"):
     qty: Decimal
     price: Decimal
     reason: str
+    fee: bool = False  # a fee that was charged in units
     now_ns: int
 
 

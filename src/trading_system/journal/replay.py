@@ -7,7 +7,7 @@ from trading_system.core.blotter import Blotter
 from trading_system.core.ledger import EquityMark, Ledger
 from trading_system.core.lifecycle import Applied, closed_unsent, escalated, in_doubt
 from trading_system.core.risk import Halt
-from trading_system.domain.fix import Doubt, OrdStatus
+from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ZERO
@@ -42,6 +42,7 @@ class Books:
         self.watermarks: dict[BrokerName, int] = {}
         self.asset_classes: dict[tuple[BrokerName, InstrumentID], AssetClass] = {}
         self.multipliers: dict[tuple[BrokerName, InstrumentID], Decimal] = {}
+        self.bought: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # units bought since a fee in kind was last booked
         self.epoch = 0
         self.first_start_ns: dict[BrokerName, int] = {}
         self.armed: Armed | None = None
@@ -69,9 +70,11 @@ class Books:
                 self.halts = {} if scope == "*" else {name: halt for name, halt in self.halts.items() if name != scope}
             case Marked(mark=mark):
                 self.mark = mark
-            case Adjusted(broker=broker, instrument=instrument, asset_class=asset_class, qty=qty, price=price):
+            case Adjusted(broker=broker, instrument=instrument, asset_class=asset_class, qty=qty, price=price, fee=fee):
                 self.ledger.adjust(broker, instrument, qty, price)
                 self.asset_classes[broker, instrument] = asset_class
+                if fee:
+                    self.bought.pop((broker, instrument), None)
             case Watermark(broker=broker, fills_ns=fills_ns):
                 self.watermarks[broker] = fills_ns
             case Started(epoch=epoch, brokers=brokers, now_ns=now_ns):
@@ -96,11 +99,13 @@ class Books:
     def _report(self, record: Reported) -> Applied:
         report = record.report
         if self.blotter.find(report) is None:
-            self.blotter.adopt(report, record.account)
+            self.blotter.adopt(report, record.account, prior=record.prior)
+        key = (report.broker, report.instrument)
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
-        key = (report.broker, report.instrument)
+            if applied.order.side is Side.BUY and not booking.reversal:
+                self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
         self.asset_classes[key] = record.asset_class
         self.multipliers[key] = record.multiplier
         return applied

@@ -1,0 +1,596 @@
+"""The order path, top to bottom: submit, replace, cancel, on_report, flatten, halt, resume. Longer than a screen, because it is the one
+place where a wish becomes bytes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+
+import msgspec
+from msgspec.structs import replace as changed
+
+from trading_system.app.hub import Hub
+from trading_system.core.ledger import EquityMark, mark_equity, references_moved
+from trading_system.core.lifecycle import Anomaly, Applied, apply
+from trading_system.core.risk import (
+    Arming,
+    Breaker,
+    Halt,
+    Holding,
+    Level,
+    Limits,
+    RiskState,
+    breaches,
+    check,
+    covers,
+    latches,
+    tripped,
+)
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import (
+    AuthFailed,
+    BadRequest,
+    DeskError,
+    InDoubt,
+    JournalError,
+    NotSent,
+    ProtocolError,
+    Rejected,
+    Unavailable,
+)
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, derive_cl_ord_id, is_ours
+from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.money import ONE, ZERO, round_qty
+from trading_system.domain.order import Approved, NewOrder, Order, Replace
+from trading_system.domain.ports import Broker, Clock
+from trading_system.domain.report import ExecutionReport
+from trading_system.journal.record import (
+    Alert,
+    CancelAsked,
+    ClosedUnsent,
+    Doubted,
+    HaltCleared,
+    HaltSet,
+    Intent,
+    Marked,
+    Record,
+    Reported,
+)
+from trading_system.journal.replay import Books
+from trading_system.journal.store import Journal
+
+_MINUTE_NS = 60_000_000_000
+_RECENT_MAX = 1_000  # approved orders remembered for the throttle; more than any limit lets through in a minute
+_CANCEL_WAIT_NS = 10_000_000_000  # how long flatten waits for cancels, and then for closes, to settle
+_POLL_NS = 100_000_000
+
+Step = Callable[[str], None]  # called at named points of the order path; the recovery tests kill the process there
+
+
+def _no_step(_: str) -> None:
+    return None
+
+
+class Residue(msgspec.Struct, frozen=True, kw_only=True):
+    """What flatten left: positions and orders that are still there, each with its reason where we know one."""
+
+    positions: tuple[tuple[BrokerName, InstrumentID, Decimal], ...]
+    orders: tuple[ClOrdID, ...]
+    problems: tuple[str, ...]
+
+
+class Desk:
+    """Owns everything that must exist once. State changes in synchronous steps; awaits stand only between them."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        journal: Journal,
+        brokers: Mapping[BrokerName, Broker],
+        hub: Hub,
+        limits: Limits,
+        clock: Clock,
+        environment: str,
+        base_currency: str = "USD",
+        dry_run: bool = False,
+        step: Step = _no_step,
+    ) -> None:
+        self.books = books
+        self.journal = journal
+        self.brokers = brokers
+        self.hub = hub
+        self.limits = limits
+        self.clock = clock
+        self.environment = environment
+        self.base_currency = base_currency
+        self.dry_run = dry_run
+        self.step = step
+        self.breaker = Breaker()
+        self.accounts: dict[BrokerName, AccountSnapshot] = {}
+        self.instruments: dict[tuple[BrokerName, InstrumentID], Instrument] = {}
+        self.ready: dict[BrokerName, bool] = dict.fromkeys(brokers, False)
+        self.on_doubt: Callable[[Order], None] = _ignore_order  # recover.py puts its resolver here
+        self.on_gap: Callable[[BrokerName], None] = _ignore_broker  # and its back-fill here
+        self.listeners: list[Callable[[Record, Applied | None], None]] = []
+        self._recent: deque[tuple[int, NewOrder]] = deque(maxlen=_RECENT_MAX)
+        self._rejects: dict[BrokerName, deque[int]] = {name: deque(maxlen=_RECENT_MAX) for name in brokers}
+        self._warned: set[tuple[str, int]] = set()
+        self._owned: set[asyncio.Task[Order]] = set()
+        self._changed = asyncio.Event()
+
+    # -- the path of an order -------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: NewOrder) -> Order:
+        """Place an order once. The same intent again gives the order it became, and sends nothing.
+
+        Raises: RiskRefused, BadRequest: nothing was sent. Everything that happens after the gate is told by the order that comes back:
+        REJECTED with its text, or doubt IN_DOUBT, which the desk resolves by asking.
+        """
+        return await self._own(self._submit(request, None))
+
+    async def replace(self, request: Replace) -> Order:
+        """Change a working order of ours. Gives the new order; the old one becomes REPLACED when the broker says so.
+
+        Raises: as submit. BadRequest: not known, not working, or partly filled (cancel it and place the rest anew).
+        """
+        return await self._own(self._submit(*self._replacement(request)))
+
+    async def _submit(self, request: NewOrder, replaces: Order | None) -> Order:
+        known = self.books.blotter.get(self.cl_ord_id(request))
+        if known is not None:
+            return self._same_wish(known, request)
+        await self._prepare(request)
+        cl_ord_id = self.cl_ord_id(request)  # the account is known now, so the id is final
+        known = self.books.blotter.get(cl_ord_id)
+        if known is not None:
+            return self._same_wish(known, request)
+        approved = check(request, self.state(request, cl_ord_id), replaces)
+        return await self._send(approved)
+
+    async def _send(self, approved: Approved) -> Order:
+        self._fold(Intent(approved=approved))  # reserved before any await: two strategies cannot share one limit
+        self._recent.append((approved.approved_ns, approved.request))
+        self.step("intent opened")
+        try:
+            await self.journal.append(Intent(approved=approved), durable=True)  # on disk before a byte leaves
+        except JournalError as error:
+            self._fold(ClosedUnsent(cl_ord_id=approved.cl_ord_id, text=str(error), proven_absent=False, now_ns=self.clock.now_ns()))
+            raise
+        self.step("intent durable")
+        broker = self.brokers[approved.request.broker]
+        try:
+            self._last_hop(approved)  # the kill switch has the last word
+            self.step("last hop passed")
+            report = await (broker.submit(approved) if approved.orig_cl_ord_id is None else broker.replace(approved))
+            self.step("answer received")
+        except DeskError as error:
+            return self._outcome(approved, error)
+        return self.on_report(report)
+
+    def _last_hop(self, approved: Approved) -> None:
+        """Between the disk and the socket. Raises NotSent."""
+        request = approved.request
+        if approved.dry_run:
+            raise NotSent("dry run: everything was checked, nothing was sent")
+        instrument = self.instruments[request.broker, request.instrument]
+        for halt in self.books.halts.values():
+            if covers(halt, request.broker, request.instrument, instrument.asset_class) and not approved.reducing:
+                raise NotSent(f"halted between the gate and the socket: {halt.text}")
+
+    def _outcome(self, approved: Approved, error: DeskError) -> Order:
+        """NotSent, Rejected, Unavailable close the order and free its reservation; everything else is in doubt and keeps it."""
+        cl_ord_id, now_ns = approved.cl_ord_id, self.clock.now_ns()
+        if isinstance(error, NotSent | Rejected | Unavailable):
+            order = self._known(cl_ord_id)
+            if order.ord_status is OrdStatus.PENDING_NEW and not order.fills:
+                self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, now_ns=now_ns))
+            if isinstance(error, Rejected):
+                self._count_reject(approved.request.broker, now_ns)
+        elif self._known(cl_ord_id).order_id is None:  # the stream may have told us already that it arrived
+            self.record(Doubted(cl_ord_id=cl_ord_id, text=str(error), now_ns=now_ns))
+            self.on_doubt(self._known(cl_ord_id))
+            self._trip(approved.request.broker, now_ns)
+        if isinstance(error, ProtocolError | AuthFailed):
+            self.set_halt(Halt(scope=approved.request.broker, level=Level.HALT, rule="PROTOCOL", text=str(error), set_ns=now_ns))
+        return self._known(cl_ord_id)
+
+    def on_report(self, report: ExecutionReport, *, prior: bool = False) -> Order:
+        """Fold one report in: journal it, move order and ledger, act on what cannot be. Reports that say nothing new are not journaled.
+        prior: an order found at the first start; what it had filled is part of the position that we start from."""
+        order = self.books.blotter.find(report)
+        if order is None and is_ours(report.cl_ord_id):
+            text = f"order {report.cl_ord_id} at {report.broker} has our form but is not in this journal: does another desk trade this account?"
+            self.set_halt(Halt(scope=report.broker, level=Level.HALT, rule="STRANGER", text=text, set_ns=self.clock.now_ns()))
+        if order is not None and _says_nothing_new(order, report):
+            return order
+        was_in_doubt = order is not None and order.doubt is not Doubt.NONE
+        instrument = self.instruments.get((report.broker, report.instrument))
+        account = self.accounts.get(report.broker)
+        record = Reported(
+            report=report,
+            account="" if account is None else account.account,
+            currency=self.base_currency if instrument is None else instrument.currency,
+            multiplier=ONE if instrument is None else instrument.multiplier,
+            asset_class=_asset_class(report, instrument),
+            prior=prior,
+        )
+        self.step("report before fold")
+        applied = self.record(record)
+        self.step("report folded")
+        assert applied is not None
+        if applied.anomaly is not None:
+            self._halt_instrument(applied.order, applied.anomaly)
+        if applied.order.ord_status is OrdStatus.REJECTED and not applied.order.external and not was_in_doubt:
+            self._count_reject(report.broker, self.clock.now_ns())
+        if applied.order.unbooked_qty:
+            self.on_gap(report.broker)
+        return applied.order
+
+    async def cancel(self, cl_ord_id: ClOrdID) -> Order:
+        """Ask for a cancel, once. A refusal is a question, not an answer: the order comes back as the broker says it stands.
+
+        Raises: BadRequest: no such order. Unavailable: not sent.
+        """
+        order = self._known_or_refuse(cl_ord_id)
+        if order.ord_status.terminal:
+            return order
+        broker = self.brokers[order.broker]
+        if order.order_id is None:
+            report = await broker.order_status(order.cl_ord_id)
+            if report is None:
+                return order  # in doubt: the resolver goes on; there is nothing to cancel that the broker knows of
+            order = self.on_report(report)
+            if order.ord_status.terminal:
+                return order
+        self.record(CancelAsked(cl_ord_id=order.cl_ord_id, now_ns=self.clock.now_ns()))
+        self.step("cancel noted")
+        try:
+            report = await broker.cancel(order)
+        except InDoubt:
+            answer = await broker.order_status(order.cl_ord_id)
+            return self._known(order.cl_ord_id) if answer is None else self.on_report(answer)
+        self.step("cancel answered")
+        return self.on_report(report)
+
+    async def cancel_all(self, broker: BrokerName | None = None, *, external: bool = False) -> tuple[Order, ...]:
+        """Cancel every working order of ours (and those of others, when asked), one after the other; problems do not stop the rest."""
+        orders = []
+        for order in self.books.blotter.working():
+            if (broker is None or order.broker == broker) and (external or not order.external):
+                try:
+                    orders.append(await self.cancel(order.cl_ord_id))
+                except DeskError as error:
+                    orders.append(changed(self._known(order.cl_ord_id), text=str(error)))
+        return tuple(orders)
+
+    async def flatten(self, broker: BrokerName | None = None) -> Residue:
+        """Cancel every order, close every position, read again, and say what is left. Passes every halt."""
+        names = [name for name in self.brokers if broker in (None, name)]
+        problems: list[str] = []
+        for name in names:
+            await self._flatten_one(name, problems)
+        left = []
+        for name in names:
+            snapshot = await self.refresh_account(name)
+            left += [(name, position.instrument, position.qty) for position in snapshot.positions if position.qty]
+        orders = tuple(order.cl_ord_id for order in self.books.blotter.working() if order.broker in names)
+        return Residue(positions=tuple(left), orders=orders, problems=tuple(problems))
+
+    async def _flatten_one(self, name: BrokerName, problems: list[str]) -> None:
+        await self.cancel_all(name, external=True)
+        if not await self.wait(lambda: not any(order.broker == name for order in self.books.blotter.working()), _CANCEL_WAIT_NS):
+            problems.append(f"{name}: some cancels are not confirmed")
+        snapshot = await self.refresh_account(name)
+        for position in snapshot.positions:
+            try:
+                order = await self._close_position(name, position.instrument, position.qty)
+            except DeskError as error:
+                problems.append(f"{name} {position.instrument}: {error}")
+                continue
+            if order is not None and not await self.wait(lambda order=order: self._known(order.cl_ord_id).settled, _CANCEL_WAIT_NS):  # type: ignore[misc]
+                problems.append(f"{name} {position.instrument}: the closing order {order.cl_ord_id} is not done")
+        await self.refresh_account(name)
+
+    async def _close_position(self, name: BrokerName, instrument_id: InstrumentID, qty: Decimal) -> Order | None:
+        instrument = await self.instrument(name, instrument_id)
+        whole = round_qty(abs(qty), instrument.lot)
+        if not whole:
+            return None
+        crypto = instrument.asset_class is AssetClass.CRYPTO
+        return await self.submit(
+            NewOrder(
+                broker=name,
+                instrument=instrument_id,
+                side=Side.SELL if qty > 0 else Side.BUY,
+                ord_type=OrdType.MARKET,
+                time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
+                order_qty=whole,
+                reduce_only=True,
+                intent=IntentID(f"flatten-{instrument_id}-{self.books.epoch}-{len(self.books.blotter)}-{self.clock.now_ns()}"),
+            )
+        )
+
+    # -- halts ----------------------------------------------------------------------------------------------------------------
+
+    async def halt(self, scope: str, level: Level, text: str) -> Halt:
+        """Stop taking risk, now; returns when it is on disk. KILL also cancels the working entries."""
+        halt = Halt(scope=scope, level=level, rule="OWNER", text=text, set_ns=self.clock.now_ns())
+        self._fold(HaltSet(halt=halt))
+        self.step("halt folded")
+        await self.journal.append(HaltSet(halt=halt), durable=True)
+        self.step("halt durable")
+        if level is Level.KILL:
+            for order in self.books.blotter.working():
+                if not order.reducing and not order.external and scope in ("all", order.broker):
+                    await self.cancel(order.cl_ord_id)
+        return halt
+
+    async def resume(self, scope: str, by: str) -> None:
+        """Clear a halt ("*": all). The command line has it typed twice. Raises BadRequest: there is no such halt."""
+        if scope != "*" and scope not in self.books.halts:
+            raise BadRequest(f"nothing named {scope!r} is halted; halted: {', '.join(self.books.halts) or 'nothing'}")
+        record = HaltCleared(scope=scope, by=by, now_ns=self.clock.now_ns())
+        await self.journal.append(record, durable=True)
+        self._fold(record)
+
+    def set_halt(self, halt: Halt) -> None:
+        """Latch a halt that a rule calls for, once, and alert."""
+        if halt.scope not in self.books.halts:
+            self.record(HaltSet(halt=halt))
+            self.alert("critical", f"{halt.rule}: {halt.text}")
+
+    def alert(self, severity: str, text: str) -> None:
+        """A journaled record first of all; whoever listens shows it."""
+        self.record(Alert(severity=severity, text=text, now_ns=self.clock.now_ns()))
+
+    # -- accounts and what the gate sees --------------------------------------------------------------------------------------
+
+    async def refresh_account(self, name: BrokerName) -> AccountSnapshot:
+        snapshot = await self.brokers[name].account()
+        self.on_account(snapshot)
+        return snapshot
+
+    def on_account(self, snapshot: AccountSnapshot) -> None:
+        """Take an account's figures: equity over all accounts moves, and with it the loss limits."""
+        self.accounts[snapshot.broker] = snapshot
+        mark = self._marked(snapshot.recv_ns)
+        if mark is None:
+            return
+        if references_moved(self.books.mark, mark):
+            self.record(Marked(mark=mark))
+        self.books.mark = mark
+        for halt in breaches(self.limits, mark, snapshot.recv_ns):
+            if latches(self.limits, halt):
+                self.set_halt(halt)
+            elif (halt.rule, mark.day) not in self._warned:
+                self._warned.add((halt.rule, mark.day))
+                self.alert("warning", f"{halt.rule}: {halt.text}; the setting says not to halt")
+
+    def _marked(self, now_ns: int) -> EquityMark | None:
+        """Equity over all accounts; None until each has reported in the base currency (a missing conversion fails closed)."""
+        snapshots = [self.accounts.get(name) for name in self.brokers]
+        if any(snapshot is None or snapshot.currency != self.base_currency for snapshot in snapshots):
+            return None
+        known = [snapshot for snapshot in snapshots if snapshot is not None]
+        crypto = ZERO
+        for broker, instrument in self.books.ledger.traded():
+            if self.books.asset_classes.get((broker, instrument)) is AssetClass.CRYPTO:
+                price = self.mark_px(broker, instrument)
+                if price is None and self.books.ledger.position(broker, instrument):
+                    return self.books.mark
+                crypto += self.books.ledger.pnl(broker, instrument, price or ZERO, self.books.multipliers.get((broker, instrument), ONE))
+        return mark_equity(
+            self.books.mark,
+            equity=sum((snapshot.equity for snapshot in known), ZERO),
+            last_equity=sum((snapshot.last_equity for snapshot in known), ZERO),
+            crypto_pnl=crypto,
+            now_ns=now_ns,
+        )
+
+    def mark_px(self, broker: BrokerName, instrument: InstrumentID) -> Decimal | None:
+        """What one unit is worth: the live mid, else the broker's own mark."""
+        quote = self.hub.latest(broker, instrument)
+        if quote is not None and quote.mid is not None:
+            return quote.mid
+        account = self.accounts.get(broker)
+        positions = () if account is None else account.positions
+        return next((position.mark_px for position in positions if position.instrument == instrument), None)
+
+    async def instrument(self, broker: BrokerName, instrument: InstrumentID) -> Instrument:
+        """Its grid and hours, asked for once and again when the calendar runs out. Raises BadRequest: the broker does not have it."""
+        known = self.instruments.get((broker, instrument))
+        if known is None or (not known.hours.always and self.clock.now_ns() >= known.hours.known_until_ns):
+            if broker not in self.brokers:
+                raise BadRequest(f"no broker {broker!r} on this desk; there are: {', '.join(self.brokers)}")
+            (known,) = await self.brokers[broker].instruments((instrument,))
+            self.instruments[broker, instrument] = known
+        return known
+
+    async def _prepare(self, request: NewOrder) -> None:
+        """Fetch what the gate will want to be fresh. What cannot be had is left for the gate to refuse."""
+        instrument = await self.instrument(request.broker, request.instrument)
+        now_ns = self.clock.now_ns()
+        account = self.accounts.get(request.broker)
+        if account is None or now_ns - account.recv_ns > self.limits.account_max_age_ns // 2:
+            await self.refresh_account(request.broker)
+        crypto = instrument.asset_class is AssetClass.CRYPTO
+        limit_ns = self.limits.crypto_quote_max_age_ns if crypto else self.limits.quote_max_age_ns
+        quote = self.hub.latest(request.broker, request.instrument)
+        if quote is None or now_ns - quote.transact_ns > limit_ns // 2:
+            await self.hub.fetch(request.broker, request.instrument)
+
+    def state(self, request: NewOrder, cl_ord_id: ClOrdID) -> RiskState:
+        """The desk at this instant, as the gate sees it."""
+        key = (request.broker, request.instrument)
+        books, now_ns = self.books, self.clock.now_ns()
+        while self._recent and now_ns - self._recent[0][0] > _MINUTE_NS:
+            self._recent.popleft()
+        reserving = books.blotter.reserved_keys()
+        crypto = [reserved for reserved in reserving if self._asset_class(*reserved) is AssetClass.CRYPTO]
+        return RiskState(
+            limits=self.limits,
+            facts=self.brokers[request.broker].facts,
+            halts=tuple(books.halts.values()),
+            ready=self.ready[request.broker],
+            account=self.accounts.get(request.broker),
+            equity=self._marked(now_ns),
+            instrument=self.instruments[key],
+            quote=self.hub.latest(*key),
+            position=books.ledger.position(*key),
+            reserved=books.blotter.reserved(*key),
+            total=books.blotter.total,
+            holdings=self._holdings(),
+            reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
+            working=books.blotter.working_on(*key),
+            recent=tuple(self._recent),
+            reserving=frozenset(reserving),
+            live=self.environment == "live",
+            arming=self._arming(),
+            dry_run=self.dry_run,
+            cl_ord_id=cl_ord_id,
+            now_ns=now_ns,
+        )
+
+    def _holdings(self) -> tuple[Holding, ...]:
+        return tuple(
+            Holding(
+                broker=broker,
+                instrument=instrument,
+                asset_class=self._asset_class(broker, instrument),
+                qty=qty,
+                mark=self.mark_px(broker, instrument),
+                multiplier=self.books.multipliers.get((broker, instrument), ONE),
+            )
+            for broker, instrument in self.books.ledger.traded()
+            if (qty := self.books.ledger.position(broker, instrument))
+        )
+
+    def _asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
+        known = self.instruments.get((broker, instrument))
+        return known.asset_class if known is not None else self.books.asset_classes[broker, instrument]
+
+    def _arming(self) -> Arming | None:
+        armed = self.books.armed
+        if armed is None:
+            return None
+        return Arming(accounts=armed.accounts, max_notional=armed.max_notional, spent=self.books.armed_spent, until_ns=armed.until_ns)
+
+    # -- the small parts ------------------------------------------------------------------------------------------------------
+
+    def cl_ord_id(self, request: NewOrder) -> ClOrdID:
+        account = self.accounts.get(request.broker)
+        environment = f"{self.environment}/dry" if self.dry_run else self.environment
+        return derive_cl_ord_id(request.broker if account is None else account.account, environment, request.intent)
+
+    def record(self, record: Record) -> Applied | None:
+        """Fold a record into the books and put it in line for the disk, in one step: both see the same order of things."""
+        applied = self._fold(record)
+        self.journal.note(record)
+        return applied
+
+    async def wait(self, condition: Callable[[], bool], within_ns: int) -> bool:
+        """Wait until the books satisfy something; False: not within that time."""
+        deadline_ns = self.clock.monotonic_ns() + within_ns
+        while not condition():
+            if self.clock.monotonic_ns() >= deadline_ns:
+                return False
+            await self.clock.sleep_ns(_POLL_NS)
+        return True
+
+    def _fold(self, record: Record) -> Applied | None:
+        applied = self.books.fold(record)
+        for listener in self.listeners:
+            listener(record, applied)
+        return applied
+
+    async def _own(self, work: Awaitable[Order]) -> Order:
+        """Run an order's path in a task of the desk's: a caller that is cancelled cancels nothing."""
+        task = asyncio.ensure_future(work)
+        self._owned.add(task)
+        task.add_done_callback(self._owned.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Wait for the orders whose path is under way."""
+        if self._owned:
+            await asyncio.wait(self._owned)
+
+    def _same_wish(self, known: Order, request: NewOrder) -> Order:
+        same = (known.broker, known.instrument, known.side) == (request.broker, request.instrument, request.side)
+        if not same:
+            raise BadRequest(f"the intent {request.intent} already became {known.side} {known.instrument}; a new order needs a new intent")
+        return known
+
+    def _replacement(self, request: Replace) -> tuple[NewOrder, Order]:
+        order = self._known_or_refuse(request.cl_ord_id)
+        if order.ord_status.terminal or order.order_id is None or order.external:
+            raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        if order.cum_qty or order.stated_cum_qty:
+            # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
+            raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        new = NewOrder(
+            broker=order.broker,
+            instrument=order.instrument,
+            side=order.side,
+            ord_type=order.ord_type,
+            time_in_force=order.time_in_force,
+            order_qty=request.order_qty or order.order_qty or None,
+            cash_order_qty=order.cash_order_qty,
+            price=request.price or order.price,
+            stop_px=request.stop_px or order.stop_px,
+            reduce_only=order.reduce_only,
+            intent=request.intent,
+            repeat=True,
+        )
+        return new, order
+
+    def _known_or_refuse(self, cl_ord_id: ClOrdID) -> Order:
+        order = self.books.blotter.get(cl_ord_id)
+        if order is None:
+            raise BadRequest(f"no order {cl_ord_id}; `trading orders --all` lists them")
+        return order
+
+    def _known(self, cl_ord_id: ClOrdID) -> Order:
+        order = self.books.blotter.get(cl_ord_id)
+        assert order is not None
+        return order
+
+    def _halt_instrument(self, order: Order, anomaly: Anomaly) -> None:
+        text = f"{anomaly} on {order.cl_ord_id}: the broker's reports contradict each other; compare with the broker's own page, then resume"
+        scope = f"{order.broker}:{order.instrument}"
+        self.set_halt(Halt(scope=scope, level=Level.HALT, rule=anomaly.upper(), text=text, set_ns=self.clock.now_ns()))
+        self.on_gap(order.broker)
+
+    def _count_reject(self, broker: BrokerName, now_ns: int) -> None:
+        self._rejects[broker].append(now_ns)
+        self._trip(broker, now_ns)
+
+    def _trip(self, broker: BrokerName, now_ns: int) -> None:
+        rejects = sum(1 for at_ns in self._rejects[broker] if now_ns - at_ns < _MINUTE_NS)
+        doubtful = sum(1 for order in self.books.blotter.unsettled() if order.broker == broker and order.doubt is Doubt.IN_DOUBT)
+        halt = tripped(self.breaker, self.limits, broker, {"rejects": rejects, "in_doubt": doubtful}, now_ns)
+        if halt is not None:
+            self.set_halt(halt)
+
+
+def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
+    applied = apply(order, report)
+    if applied.bookings or applied.anomaly is not None:
+        return False
+    return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
+
+
+def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> AssetClass:
+    if instrument is not None:
+        return instrument.asset_class
+    return AssetClass.CRYPTO if "/" in report.instrument else AssetClass.EQUITY
+
+
+def _ignore_order(_: Order) -> None:
+    return None
+
+
+def _ignore_broker(_: BrokerName) -> None:
+    return None

@@ -1,0 +1,95 @@
+"""Market data fan-out: the latest quote of everything, and streams to consumers that are bounded, conflated, and say when one was slow."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.ports import Kinds, MarketData, StreamState
+
+QUEUE_MAX = 1_000  # different instruments and events one consumer may have waiting
+Event = Quote | Trade | Bar | StreamState
+
+
+class Consumer:
+    """One reader. A newer quote of an instrument replaces the waiting one; when the rest overflows, the oldest goes and is counted."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[object, Event] = OrderedDict()
+        self._wake = asyncio.Event()
+        self.conflated = 0
+        self.dropped = 0
+
+    def offer(self, event: Event) -> None:
+        key: object = event.instrument if isinstance(event, Quote) else object()
+        if key in self._waiting:
+            self.conflated += 1
+        elif len(self._waiting) >= QUEUE_MAX:
+            self._waiting.popitem(last=False)
+            self.dropped += 1
+        self._waiting[key] = event
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            while self._waiting:
+                yield self._waiting.popitem(last=False)[1]
+            self._wake.clear()
+            await self._wake.wait()
+
+
+class Hub:
+    """Latest quotes by broker and instrument, fetched on demand and kept fresh by subscriptions."""
+
+    def __init__(self, feeds: dict[BrokerName, MarketData]) -> None:
+        self._feeds = feeds
+        self._latest: dict[tuple[BrokerName, InstrumentID], Quote] = {}
+        self._consumers: dict[BrokerName, list[Consumer]] = {}
+        self._pumps: dict[tuple[BrokerName, frozenset[InstrumentID], Kinds], asyncio.Task[None]] = {}
+
+    def latest(self, broker: BrokerName, instrument: InstrumentID) -> Quote | None:
+        return self._latest.get((broker, instrument))
+
+    def take(self, broker: BrokerName, event: Event) -> None:
+        """One event in: remember a quote if it is newer, hand everything on."""
+        if isinstance(event, Quote):
+            before = self._latest.get((broker, event.instrument))
+            if before is None or event.transact_ns >= before.transact_ns:
+                self._latest[broker, event.instrument] = event
+        for consumer in self._consumers.get(broker, ()):
+            consumer.offer(event)
+
+    async def fetch(self, broker: BrokerName, instrument: InstrumentID) -> Quote:
+        """Ask the broker for the latest quote. Raises what MarketData.quote raises."""
+        quote = await self._feeds[broker].quote(instrument)
+        self.take(broker, quote)
+        return quote
+
+    async def stream(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Event]:
+        """Everything about these instruments from now on, until the caller stops reading."""
+        consumer = Consumer()
+        self._consumers.setdefault(broker, []).append(consumer)
+        key = (broker, frozenset(instruments), kinds)
+        if key not in self._pumps:
+            self._pumps[key] = asyncio.create_task(self._pump(broker, instruments, kinds), name=f"feed {broker}")
+        wanted = set(instruments)
+        try:
+            async for event in consumer:
+                if isinstance(event, StreamState) or event.instrument in wanted:
+                    yield event
+        finally:
+            self._consumers[broker].remove(consumer)
+
+    async def aclose(self) -> None:
+        for task in self._pumps.values():
+            task.cancel()
+        for task in self._pumps.values():
+            with suppress(asyncio.CancelledError):
+                await task
+        self._pumps.clear()
+
+    async def _pump(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> None:
+        async for event in self._feeds[broker].subscribe(instruments, kinds):
+            self.take(broker, event)

@@ -1,0 +1,318 @@
+"""Knowing what the broker knows: the start-up order, the watch that reconciles for as long as the desk runs, and the resolver of orders in doubt."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from decimal import Decimal
+
+from trading_system.app.desk import Desk
+from trading_system.core.reconcile import Difference, Kind, compare_orders, compare_positions
+from trading_system.core.risk import Halt, Level
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import AuthFailed, DeskError, JournalError, ProtocolError
+from trading_system.domain.fix import Doubt
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.domain.order import Order
+from trading_system.domain.ports import Broker, Link, StreamState
+from trading_system.domain.report import ExecutionReport
+from trading_system.journal.record import Adjusted, ClosedUnsent, Doubted, Escalated, Started, Watermark
+
+SECOND_NS = 1_000_000_000
+POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
+GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
+OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
+MISMATCH_NS = 5 * SECOND_NS  # a position difference must last this long, over two looks
+ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
+ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
+RESOLVE_MAX_NS = 30 * SECOND_NS  # the slowest pace of asking
+NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order counts as absent
+
+
+class Recovery:
+    """Brings a desk to where it may trade, and keeps it there. One watch per broker."""
+
+    def __init__(self, desk: Desk, *, version: str, config_hash: str, account_lease: Callable[[AccountSnapshot], None] = lambda _: None) -> None:
+        self.desk = desk
+        self._version = version
+        self._config_hash = config_hash
+        self._account_lease = account_lease
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resolving: set[ClOrdID] = set()
+        self._watches = {name: Watch(desk, name) for name in desk.brokers}
+
+    async def start(self) -> None:
+        """Connect, prove the accounts, ask about every order in doubt, reconcile, only then trade.
+
+        Raises: AuthFailed, Unavailable, ProtocolError, LeaseHeld: no desk. The journal says that it tried.
+        """
+        desk = self.desk
+        desk.on_doubt = self._resolve_soon
+        desk.on_gap = lambda name: self._watches[name].wake()
+        for name, broker in desk.brokers.items():
+            await broker.connect()
+            snapshot = await broker.account()
+            self._account_lease(snapshot)
+            desk.accounts[name] = snapshot
+        desk.record(
+            Started(
+                epoch=desk.books.epoch + 1,
+                version=self._version,
+                config_hash=self._config_hash,
+                environment=desk.environment,
+                brokers=tuple(desk.brokers),
+                now_ns=desk.clock.now_ns(),
+            )
+        )
+        await desk.journal.flush()
+        desk.step("started")
+        for order in desk.books.in_doubt():
+            if order.doubt is not Doubt.IN_DOUBT:
+                desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
+            await self._ask(desk.brokers[order.broker], order)
+        desk.step("doubts asked")
+        for watch in self._watches.values():
+            await watch.load_instruments()
+            await watch.reconcile()
+            self._spawn(watch.pump(), f"events {watch.name}")
+            self._spawn(watch.run(), f"watch {watch.name}")
+        for order in desk.books.in_doubt():
+            self._resolve_soon(order)
+        desk.step("recovered")
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in tuple(self._tasks):
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A watch that dies takes the desk's readiness with it, and says so: nothing trades on half a view."""
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is None:
+            return
+        error = task.exception()
+        for name in self.desk.ready:
+            self.desk.ready[name] = False
+        if not isinstance(error, JournalError):
+            text = f"{task.get_name()} stopped: {error!r}"
+            self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
+
+    # -- orders in doubt ------------------------------------------------------------------------------------------------------
+
+    def _resolve_soon(self, order: Order) -> None:
+        if order.cl_ord_id not in self._resolving:
+            self._resolving.add(order.cl_ord_id)
+            self._spawn(self._resolve(order), f"resolve {order.cl_ord_id}")
+
+    async def _resolve(self, order: Order) -> None:
+        """Ask until the broker says, or until it has said "not found" often enough, long enough, in enough places."""
+        desk, broker = self.desk, self.desk.brokers[order.broker]
+        started_ns, pace_ns, not_found, alerted = desk.clock.now_ns(), SECOND_NS, 0, False
+        horizon_ns = order.sent_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
+        try:
+            while self._doubtful(order.cl_ord_id):
+                await desk.clock.sleep_ns(pace_ns)
+                pace_ns = min(2 * pace_ns, RESOLVE_MAX_NS)
+                now_ns = desk.clock.now_ns()
+                if not self._doubtful(order.cl_ord_id):
+                    return
+                absent = await self._ask(broker, order)
+                healthy = desk.ready[order.broker] and self._watches[order.broker].matched
+                not_found = not_found + 1 if absent and healthy and now_ns > horizon_ns else 0
+                if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order):
+                    text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; positions agree"
+                    desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=now_ns))
+                    desk.alert("warning", f"{order.cl_ord_id} never reached {order.broker}: {text}")
+                    return
+                if not alerted and now_ns - started_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
+                    alerted = True
+                    desk.alert("warning", f"{order.cl_ord_id} is in doubt at {order.broker}; it is being asked about, do not send it again")
+                self._escalate(order, started_ns, now_ns)
+        finally:
+            self._resolving.discard(order.cl_ord_id)
+
+    def _escalate(self, order: Order, started_ns: int, now_ns: int) -> None:
+        current = self.desk.books.blotter.get(order.cl_ord_id)
+        if now_ns - started_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
+            text = f"in doubt for {(now_ns - started_ns) // SECOND_NS} s: look for it on the broker's own page"
+            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=now_ns))
+            self.desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
+
+    def _doubtful(self, cl_ord_id: ClOrdID) -> bool:
+        order = self.desk.books.blotter.get(cl_ord_id)
+        return order is not None and order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED)
+
+    async def _ask(self, broker: Broker, order: Order) -> bool:
+        """One question by id. True: it answered "not found"."""
+        try:
+            report = await broker.order_status(order.cl_ord_id)
+        except DeskError:
+            return False
+        if report is None:
+            return True
+        self.desk.on_report(report)
+        return False
+
+    async def _nowhere(self, broker: Broker, order: Order) -> bool:
+        """The second and third place to look: among the open orders and among the fills."""
+        try:
+            reports = (*await broker.open_orders(), *await broker.fills(order.sent_ns - OVERLAP_NS))
+        except DeskError:
+            return False
+        for report in reports:
+            if report.cl_ord_id == order.cl_ord_id:
+                self.desk.on_report(report)
+                return False
+        return True
+
+
+class Watch:
+    """One broker: its event stream, and the comparison of its books with ours."""
+
+    def __init__(self, desk: Desk, name: BrokerName) -> None:
+        self.name = name
+        self.matched = False  # the last look found no unexplained position
+        self._desk = desk
+        self._broker = desk.brokers[name]
+        self._live = False
+        self._wake = asyncio.Event()
+        self._mismatch_ns: dict[InstrumentID, int] = {}
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def pump(self) -> None:
+        """Hand on what the broker's streams say. An event is folded at once; what was missed meanwhile, reconcile() reads again."""
+        async for event in self._broker.events():
+            match event:
+                case ExecutionReport():
+                    self._desk.on_report(event)
+                case AccountSnapshot():
+                    self._desk.on_account(event)
+                case StreamState(link=link):
+                    self._live = link in (Link.LIVE, Link.BACKFILLED)
+                    if self._live:
+                        self.wake()
+                    else:
+                        self._desk.ready[self.name] = False
+                    if link is Link.REFUSED:
+                        self._desk.alert("critical", f"{self.name} refuses the order stream: {event.text}")
+
+    async def run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await _woken_within(self._desk, self._wake, POLL_NS)
+            self._wake.clear()
+            await self.reconcile()
+            await self._desk.clock.sleep_ns(GAP_NS)
+
+    async def load_instruments(self) -> None:
+        """The grids of everything we hold or have open, so that marks and closings need no second look."""
+        broker_keys = [key for key in (*self._desk.books.ledger.traded(), *self._desk.books.blotter.reserved_keys()) if key[0] == self.name]
+        held = [position.instrument for position in self._desk.accounts[self.name].positions]
+        for instrument in sorted({key[1] for key in broker_keys} | set(held)):
+            await self._desk.instrument(self.name, instrument)
+
+    async def reconcile(self) -> None:
+        """One look: orders, fills, account, positions. Ready only when it went through and the stream lives."""
+        desk, live_before = self._desk, self._live
+        try:
+            await self._look()
+        except (ProtocolError, AuthFailed) as error:
+            desk.ready[self.name] = False
+            rule = "PROTOCOL" if isinstance(error, ProtocolError) else "CREDENTIALS"
+            desk.set_halt(Halt(scope=self.name, level=Level.HALT, rule=rule, text=str(error), set_ns=desk.clock.now_ns()))
+        except JournalError:
+            raise
+        except DeskError:
+            self._wake.set()  # could not be asked: try again at the next turn; readiness stays what the stream made it
+        else:
+            desk.ready[self.name] = live_before and self._live
+
+    async def _look(self) -> None:
+        desk, books = self._desk, self._desk.books
+        asked_ns = desk.clock.now_ns()
+        before_ns = books.watermarks.get(self.name)
+        first = before_ns is None  # nothing was ever compared: what is there now is where we begin
+        ours = tuple(order for order in books.blotter.working() if order.broker == self.name and order.doubt is Doubt.NONE)
+        theirs = await self._broker.open_orders()
+        known = {order.cl_ord_id: order for order in books.blotter if order.broker == self.name}
+        for difference in compare_orders(ours, known, theirs):
+            await self._heal(difference, first=first)
+        since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
+        for fill in await self._broker.fills(max(since_ns, books.first_start_ns[self.name])):
+            desk.on_report(fill)
+        await self._positions(first=first)
+        if before_ns is None or asked_ns - before_ns >= OVERLAP_NS // 5:
+            desk.record(Watermark(broker=self.name, fills_ns=asked_ns))
+            desk.step("watermark moved")
+
+    async def _heal(self, difference: Difference, *, first: bool) -> None:
+        if difference.report is not None:  # foreign, stranger or stale: on_report adopts, halts or folds
+            self._desk.on_report(difference.report, prior=first)
+            return
+        assert difference.kind is Kind.ABSENT_ORDER
+        assert difference.cl_ord_id is not None
+        order = self._desk.books.blotter.get(difference.cl_ord_id)
+        if order is not None and not order.ord_status.terminal:
+            report = await self._broker.order_status(order.cl_ord_id)
+            if report is not None:
+                self._desk.on_report(report)
+
+    async def _positions(self, *, first: bool) -> None:
+        desk, name = self._desk, self.name
+        snapshot = await desk.refresh_account(name)
+        ledger, orders = desk.books.ledger, desk.books.blotter.unsettled()
+        ours = {instrument: ledger.position(broker, instrument) for broker, instrument in ledger.traded() if broker == name}
+        moving = {order.instrument: ONE for order in orders if order.broker == name and (order.unbooked_qty or order.doubt is not Doubt.NONE)}
+        rate = self._broker.facts.max_fee_in_kind
+        allowance = {instrument: qty * rate for (broker, instrument), qty in desk.books.bought.items() if broker == name}
+        lasting = []
+        for difference in compare_positions(ours, snapshot.positions, moving, allowance):
+            if first:
+                await self._adjust(difference, snapshot, "found at the first start")
+            elif difference.kind is Kind.FEE:
+                await self._adjust(difference, snapshot, "a fee charged in units")
+            else:
+                lasting.append(difference)
+        self._judge(lasting)
+
+    async def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
+        fee = difference.kind is Kind.FEE
+        instrument = await self._desk.instrument(self.name, difference.instrument)
+        prices: dict[InstrumentID, Decimal] = {position.instrument: position.mark_px or position.avg_px for position in snapshot.positions}
+        self._desk.record(
+            Adjusted(
+                broker=self.name,
+                instrument=difference.instrument,
+                asset_class=instrument.asset_class,
+                qty=difference.qty,
+                price=ZERO if fee else prices[difference.instrument],
+                reason=reason,
+                fee=fee,
+                now_ns=self._desk.clock.now_ns(),
+            )
+        )
+
+    def _judge(self, differences: list[Difference]) -> None:
+        """A difference that lasts halts its instrument; nothing is traded to make it go away."""
+        now_ns = self._desk.clock.now_ns()
+        self.matched = not differences
+        self._mismatch_ns = {item.instrument: self._mismatch_ns.get(item.instrument, now_ns) for item in differences}
+        for item in differences:
+            if now_ns - self._mismatch_ns[item.instrument] >= MISMATCH_NS:
+                text = f"{item.text} ({plain(item.qty)} unexplained): compare with the broker's own page, then resume"
+                scope = f"{self.name}:{item.instrument}"
+                self._desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="MISMATCH", text=text, set_ns=now_ns))
+
+
+async def _woken_within(desk: Desk, wake: asyncio.Event, within_ns: int) -> None:
+    async with asyncio.timeout(within_ns / SECOND_NS):
+        await wake.wait()
