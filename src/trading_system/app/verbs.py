@@ -1,0 +1,250 @@
+"""What can be asked of a desk, by name: the one list that the command line and the socket share. Arguments come in as text and are parsed here."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
+
+from trading_system.app import views
+from trading_system.app.desk import Desk
+from trading_system.core.risk import Level
+from trading_system.domain.errors import BadRequest
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.money import parse_decimal, plain
+from trading_system.domain.order import NewOrder, Order, Replace
+from trading_system.domain.ports import MarketData
+from trading_system.journal.record import Armed
+
+Args = Mapping[str, object]
+Verb = Callable[[Desk, Args], Awaitable[object]]
+_Enum = TypeVar("_Enum", bound=StrEnum)
+SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
+BARS_MAX = 10_000
+
+
+async def account(desk: Desk, args: Args) -> object:
+    """Every account, fresh from its broker, and the risk figures over all of them."""
+    snapshots = [await desk.refresh_account(name) for name in _brokers(desk, args)]
+    risk = views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
+    return {"accounts": [views.account_view(snapshot) for snapshot in snapshots], "risk": risk}
+
+
+async def positions(desk: Desk, args: Args) -> object:
+    rows = []
+    for name in _brokers(desk, args):
+        snapshot = await desk.refresh_account(name)
+        rows += [views.position_view(name, position) for position in snapshot.positions]
+    return rows
+
+
+async def orders(desk: Desk, args: Args) -> object:
+    """Working orders, or with all=true every order this journal knows."""
+    names = _brokers(desk, args)
+    found = tuple(desk.books.blotter) if args.get("all") else desk.books.blotter.unsettled()
+    return [views.order_view(order) for order in found if order.broker in names]
+
+
+async def fills(desk: Desk, args: Args) -> object:
+    names = _brokers(desk, args)
+    rows = [(fill.transact_ns, views.fill_view(order, fill)) for order in desk.books.blotter if order.broker in names for fill in order.fills]
+    return [view for _, view in sorted(rows, key=lambda row: row[0])]
+
+
+async def submit(desk: Desk, args: Args) -> object:
+    """Place an order and wait a little for what becomes of it."""
+    name = _broker(desk, args)
+    instrument = await desk.instrument(name, _instrument(args))
+    crypto = instrument.asset_class is AssetClass.CRYPTO
+    request = NewOrder(
+        broker=name,
+        instrument=instrument.id,
+        side=_enum(Side, args, "side", None),
+        ord_type=_ord_type(args),
+        time_in_force=_enum(TimeInForce, args, "time_in_force", TimeInForce.GTC if crypto else TimeInForce.DAY),
+        order_qty=_decimal(args, "order_qty"),
+        cash_order_qty=_decimal(args, "cash_order_qty"),
+        price=_decimal(args, "price"),
+        stop_px=_decimal(args, "stop_px"),
+        extended_hours=bool(args.get("extended_hours")),
+        reduce_only=bool(args.get("reduce_only")),
+        repeat=bool(args.get("repeat")),
+        intent=_parsed(parse_intent, _text(args, "intent")),
+    )
+    order = await desk.submit(request)
+    within_ns = int(str(args.get("wait_ns", SETTLE_NS)))
+    await desk.wait(lambda: _at_rest(desk, order), within_ns)
+    return views.order_view(_now(desk, order))
+
+
+async def replace(desk: Desk, args: Args) -> object:
+    request = Replace(
+        cl_ord_id=_cl_ord_id(args),
+        order_qty=_decimal(args, "order_qty"),
+        price=_decimal(args, "price"),
+        stop_px=_decimal(args, "stop_px"),
+        intent=_parsed(parse_intent, _text(args, "intent")),
+    )
+    return views.order_view(await desk.replace(request))
+
+
+async def cancel(desk: Desk, args: Args) -> object:
+    """One order, or all=true; waits a little for the broker's confirmation."""
+    if args.get("all"):
+        name = None if args.get("broker") is None else _broker(desk, args)
+        canceled = await desk.cancel_all(name)
+    else:
+        canceled = (await desk.cancel(_cl_ord_id(args)),)
+    await desk.wait(lambda: all(_now(desk, order).ord_status.terminal for order in canceled), SETTLE_NS)
+    return [views.order_view(_now(desk, order)) for order in canceled]
+
+
+async def flatten(desk: Desk, args: Args) -> object:
+    residue = await desk.flatten(None if args.get("broker") is None else _broker(desk, args))
+    left = [{"broker": broker, "instrument": instrument, "qty": plain(qty)} for broker, instrument, qty in residue.positions]
+    return {"positions": left, "orders": list(residue.orders), "problems": list(residue.problems)}
+
+
+async def quote(desk: Desk, args: Args) -> object:
+    name = _broker(desk, args)
+    return views.quote_view(name, await desk.hub.fetch(name, _instrument(args)))
+
+
+async def bars(desk: Desk, args: Args) -> object:
+    name = _broker(desk, args)
+    feed = desk.brokers[name]
+    period_ns, count = int(_text(args, "period_ns")), min(int(_text(args, "count")), BARS_MAX)
+    end_ns = desk.clock.now_ns()
+    found = await _market(feed).bars(_instrument(args), period_ns, end_ns - count * period_ns, end_ns)
+    return [views.bar_view(bar) for bar in found]
+
+
+async def halt(desk: Desk, args: Args) -> object:
+    level = _enum(Level, args, "level", Level.HALT)
+    return views.halt_view(await desk.halt(_scope(desk, args), level, str(args.get("text") or "set by the owner")))
+
+
+async def resume(desk: Desk, args: Args) -> object:
+    scope = _scope(desk, args) if args.get("scope") not in (None, "*") else "*"
+    await desk.resume(scope, by=str(args.get("by") or "owner"))
+    return views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
+
+
+async def arm(desk: Desk, args: Args) -> object:
+    """Live only. Durable before it counts; loosening needs this step again, tightening too: the last one holds."""
+    if desk.environment != "live":
+        raise BadRequest("arming is for live trading only; this desk is a paper desk")
+    record = Armed(
+        accounts=tuple(account.account for account in desk.accounts.values()),
+        max_notional=_decimal(args, "max_notional") or Decimal(0),
+        until_ns=int(_text(args, "until_ns")),
+        now_ns=desk.clock.now_ns(),
+    )
+    await desk.journal.append(record, durable=True)
+    desk.books.fold(record)
+    return {"accounts": list(record.accounts), "max_notional": plain(record.max_notional), "until_ns": record.until_ns}
+
+
+async def status(desk: Desk, args: Args) -> object:
+    """What the desk is, without asking any broker."""
+    doubtful = [order for order in desk.books.blotter.unsettled() if order.doubt is not Doubt.NONE]
+    return {
+        "environment": desk.environment,
+        "dry_run": desk.dry_run,
+        "brokers": list(desk.brokers),
+        "accounts": [views.account_view(account) for account in desk.accounts.values()],
+        "risk": views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready),
+        "working": len(desk.books.blotter.working()),
+        "in_doubt": [order.cl_ord_id for order in doubtful],
+        "journal_seq": desk.journal.seq,
+    }
+
+
+VERBS: Mapping[str, Verb] = {
+    verb.__name__: verb for verb in (account, positions, orders, fills, submit, replace, cancel, flatten, quote, bars, halt, resume, arm, status)
+}
+
+
+def _market(feed: object) -> MarketData:
+    assert hasattr(feed, "bars"), "every connector is its own market data"
+    return feed  # type: ignore[return-value]  # the two ports are one object per broker (0002-the-port.md)
+
+
+def _at_rest(desk: Desk, order: Order) -> bool:
+    """Nothing more is to be expected soon: done, or resting in the book."""
+    current = _now(desk, order)
+    resting = current.ord_type is not OrdType.MARKET and current.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
+    return current.settled or (resting and current.doubt is Doubt.NONE)
+
+
+def _now(desk: Desk, order: Order) -> Order:
+    return desk.books.blotter.get(order.cl_ord_id) or order
+
+
+def _brokers(desk: Desk, args: Args) -> tuple[BrokerName, ...]:
+    return tuple(desk.brokers) if args.get("broker") is None else (_broker(desk, args),)
+
+
+def _broker(desk: Desk, args: Args) -> BrokerName:
+    name = args.get("broker")
+    if name is None and len(desk.brokers) == 1:
+        return next(iter(desk.brokers))
+    if name not in desk.brokers:
+        raise BadRequest(f"say which broker with --broker: {', '.join(desk.brokers)}")
+    return BrokerName(str(name))
+
+
+def _scope(desk: Desk, args: Args) -> str:
+    scope = str(args.get("scope") or "all")
+    if scope not in ("all", "crypto", *desk.brokers, *desk.books.halts):
+        known = ", ".join(("all", "crypto", *desk.brokers))
+        raise BadRequest(f"{scope!r} is no scope; there are: {known}, and broker:INSTRUMENT of a halt that stands")
+    return scope
+
+
+def _instrument(args: Args) -> InstrumentID:
+    return _parsed(parse_instrument, _text(args, "instrument").upper())
+
+
+def _cl_ord_id(args: Args) -> ClOrdID:
+    return ClOrdID(_text(args, "cl_ord_id"))
+
+
+def _text(args: Args, name: str) -> str:
+    value = args.get(name)
+    if value is None or value == "":
+        raise BadRequest(f"{name} is missing")
+    return str(value)
+
+
+def _decimal(args: Args, name: str) -> Decimal | None:
+    value = args.get(name)
+    return None if value is None else _parsed(parse_decimal, str(value))
+
+
+def _ord_type(args: Args) -> OrdType:
+    """Said by the prices that are given, unless it is named."""
+    has_price, has_stop = args.get("price") is not None, args.get("stop_px") is not None
+    implied = {(False, False): OrdType.MARKET, (True, False): OrdType.LIMIT, (False, True): OrdType.STOP, (True, True): OrdType.STOP_LIMIT}
+    return _enum(OrdType, args, "ord_type", implied[has_price, has_stop])
+
+
+def _enum(kind: type[_Enum], args: Args, name: str, default: _Enum | None) -> _Enum:
+    value = args.get(name)
+    if value is None and default is not None:
+        return default
+    try:
+        return kind(str(value).lower())
+    except ValueError:
+        raise BadRequest(f"{name} is one of {', '.join(kind)}, not {value}") from None
+
+
+_Parsed = TypeVar("_Parsed")
+
+
+def _parsed(parse: Callable[[str], _Parsed], text: str) -> _Parsed:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None

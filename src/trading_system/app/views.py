@@ -1,0 +1,121 @@
+"""What the desk shows: plain values that the command line, its --json and the socket share. Numbers are strings, times UTC nanoseconds."""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from trading_system.core.ledger import EquityMark
+from trading_system.core.risk import Halt
+from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.market import Bar, Quote
+from trading_system.domain.money import plain
+from trading_system.domain.order import Fill, Order
+
+View = dict[str, object]
+
+
+def order_view(order: Order) -> View:
+    return {
+        "cl_ord_id": order.cl_ord_id,
+        "broker": order.broker,
+        "account": order.account,
+        "instrument": order.instrument,
+        "side": order.side.value,
+        "ord_type": order.ord_type.value,
+        "time_in_force": order.time_in_force.value,
+        "order_qty": plain(order.order_qty) if order.order_qty else None,
+        "cash_order_qty": _number(order.cash_order_qty),
+        "price": _number(order.price),
+        "stop_px": _number(order.stop_px),
+        "ord_status": order.ord_status.value,
+        "doubt": order.doubt.value,
+        "order_id": order.order_id,
+        "cum_qty": plain(order.cum_qty),
+        "leaves_qty": plain(order.leaves_qty),
+        "avg_px": None if order.avg_px is None else plain(order.avg_px.quantize(Decimal("1e-9"))),
+        "external": order.external,
+        "intent": order.intent,
+        "text": order.text,
+        "sent_ns": order.sent_ns,
+        "updated_ns": order.updated_ns,
+    }
+
+
+def fill_view(order: Order, fill: Fill) -> View:
+    return {
+        "exec_id": fill.exec_id,
+        "cl_ord_id": order.cl_ord_id,
+        "broker": order.broker,
+        "instrument": order.instrument,
+        "side": order.side.value,
+        "qty": plain(fill.qty),
+        "price": plain(fill.price),
+        "fee": plain(fill.fee),
+        "fee_currency": fill.fee_currency,
+        "transact_ns": fill.transact_ns,
+    }
+
+
+def position_view(broker: str, position: Position) -> View:
+    return {
+        "broker": broker,
+        "instrument": position.instrument,
+        "qty": plain(position.qty),
+        "avg_px": plain(position.avg_px),
+        "mark_px": _number(position.mark_px),
+        "market_value": None if position.mark_px is None else plain(position.qty * position.mark_px),
+        "unrealized_pnl": plain(position.unrealized_pnl),
+    }
+
+
+def account_view(account: AccountSnapshot) -> View:
+    return {
+        "broker": account.broker,
+        "account": account.account,
+        "environment": account.environment,
+        "currency": account.currency,
+        "equity": plain(account.equity),
+        "last_equity": plain(account.last_equity),
+        "cash": plain(account.cash),
+        "buying_power": plain(account.buying_power),
+        "tradable": account.tradable,
+        "text": account.text,
+        "recv_ns": account.recv_ns,
+    }
+
+
+def quote_view(broker: str, quote: Quote) -> View:
+    return {
+        "broker": broker,
+        "instrument": quote.instrument,
+        "bid_px": _number(quote.bid_px),
+        "bid_qty": plain(quote.bid_qty),
+        "ask_px": _number(quote.ask_px),
+        "ask_qty": plain(quote.ask_qty),
+        "transact_ns": quote.transact_ns,
+    }
+
+
+def bar_view(bar: Bar) -> View:
+    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume", "vwap")}
+    return {"instrument": bar.instrument, "open_ns": bar.open_ns, "period_ns": bar.period_ns, **prices}
+
+
+def halt_view(halt: Halt) -> View:
+    return {"scope": halt.scope, "level": halt.level.value, "rule": halt.rule, "text": halt.text, "set_ns": halt.set_ns}
+
+
+def risk_view(mark: EquityMark | None, halts: Iterable[Halt], ready: Mapping[str, bool]) -> View:
+    figures: View = {}
+    if mark is not None:
+        figures = {
+            "equity": plain(mark.equity),
+            "day_start": plain(mark.day_start),
+            "high_water": plain(mark.high_water),
+            "day_loss": plain(mark.loss().quantize(Decimal("1e-6"))),
+            "drawdown": plain(mark.drawdown().quantize(Decimal("1e-6"))),
+        }
+    return {**figures, "halts": [halt_view(halt) for halt in halts], "ready": dict(ready)}
+
+
+def _number(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)

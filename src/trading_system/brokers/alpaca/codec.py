@@ -1,0 +1,374 @@
+"""Alpaca's messages and ours: one function a message, named encode_x and decode_x. Every word is in a table or refused."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from trading_system.brokers.alpaca import wire
+from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, PAGES, PAPER_ACCOUNT_PREFIX
+from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.errors import ProtocolError
+from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.hours import ALWAYS, Hours, Window
+from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
+from trading_system.domain.instrument import AssetClass, Instrument, TickBand
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain
+from trading_system.domain.order import Approved
+from trading_system.domain.report import ExecutionReport
+from trading_system.domain.times import NS, parse_rfc3339
+
+_SIDE = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
+_ORD_TYPE = {"market": OrdType.MARKET, "limit": OrdType.LIMIT, "stop": OrdType.STOP, "stop_limit": OrdType.STOP_LIMIT}
+_TIF = {
+    "day": TimeInForce.DAY,
+    "gtc": TimeInForce.GTC,
+    "ioc": TimeInForce.IOC,
+    "fok": TimeInForce.FOK,
+    "opg": TimeInForce.AT_THE_OPENING,
+    "cls": TimeInForce.AT_THE_CLOSE,
+}
+_ASSET_CLASS = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO}
+_STATUS = {
+    "pending_new": OrdStatus.PENDING_NEW,
+    "accepted": OrdStatus.PENDING_NEW,
+    "pending_review": OrdStatus.PENDING_NEW,
+    "held": OrdStatus.SUSPENDED,
+    "suspended": OrdStatus.SUSPENDED,
+    "new": OrdStatus.NEW,
+    "accepted_for_bidding": OrdStatus.NEW,
+    "stopped": OrdStatus.NEW,  # a trade is guaranteed and not yet done: still live for us
+    "partially_filled": OrdStatus.PARTIALLY_FILLED,
+    "done_for_day": OrdStatus.DONE_FOR_DAY,
+    "calculated": OrdStatus.DONE_FOR_DAY,  # settlement pending; filled_qty says the rest
+    "pending_cancel": OrdStatus.PENDING_CANCEL,
+    "pending_replace": OrdStatus.PENDING_REPLACE,
+    "filled": OrdStatus.FILLED,
+    "canceled": OrdStatus.CANCELED,
+    "expired": OrdStatus.EXPIRED,
+    "rejected": OrdStatus.REJECTED,
+    "replaced": OrdStatus.REPLACED,
+}
+_EVENT = {
+    "pending_new": ExecType.PENDING_NEW,
+    "accepted": ExecType.PENDING_NEW,
+    "new": ExecType.NEW,
+    "fill": ExecType.TRADE,
+    "partial_fill": ExecType.TRADE,
+    "trade_bust": ExecType.TRADE_CANCEL,
+    "trade_correct": ExecType.TRADE_CORRECT,
+    "held": ExecType.SUSPENDED,
+    "suspended": ExecType.SUSPENDED,
+    "done_for_day": ExecType.DONE_FOR_DAY,
+    "pending_cancel": ExecType.PENDING_CANCEL,
+    "canceled": ExecType.CANCELED,
+    "order_cancel_rejected": ExecType.CANCEL_REJECTED,
+    "pending_replace": ExecType.PENDING_REPLACE,
+    "replaced": ExecType.REPLACED,
+    "order_replace_rejected": ExecType.REPLACE_REJECTED,
+    "expired": ExecType.EXPIRED,
+    "rejected": ExecType.REJECTED,
+    "calculated": ExecType.ORDER_STATUS,
+    "stopped": ExecType.ORDER_STATUS,
+    "restated": ExecType.ORDER_STATUS,
+}
+_QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
+_Word = TypeVar("_Word")
+_NEW_YORK = ZoneInfo("America/New_York")
+
+
+def encode_order(approved: Approved) -> wire.OrderRequest:
+    """The body of a submit. Numbers leave as plain strings."""
+    request = approved.request
+    return wire.OrderRequest(
+        symbol=approved.symbol,
+        qty=None if request.order_qty is None else plain(request.order_qty),
+        notional=None if request.cash_order_qty is None else plain(request.cash_order_qty),
+        side=request.side.value,
+        type=request.ord_type.value,
+        time_in_force=request.time_in_force.value,
+        limit_price=None if request.price is None else plain(request.price),
+        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        extended_hours=True if request.extended_hours else None,
+        client_order_id=approved.cl_ord_id,
+    )
+
+
+def encode_replace(approved: Approved) -> wire.ReplaceRequest:
+    """The body of a replace: the whole of what the order shall be, under the new intent's id."""
+    request = approved.request
+    return wire.ReplaceRequest(
+        qty=None if request.order_qty is None else plain(request.order_qty),
+        limit_price=None if request.price is None else plain(request.price),
+        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        client_order_id=approved.cl_ord_id,
+    )
+
+
+def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType.ORDER_STATUS) -> ExecutionReport:
+    """How an order stands. Quantities in units, prices in the quote currency.
+
+    Raises: ProtocolError: a status, type, side or asset class we do not know.
+    Source: docs.alpaca.markets/docs/orders-at-alpaca (statuses)
+    """
+    return ExecutionReport(
+        broker=NAME,
+        cl_ord_id=ClOrdID(order.client_order_id),
+        order_id=OrderID(order.id),
+        exec_type=exec_type,
+        ord_status=_word(_STATUS, order.status, "order status"),
+        instrument=instrument_id(order.symbol, order.asset_class),
+        side=_word(_SIDE, order.side, "side"),
+        ord_type=_word(_ORD_TYPE, order.type, "order type"),
+        time_in_force=_word(_TIF, order.time_in_force, "time in force"),
+        order_qty=_optional(order.qty),
+        cash_order_qty=_optional(order.notional),
+        price=_optional(order.limit_price),
+        stop_px=_optional(order.stop_price),
+        cum_qty=_number(order.filled_qty),
+        replaced_by=None if order.replaced_by is None else OrderID(order.replaced_by),
+        replaces=None if order.replaces is None else OrderID(order.replaces),
+        transact_ns=_time(order.updated_at or order.submitted_at or order.created_at),
+        recv_ns=recv_ns,
+    )
+
+
+def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionReport:
+    """One event of the orders stream.
+
+    Raises: ProtocolError: an event we do not know, or an execution without id, quantity or price.
+    Source: docs.alpaca.markets/docs/websocket-streaming
+    """
+    exec_type = _word(_EVENT, update.event, "event")
+    report = decode_order(update.order, recv_ns, exec_type)
+    fields: dict[str, object] = {"transact_ns": _time(update.timestamp or update.at or update.order.updated_at)}
+    if exec_type in (ExecType.TRADE, ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT):
+        if update.execution_id is None:
+            raise ProtocolError(f"a {update.event} without execution_id", update.order.id.encode())
+        fields |= {
+            "exec_id": ExecID(update.execution_id),
+            "exec_ref_id": None if update.previous_execution_id is None else ExecID(update.previous_execution_id),
+        }
+    if exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT):
+        fields |= {"last_qty": _positive(update.qty, "qty"), "last_px": _positive(update.price, "price")}
+    return _changed(report, fields)
+
+
+def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> ExecutionReport:
+    """One FILL activity, with the row of its order. Its id is TIME::EXECUTION; the part after the colons is the stream's execution_id.
+
+    Source: docs.alpaca.markets/docs/account-activities
+    """
+    cum_qty = _positive(activity.cum_qty, "cum_qty")
+    return _changed(
+        decode_order(order, recv_ns, ExecType.TRADE),
+        {
+            "exec_id": ExecID(activity.id.rpartition("::")[2]),
+            "last_qty": _positive(activity.qty, "qty"),
+            "last_px": _positive(activity.price, "price"),
+            "cum_qty": cum_qty,
+            "ord_status": OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
+            "transact_ns": _time(activity.transaction_time),
+        },
+    )
+
+
+def decode_account(account: wire.Account, positions: Iterable[wire.Position], recv_ns: int) -> AccountSnapshot:
+    """Account and positions as one snapshot. Alpaca's equity includes unrealised P&L; the account number proves the kind."""
+    blocks = {
+        "the account is not ACTIVE but " + account.status: account.status != "ACTIVE",
+        "trading_blocked": bool(account.trading_blocked),
+        "account_blocked": bool(account.account_blocked),
+        "trade_suspended_by_user": bool(account.trade_suspended_by_user),
+    }
+    blocked = ", ".join(name for name, holds in blocks.items() if holds)
+    equity = _number(account.equity)
+    return AccountSnapshot(
+        broker=NAME,
+        account=account.account_number,
+        environment="paper" if account.account_number.startswith(PAPER_ACCOUNT_PREFIX) else "live",
+        currency=account.currency or "USD",
+        equity=equity,
+        last_equity=equity if account.last_equity is None else _number(account.last_equity),
+        cash=_number(account.cash),
+        buying_power=_number(account.buying_power),
+        positions=tuple(_position(position) for position in positions),
+        tradable=not blocked,
+        text=f"Alpaca blocks trading: {blocked}; see {PAGES['status']} and the account's page" if blocked else "",
+        transact_ns=recv_ns,
+        recv_ns=recv_ns,
+    )
+
+
+def _position(position: wire.Position) -> Position:
+    return Position(
+        instrument=instrument_id(position.symbol, position.asset_class),
+        qty=_number(position.qty),
+        avg_px=_number(position.avg_entry_price),
+        mark_px=_optional(position.current_price),
+        unrealized_pnl=_optional(position.unrealized_pl) or ZERO,
+    )
+
+
+def decode_asset(asset: wire.Asset, stock_hours: Hours) -> Instrument:
+    """An asset with its grid. Raises ProtocolError: an asset class that this version does not trade."""
+    asset_class = _word(_ASSET_CLASS, asset.asset_class, "asset class")
+    symbol = instrument_id(asset.symbol, asset.asset_class)
+    if asset_class is AssetClass.CRYPTO:
+        base, _, currency = symbol.partition("/")
+        lot = _optional(asset.min_trade_increment) or EQUITY_LOT
+        return Instrument(
+            id=symbol,
+            broker=NAME,
+            symbol=asset.symbol,
+            asset_class=asset_class,
+            base=base,
+            currency=currency,
+            ticks=(TickBand(ZERO, _optional(asset.price_increment) or EQUITY_LOT),),
+            lot=lot,
+            whole_lot=lot,
+            min_qty=_optional(asset.min_order_size) or lot,
+            min_notional=CRYPTO_MIN_NOTIONAL,
+            hours=ALWAYS,
+            tradable=asset.tradable and asset.status == "active",
+        )
+    return Instrument(
+        id=symbol,
+        broker=NAME,
+        symbol=asset.symbol,
+        asset_class=asset_class,
+        base=symbol,
+        currency="USD",
+        ticks=EQUITY_TICKS,
+        lot=EQUITY_LOT if asset.fractionable else ONE,
+        whole_lot=ONE,
+        min_notional=ONE if asset.fractionable else ZERO,
+        hours=stock_hours,
+        tradable=asset.tradable and asset.status == "active",
+        shortable=bool(asset.shortable) and asset.borrow_status in (None, "easy_to_borrow"),
+        marginable=bool(asset.marginable),
+    )
+
+
+def decode_calendar(days: Sequence[wire.CalendarDay], known_until_ns: int) -> Hours:
+    """Sessions in New York time; open is written 09:30, session_open 0400."""
+    return Hours(
+        windows=tuple(Window(_new_york(day.date, day.open), _new_york(day.date, day.close)) for day in days),
+        extended=tuple(
+            Window(_new_york(day.date, day.session_open or day.open), _new_york(day.date, day.session_close or day.close)) for day in days
+        ),
+        known_until_ns=known_until_ns,
+    )
+
+
+def decode_quote(quote: wire.Quote, instrument: InstrumentID, recv_ns: int) -> Quote:
+    """A price of 0 means that nobody quotes that side."""
+    return Quote(
+        instrument=instrument,
+        bid_px=_price(quote.bp),
+        bid_qty=_size(quote.bs),
+        ask_px=_price(quote.ap),
+        ask_qty=_size(quote.as_),
+        transact_ns=_time(quote.t),
+        recv_ns=recv_ns,
+    )
+
+
+def decode_trade(trade: wire.Trade, instrument: InstrumentID, recv_ns: int) -> Trade:
+    return Trade(
+        instrument=instrument,
+        price=_size(trade.p),
+        qty=_size(trade.s),
+        trade_id="" if trade.i is None else str(trade.i),
+        transact_ns=_time(trade.t),
+        recv_ns=recv_ns,
+    )
+
+
+def decode_bar(bar: wire.Bar, instrument: InstrumentID, period_ns: int) -> Bar:
+    return Bar(
+        instrument=instrument,
+        open_ns=_time(bar.t),
+        period_ns=period_ns,
+        open=_size(bar.o),
+        high=_size(bar.h),
+        low=_size(bar.l),
+        close=_size(bar.c),
+        volume=_size(bar.v),
+        vwap=ZERO if bar.vw is None else _size(bar.vw),
+    )
+
+
+def instrument_id(symbol: str, asset_class: str) -> InstrumentID:
+    """Our spelling of Alpaca's symbol. Raises ProtocolError: an asset class that this version does not trade."""
+    if _word(_ASSET_CLASS, asset_class, "asset class") is AssetClass.CRYPTO and "/" not in symbol:
+        currency = next((quote for quote in _QUOTES if symbol.endswith(quote) and symbol != quote), None)
+        if currency is None:
+            raise ProtocolError("a crypto symbol in no currency we know", symbol.encode())
+        symbol = f"{symbol.removesuffix(currency)}/{currency}"
+    try:
+        return parse_instrument(symbol)
+    except ValueError as error:
+        raise ProtocolError(str(error), symbol.encode()) from None
+
+
+def _changed(report: ExecutionReport, fields: dict[str, object]) -> ExecutionReport:
+    values = {name: getattr(report, name) for name in report.__struct_fields__} | fields
+    return ExecutionReport(**values)
+
+
+def _word(table: Mapping[str, _Word], word: str, what: str) -> _Word:
+    try:
+        return table[word]
+    except KeyError:
+        raise ProtocolError(f"Alpaca sent a {what} that this version does not know", word.encode()) from None
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return parse_decimal(text)
+    except ValueError as error:
+        raise ProtocolError(str(error), text.encode()) from None
+
+
+def _optional(text: str | None) -> Decimal | None:
+    return None if text is None or text == "" else _number(text)
+
+
+def _positive(text: str | None, what: str) -> Decimal:
+    value = _optional(text)
+    if value is None or value <= 0:
+        raise ProtocolError(f"an execution whose {what} is not above zero", str(text).encode())
+    return value
+
+
+def _size(value: Decimal) -> Decimal:
+    try:
+        return bounded(value)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from None
+
+
+def _price(value: Decimal) -> Decimal | None:
+    return _size(value) if value else None
+
+
+def _time(text: str | None) -> int:
+    if text is None:
+        raise ProtocolError("a message without a time")
+    try:
+        return parse_rfc3339(text)
+    except ValueError as error:
+        raise ProtocolError(str(error), text.encode()) from None
+
+
+def _new_york(date: str, clock: str) -> int:
+    """24:00 and 2400 are the next midnight: some calendars say so."""
+    hours, minutes = int(clock[:2]), int(clock[-2:])
+    try:
+        day = datetime.fromisoformat(date).replace(tzinfo=_NEW_YORK)
+    except ValueError as error:
+        raise ProtocolError(str(error), date.encode()) from None
+    return int((day.replace(hour=hours % 24, minute=minutes) + timedelta(days=hours // 24)).timestamp()) * NS

@@ -1,0 +1,137 @@
+"""Alpaca's two streams, sans-IO: orders (trade_updates) and market data. Frames in, events and frames out."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from trading_system.brokers.alpaca import codec, wire
+from trading_system.brokers.alpaca.auth import data_login, orders_login
+from trading_system.brokers.alpaca.facts import HELP
+from trading_system.domain.errors import ProtocolError
+from trading_system.domain.ids import InstrumentID
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.ports import Kinds
+from trading_system.settings.secret import Secret
+from trading_system.transport.session import Step, StreamRefused
+
+_MINUTE_NS = 60_000_000_000
+_FRAME = msgspec.json.Decoder(wire.StreamFrame)
+_CONTROL = msgspec.json.Decoder(wire.StreamData)
+_UPDATE = msgspec.json.Decoder(wire.TradeUpdate)
+_LISTEN = '{"action":"listen","data":{"streams":["trade_updates"]}}'
+_LOGIN_ERRORS = frozenset({402, 403, 408, 409, 411})  # a new connection would hear the same
+
+
+class OrdersSession:
+    """Order events of the whole account. No replay and no sequence numbers: after each login the desk reads by REST what it missed.
+
+    Paper sends binary frames that hold JSON, live sends text: both are read.
+    Source: docs.alpaca.markets/docs/websocket-streaming
+    """
+
+    def __init__(self, url: str, key: Secret, secret: Secret) -> None:
+        self._url, self._key, self._secret = url, key, secret
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {}
+
+    def on_open(self, now_ns: int) -> Step:
+        return Step(send=(orders_login(self._key, self._secret),))
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises ProtocolError: a frame we cannot read. StreamRefused: Alpaca does not know the key."""
+        try:
+            message = _FRAME.decode(frame)
+            if message.stream == "trade_updates":
+                return Step(events=(codec.decode_trade_update(_UPDATE.decode(message.data), now_ns),))
+            data = _CONTROL.decode(message.data)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"an order event that cannot be read ({error})", frame) from None
+        if message.stream == "authorization":
+            if data.status != "authorized":
+                raise StreamRefused(f"Alpaca's order stream does not accept the key. {HELP[401]}")
+            return Step(send=(_LISTEN,))
+        if message.stream == "listening":
+            return Step(ready="trade_updates" in (data.streams or ()))
+        if message.action == "error":
+            raise ProtocolError(f"Alpaca's order stream reports: {data.error_message}", frame)
+        raise ProtocolError("a frame of no kind we know on the order stream", frame)
+
+    def stale_after_ns(self) -> int:
+        """Orders may be quiet for days: silence is no sign, the watch's polling is."""
+        return 0
+
+
+class DataSession:
+    """Quotes, trades and bars of one feed for a fixed set of symbols.
+
+    Source: docs.alpaca.markets/docs/streaming-market-data
+    """
+
+    def __init__(self, url: str, key: Secret, secret: Secret, symbols: Mapping[str, InstrumentID], kinds: Kinds) -> None:
+        self._url, self._key, self._secret = url, key, secret
+        self._symbols = symbols
+        self._kinds = kinds
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {}
+
+    def on_open(self, now_ns: int) -> Step:
+        return Step()  # the server speaks first
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises ProtocolError: a frame we cannot read. StreamRefused: a key, plan or subscription that cannot work."""
+        events: list[object] = []
+        send: list[str | bytes] = []
+        ready = False
+        try:
+            messages = wire.data_messages(frame)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
+        for message in messages:
+            match message:
+                case wire.SuccessMsg(msg="connected"):
+                    send.append(data_login(self._key, self._secret))
+                case wire.SuccessMsg(msg="authenticated"):
+                    send.append(self._subscribe())
+                case wire.SubscriptionMsg():
+                    ready = True
+                case wire.ErrorMsg(code=code, msg=text):
+                    raise _stream_error(code, text)
+                case wire.QuoteMsg() | wire.TradeMsg() | wire.BarMsg():
+                    event = self._event(message, now_ns)
+                    if event is not None:
+                        events.append(event)
+                case _:
+                    pass  # statuses, corrections and kinds added later: not asked for
+        return Step(events=tuple(events), send=tuple(send), ready=ready)
+
+    def stale_after_ns(self) -> int:
+        """A connected socket that has gone mute shows by the age of its quotes; symbols that seldom trade make that a long time."""
+        return 2 * _MINUTE_NS if self._kinds.quotes else 0
+
+    def _subscribe(self) -> str:
+        symbols: Sequence[str] = tuple(self._symbols)
+        action = wire.DataAction(
+            action="subscribe",
+            quotes=symbols if self._kinds.quotes else (),
+            trades=symbols if self._kinds.trades else (),
+            bars=symbols if self._kinds.bars else (),
+        )
+        return msgspec.json.encode(action).decode()
+
+    def _event(self, message: wire.QuoteMsg | wire.TradeMsg | wire.BarMsg, now_ns: int) -> Quote | Trade | Bar | None:
+        instrument = self._symbols.get(message.S)
+        if instrument is None:
+            return None
+        if isinstance(message, wire.QuoteMsg):
+            return codec.decode_quote(message, instrument, now_ns)
+        if isinstance(message, wire.TradeMsg):
+            return codec.decode_trade(message, instrument, now_ns)
+        return codec.decode_bar(message, instrument, _MINUTE_NS)
+
+
+def _stream_error(code: int, text: str) -> Exception:
+    if code in _LOGIN_ERRORS:
+        return StreamRefused(f"Alpaca's data stream refuses with {code} {text}. {HELP[403]}")
+    return ProtocolError(f"Alpaca's data stream reports {code} {text}")
