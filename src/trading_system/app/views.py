@@ -6,6 +6,7 @@ from decimal import Decimal
 from trading_system.core.ledger import EquityMark
 from trading_system.core.risk import Halt
 from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
 from trading_system.domain.order import Fill, Order
@@ -104,7 +105,7 @@ def halt_view(halt: Halt) -> View:
     return {"scope": halt.scope, "level": halt.level.value, "rule": halt.rule, "text": halt.text, "set_ns": halt.set_ns}
 
 
-def risk_view(mark: EquityMark | None, halts: Iterable[Halt], ready: Mapping[str, bool]) -> View:
+def risk_view(mark: EquityMark | None, halts: Iterable[Halt], ready: Mapping[BrokerName, bool]) -> View:
     figures: View = {}
     if mark is not None:
         figures = {
