@@ -1,0 +1,116 @@
+"""Reservations: running sums that always equal a recount, and exposure that is freed only when nothing can move any more."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.factories import AAPL, BROKER, D, approved, report, trade, wish
+from trading_system.core.blotter import NOTHING, Blotter, Reserved, reservation
+from trading_system.core.lifecycle import closed_unsent, in_doubt
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
+from trading_system.domain.ids import ClOrdID, OrderID
+
+CL = ClOrdID("q1aaaaaaaaaaaaaaaa")
+
+
+def recount(blotter: Blotter) -> Reserved:
+    total = NOTHING
+    for order in blotter:
+        total = total.plus(reservation(order), 1)
+    return total
+
+
+def test_an_order_reserves_from_the_moment_it_is_opened() -> None:
+    blotter = Blotter()
+    order = blotter.open(approved())
+
+    assert blotter.reserved(BROKER, AAPL) == Reserved(D(10), D(0), D(10), D(0), D("1000.0"), 1, 0)
+    assert blotter.working() == blotter.unsettled() == blotter.working_on(BROKER, AAPL) == (order,)
+    assert len(blotter) == 1
+
+
+def test_a_cancel_keeps_what_filled_and_is_not_booked() -> None:
+    blotter = Blotter()
+    blotter.open(approved())
+    blotter.apply(report(ExecType.CANCELED, OrdStatus.CANCELED, cum_qty=D(4)))
+
+    assert blotter.reserved(BROKER, AAPL).buy_qty == D(4)
+    assert blotter.working() == ()
+
+    blotter.apply(trade("e1", "4", "100", "4"))
+
+    assert blotter.reserved(BROKER, AAPL) == NOTHING
+    assert blotter.reserved_keys() == ()
+    assert blotter.working_on(BROKER, AAPL) == ()
+
+
+def test_doubt_keeps_everything_reserved_and_absence_frees_it() -> None:
+    blotter = Blotter()
+    order = blotter.open(approved())
+    blotter.put(in_doubt(order, "timeout", 1))
+
+    assert blotter.reserved(BROKER, AAPL).in_doubt == 1
+    assert blotter.reserved(BROKER, AAPL).buy_qty == D(10)
+
+    blotter.put(closed_unsent(order, "not there", 2, Doubt.PROVEN_ABSENT))
+
+    assert blotter.total == NOTHING
+
+
+def test_an_order_is_found_by_either_id() -> None:
+    blotter = Blotter()
+    blotter.open(approved())
+    blotter.apply(report(ExecType.NEW, OrdStatus.NEW, cum_qty=D(0)))
+
+    assert blotter.by_order_id(BROKER, OrderID("o1")) == blotter.get(CL)
+    assert blotter.by_order_id(BROKER, OrderID("o2")) is None
+    assert blotter.find(report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=ClOrdID(""))) == blotter.get(CL)
+    assert blotter.find(report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=ClOrdID("x"), order_id=None)) is None
+
+
+def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
+    blotter = Blotter()
+    found = report(ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, cl_ord_id=ClOrdID(""), cum_qty=D(4), price=D(90))
+    order = blotter.adopt(found, "PA1", prior=True)
+    applied = blotter.apply(found)
+
+    assert order.cl_ord_id == "external:o1"
+    assert (applied.order.external, applied.order.cum_qty, applied.order.leaves_qty, applied.order.unbooked_qty) == (True, D(4), D(6), D(0))
+    assert applied.order.avg_px is None
+    assert blotter.reserved(BROKER, AAPL).buy_qty == D(6)
+
+
+def test_a_reducing_order_reserves_units_and_no_money() -> None:
+    blotter = Blotter()
+    blotter.open(approved(wish("5", Side.SELL), position=D(5)))
+
+    assert blotter.reserved(BROKER, AAPL) == Reserved(D(0), D(5), D(0), D(0), D(0), 1, 0)
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            report(ExecType.NEW, OrdStatus.NEW, cum_qty=D(0)),
+            trade("e1", "4", "100", "4"),
+            trade("e2", "6", "101", "10", full=True),
+            report(ExecType.CANCELED, OrdStatus.CANCELED, cum_qty=D(4)),
+            report(ExecType.REJECTED, OrdStatus.REJECTED, cum_qty=D(0)),
+            report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cum_qty=D(10)),
+        ]
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 3), STEPS), max_size=6))
+def test_running_sums_always_equal_a_recount(plan: list[tuple[int, list[object]]]) -> None:
+    blotter = Blotter()
+    for number in range(4):
+        blotter.open(replace(approved(), cl_ord_id=ClOrdID(f"c{number}")))
+    for number, steps in plan:
+        for step in steps:
+            blotter.apply(replace(step, cl_ord_id=ClOrdID(f"c{number}"), order_id=OrderID(f"o{number}")))  # type: ignore[type-var]
+
+            assert blotter.total == recount(blotter)
+            assert set(blotter.unsettled()) == {order for order in blotter if not order.settled}
