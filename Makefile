@@ -1,0 +1,61 @@
+# make demo and make test need Python >= 3.11 and make, nothing else. Everything else is here too.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SEEDS  ?= 500
+KILLS  ?= 60
+
+.PHONY: demo test check bench prove judges lock clean
+
+demo: $(VENV)/.default
+	@$(BIN)/trading demo
+
+test: $(VENV)/.dev judges
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest tests/test_tidy.py
+
+prove: $(VENV)/.dev
+	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)
+	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
+
+bench: $(VENV)/.dev judges
+	@$(BIN)/python -m bench
+
+# The brokers' own SDKs live apart from ours: they are judges, not dependencies.
+judges: .venv-judges/.done
+
+.venv-judges/.done: requirements/judges.txt
+	@echo "Installing the brokers' own SDKs into .venv-judges …"
+	@$(PYTHON) -m venv .venv-judges
+	@.venv-judges/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/judges.txt
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "trading_system needs Python 3.11 or newer: make PYTHON=python3.13 …")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.default: requirements/default.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV) (locked, with hashes) …"
+	@$(PIP) install --require-hashes -r requirements/default.txt
+	@$(PIP) install --require-hashes -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.default
+	@echo "Installing what tests and checks need …"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Needs uv on the path.
+lock:
+	@requirements/lock.sh
+
+clean:
+	rm -rf .venv .venv-judges .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
