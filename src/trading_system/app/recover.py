@@ -189,7 +189,18 @@ class Watch:
         self._wake.set()
 
     async def pump(self) -> None:
-        """Hand on what the broker's streams say. An event is folded at once; what was missed meanwhile, reconcile() reads again."""
+        """Hand on what the broker's streams say. An event is folded at once; what was missed meanwhile, reconcile() reads again.
+        A message that cannot be read halts the broker for new risk; the stream goes on, because exits and fills still matter."""
+        while True:
+            try:
+                await self._follow()
+            except ProtocolError as error:
+                self._desk.ready[self.name] = False
+                self._desk.set_halt(Halt(scope=self.name, level=Level.HALT, rule="PROTOCOL", text=str(error), set_ns=self._desk.clock.now_ns()))
+                self.wake()
+            await self._desk.clock.sleep_ns(GAP_NS)
+
+    async def _follow(self) -> None:
         async for event in self._broker.events():
             match event:
                 case ExecutionReport():

@@ -1,7 +1,7 @@
 """Alpaca's messages and ours: one function a message, named encode_x and decode_x. Every word is in a table or refused."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -364,11 +364,16 @@ def _time(text: str | None) -> int:
         raise ProtocolError(str(error), text.encode()) from None
 
 
-def _new_york(date: str, clock: str) -> int:
+def _new_york(day_text: str, clock: str) -> int:
     """24:00 and 2400 are the next midnight: some calendars say so."""
     hours, minutes = int(clock[:2]), int(clock[-2:])
     try:
-        day = datetime.fromisoformat(date).replace(tzinfo=_NEW_YORK)
+        day = datetime.fromisoformat(day_text).replace(tzinfo=_NEW_YORK)
     except ValueError as error:
-        raise ProtocolError(str(error), date.encode()) from None
+        raise ProtocolError(str(error), day_text.encode()) from None
     return int((day.replace(hour=hours % 24, minute=minutes) + timedelta(days=hours // 24)).timestamp()) * NS
+
+
+def day_of(clock: wire.Clock) -> date:
+    """New York's date at the broker's own clock."""
+    return datetime.fromtimestamp(_time(clock.timestamp) // NS, _NEW_YORK).date()

@@ -1,0 +1,353 @@
+"""Alpaca behind the port: the only async file of the folder, joining codec, sessions and errors to transport."""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import quote as percent
+from urllib.parse import urlencode
+
+import msgspec
+
+from trading_system.brokers.alpaca import auth, codec, wire
+from trading_system.brokers.alpaca.errors import is_not_found, refusal
+from trading_system.brokers.alpaca.facts import (
+    ACTIVITIES_PAGE_MAX,
+    CRYPTO_STREAM,
+    DATA_PAGE_MAX,
+    FACTS,
+    NAME,
+    ORDERS_PAGE_MAX,
+    REQUESTS_PER_MINUTE,
+    STOCK_STREAMS,
+    URLS,
+    Urls,
+)
+from trading_system.brokers.alpaca.session import DataSession, OrdersSession
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
+from trading_system.domain.fix import ExecType
+from trading_system.domain.hours import Hours
+from trading_system.domain.ids import ClOrdID, InstrumentID
+from trading_system.domain.instrument import Instrument
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.order import Approved, Order
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.report import ExecutionReport
+from trading_system.domain.times import NS, rfc3339
+from trading_system.settings.secret import Secret
+from trading_system.transport.http import Http, get_with_retry
+from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
+from trading_system.transport.ratelimit import RateBudget
+from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
+from trading_system.transport.websocket import Dialer
+
+ANSWER_WITHIN_NS = 10 * NS
+BUDGET_WAIT_MAX_NS = 5 * NS  # an order that would have to wait longer for the request budget is refused instead
+PAGES_MAX = 200  # of any listing: more is a loop, not an account
+ROWS_MAX = 5_000  # order rows remembered for fills that name only an order id
+CALENDAR_DAYS = 10
+_MINUTE_NS = 60 * NS
+_TIMEFRAMES = {_MINUTE_NS: "1Min", 5 * _MINUTE_NS: "5Min", 15 * _MINUTE_NS: "15Min", 60 * _MINUTE_NS: "1Hour", 1440 * _MINUTE_NS: "1Day"}
+_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
+_T = TypeVar("_T")
+
+
+class AlpacaConnector:
+    """Broker and MarketData for one Alpaca account."""
+
+    facts = FACTS
+
+    def __init__(
+        self,
+        *,
+        http: Http,
+        dialer: Dialer,
+        clock: Clock,
+        rng: random.Random,
+        key: Secret,
+        secret: Secret,
+        environment: str,
+        options: Mapping[str, str],
+    ) -> None:
+        self._http = http
+        self._dialer = dialer
+        self._clock = clock
+        self._rng = rng
+        self._key = key
+        self._secret = secret
+        self._environment = environment
+        self._urls = _urls(environment, options)
+        self._stock_feed = options.get("feed", "iex")
+        self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
+        self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
+        self._rows: OrderedDict[str, wire.Order] = OrderedDict()
+        self._hours: Hours | None = None
+
+    # -- account ----------------------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Prove the account's kind before anything else. Raises AuthFailed: the key is of the other kind, or unknown."""
+        snapshot = await self.account()
+        if snapshot.environment != self._environment:
+            hint = "Set ALPACA_PAPER to what the key is for, and TRADING_MODE with it."
+            raise AuthFailed(f"account {snapshot.account} is a {snapshot.environment} account, this desk trades {self._environment}.", hint)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def account(self) -> AccountSnapshot:
+        account = await self._ask("/v2/account", wire.Account)
+        positions = await self._ask("/v2/positions", list[wire.Position])
+        return codec.decode_account(account, positions, self._clock.now_ns())
+
+    async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
+        hours = await self._stock_hours()
+        if not symbols:
+            assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
+            return tuple(codec.decode_asset(asset, hours) for group in assets for asset in group)
+        return tuple([codec.decode_asset(await self._asset(symbol), hours) for symbol in symbols])
+
+    async def _asset(self, symbol: InstrumentID) -> wire.Asset:
+        response = await self._get(f"/v2/assets/{percent(symbol, safe='')}")
+        if is_not_found(response):
+            hint = next((f" Did you mean {base}/{quote}?" for base, quote in _split(symbol)), "")
+            raise BadRequest(f"Alpaca has no {symbol}.{hint} Stocks are written AAPL, crypto BTC/USD.")
+        asset = self._decoded(response, wire.Asset)
+        if asset.symbol != symbol:  # Alpaca takes BTCUSD for BTC/USD; we do not, because two spellings are two books
+            raise BadRequest(f"write {asset.symbol}, not {symbol}")
+        return asset
+
+    async def _stock_hours(self) -> Hours:
+        now_ns = self._clock.now_ns()
+        if self._hours is None or now_ns >= self._hours.known_until_ns:
+            clock = await self._ask("/v2/clock", wire.Clock)
+            today = codec.day_of(clock)
+            query = urlencode({"start": str(today), "end": str(today + timedelta(days=CALENDAR_DAYS))})
+            days = await self._ask(f"/v2/calendar?{query}", list[wire.CalendarDay])
+            self._hours = codec.decode_calendar(days, now_ns + 86_400 * NS)
+        return self._hours
+
+    # -- orders -----------------------------------------------------------------------------------------------------------------
+
+    async def submit(self, approved: Approved) -> ExecutionReport:
+        """Place an order once. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer), AuthFailed (sent, key refused)."""
+        response = await self._change("POST", "/v2/orders", codec.encode_order(approved))
+        return self._row(self._answered(response, wire.Order))
+
+    async def replace(self, approved: Approved) -> ExecutionReport:
+        """Alpaca makes a new order and answers 200 when the change is asked for; the old one becomes replaced by an event, or lives on."""
+        assert approved.orig_order_id is not None
+        response = await self._change("PATCH", f"/v2/orders/{approved.orig_order_id}", codec.encode_replace(approved))
+        return self._row(self._answered(response, wire.Order))
+
+    async def cancel(self, order: Order) -> ExecutionReport:
+        """204 is a request, not a cancel; 404 and 422 are questions. The answer is always how the order stands after it."""
+        response = await self._change("DELETE", f"/v2/orders/{order.order_id}", None, urgent=True)
+        if response.status not in (200, 204, 404, 422):
+            raise refusal(response, changes=True)
+        try:
+            return self._row(await self._ask(f"/v2/orders/{order.order_id}", wire.Order))
+        except Unavailable as error:
+            raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
+
+    async def open_orders(self) -> tuple[ExecutionReport, ...]:
+        """Every order that is not terminal, by pages: the listing has no token, so each page ends where the next begins."""
+        found: dict[str, wire.Order] = {}
+        query = {"status": "open", "limit": str(ORDERS_PAGE_MAX), "direction": "desc"}
+        for _ in range(PAGES_MAX):
+            page = await self._ask(f"/v2/orders?{urlencode(query)}", list[wire.Order])
+            found |= {order.id: order for order in page}
+            if len(page) < ORDERS_PAGE_MAX:
+                return tuple(self._row(order) for order in found.values())
+            query["before_order_id"] = page[-1].id
+        raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
+
+    async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
+        response = await self._get(f"/v2/orders:by_client_order_id?{urlencode({'client_order_id': cl_ord_id})}")
+        return None if is_not_found(response) else self._row(self._decoded(response, wire.Order))
+
+    async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
+        """FILL activities, oldest first, each joined with its order's row."""
+        reports: list[ExecutionReport] = []
+        query = {"after": rfc3339(since_ns), "direction": "asc", "page_size": str(ACTIVITIES_PAGE_MAX)}
+        for _ in range(PAGES_MAX):
+            page = await self._ask(f"/v2/account/activities/FILL?{urlencode(query)}", list[wire.Activity])
+            for activity in page:
+                reports.append(codec.decode_fill(activity, await self._order_row(activity.order_id), self._clock.now_ns()))
+            if len(page) < ACTIVITIES_PAGE_MAX:
+                return tuple(reports)
+            query["page_token"] = page[-1].id
+        raise ProtocolError(f"more than {PAGES_MAX} pages of fills")
+
+    async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
+        """Order events as they come. After each LIVE the desk reads again what the stream cannot replay."""
+        session = OrdersSession(self._urls.orders_stream, self._key, self._secret)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            if isinstance(event, ExecutionReport):
+                yield event
+            else:
+                yield self._link(event, "orders")
+
+    # -- market data --------------------------------------------------------------------------------------------------------------
+
+    async def quote(self, instrument: InstrumentID) -> Quote:
+        query = {"symbols": instrument} if "/" in instrument else {"symbols": instrument, "feed": self._stock_feed}
+        answer = await self._ask_data(
+            f"{_market(instrument)}/{'latest/quotes' if '/' in instrument else 'quotes/latest'}?{urlencode(query)}", wire.LatestQuotes
+        )
+        if instrument not in answer.quotes:
+            raise BadRequest(f"Alpaca has no quote of {instrument}")
+        return codec.decode_quote(answer.quotes[instrument], instrument, self._clock.now_ns())
+
+    async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
+        if period_ns not in _TIMEFRAMES:
+            raise BadRequest(f"Alpaca has bars of {', '.join(_TIMEFRAMES.values())}")
+        query = {
+            "symbols": instrument,
+            "timeframe": _TIMEFRAMES[period_ns],
+            "start": rfc3339(start_ns),
+            "end": rfc3339(end_ns),
+            "limit": str(DATA_PAGE_MAX),
+        }
+        if "/" not in instrument:
+            query["feed"] = self._stock_feed
+        found: list[Bar] = []
+        for _ in range(PAGES_MAX):
+            page = await self._ask_data(f"{_market(instrument)}/bars?{urlencode(query)}", wire.Bars)
+            found += [codec.decode_bar(bar, instrument, period_ns) for bar in (page.bars or {}).get(instrument, ())]
+            if page.next_page_token is None:
+                return tuple(found)
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of bars")
+
+    async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
+        """Stocks and crypto come over two sockets; both run for as long as somebody reads."""
+        paths = {CRYPTO_STREAM: [symbol for symbol in instruments if "/" in symbol], STOCK_STREAMS[self._stock_feed]: []}
+        paths[STOCK_STREAMS[self._stock_feed]] = [symbol for symbol in instruments if "/" not in symbol]
+        queue: asyncio.Queue[Quote | Trade | Bar | StreamState] = asyncio.Queue(maxsize=10_000)
+        tasks = [asyncio.create_task(self._feed(path, symbols, kinds, queue)) for path, symbols in paths.items() if symbols]
+        try:
+            while True:
+                if any(task.done() for task in tasks) and queue.empty():
+                    for task in tasks:
+                        if task.done():
+                            task.result()
+                    return
+                yield await queue.get()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _feed(
+        self, path: str, symbols: Sequence[InstrumentID], kinds: Kinds, queue: "asyncio.Queue[Quote | Trade | Bar | StreamState]"
+    ) -> None:
+        session = DataSession(self._urls.data_stream + path, self._key, self._secret, {symbol: symbol for symbol in symbols}, kinds)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            await queue.put(event if isinstance(event, Quote | Trade | Bar) else self._link(event, path))
+
+    # -- the wire -------------------------------------------------------------------------------------------------------------------
+
+    async def _change(self, method: str, path: str, body: object, *, urgent: bool = False) -> Response:
+        """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
+        await self._afford(self._budget, urgent=urgent)
+        request = self._request(method, self._urls.trading + path, b"" if body is None else msgspec.json.encode(body))
+        try:
+            response = await self._http.send(request, within_ns=ANSWER_WITHIN_NS)
+        except NotSent as error:
+            raise Unavailable(f"Alpaca could not be reached, nothing was sent: {error}") from None
+        except NoAnswer as error:
+            raise InDoubt(f"Alpaca did not answer: {error}. The desk asks what became of it; do not send it again") from None
+        self._budget.learn(response.status, response.headers, self._clock.now_ns())
+        return response
+
+    def _answered(self, response: Response, kind: type[_T]) -> _T:
+        """The body of a change that was taken. What cannot be read may still have been taken."""
+        if response.status not in (200, 201):
+            raise refusal(response, changes=True)
+        try:
+            return msgspec.json.decode(response.body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise InDoubt(f"Alpaca answered HTTP {response.status} with something that is no order ({error})") from None
+
+    async def _get(self, path: str) -> Response:
+        await self._afford(self._budget, urgent=True)
+        return await self._read(self._urls.trading + path, self._budget)
+
+    async def _ask(self, path: str, kind: type[_T]) -> _T:
+        return self._decoded(await self._get(path), kind)
+
+    async def _ask_data(self, path: str, kind: type[_T]) -> _T:
+        await self._afford(self._data_budget, urgent=True)
+        return self._decoded(await self._read(self._urls.data + path, self._data_budget), kind)
+
+    async def _read(self, url: str, budget: RateBudget) -> Response:
+        try:
+            response = await get_with_retry(self._http, self._request("GET", url, b""), within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
+        except TransportError as error:
+            raise Unavailable(f"Alpaca could not be asked: {error}. Check the connection, VPN and firewall") from None
+        budget.learn(response.status, response.headers, self._clock.now_ns())
+        return response
+
+    async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
+        """Wait for the request budget, but not for long. Raises RateLimited: nothing was sent."""
+        waited_ns = 0
+        while wait_ns := budget.wait_ns(self._clock.now_ns(), urgent=urgent):
+            waited_ns += wait_ns
+            if waited_ns > BUDGET_WAIT_MAX_NS:
+                raise RateLimited(f"Alpaca's request budget is spent for {wait_ns // NS} s; is another program using this key?", wait_ns)
+            await self._clock.sleep_ns(wait_ns)
+        budget.take(self._clock.now_ns())
+
+    def _request(self, method: str, url: str, body: bytes) -> Request:
+        headers = {"Content-Type": "application/json"} if body else {}
+        return auth.sign(Request(method=method, url=url, headers=headers, body=body), self._key, self._secret)
+
+    def _decoded(self, response: Response, kind: type[_T]) -> _T:
+        if response.status != 200:
+            raise refusal(response, changes=False)
+        try:
+            return msgspec.json.decode(response.body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
+
+    def _row(self, order: wire.Order) -> ExecutionReport:
+        """Remember an order's row for its fills, and translate it."""
+        self._rows[order.id] = order
+        self._rows.move_to_end(order.id)
+        if len(self._rows) > ROWS_MAX:
+            self._rows.popitem(last=False)
+        return codec.decode_order(order, self._clock.now_ns(), ExecType.ORDER_STATUS)
+
+    async def _order_row(self, order_id: str | None) -> wire.Order:
+        if order_id is None:
+            raise ProtocolError("a fill that names no order")
+        row = self._rows.get(order_id)
+        if row is None:
+            row = await self._ask(f"/v2/orders/{order_id}", wire.Order)
+            self._row(row)
+        return row
+
+    def _link(self, event: object, stream: str) -> StreamState:
+        assert isinstance(event, LinkEvent)
+        return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=self._clock.now_ns())
+
+
+def _urls(environment: str, options: Mapping[str, str]) -> Urls:
+    """Alpaca's hosts, or one port of a twin for all of them."""
+    url = options.get("url")
+    if url is None:
+        return URLS[environment]
+    sockets = "ws" + url.removeprefix("http")
+    return Urls(trading=url, orders_stream=f"{sockets}/stream", data=url, data_stream=sockets)
+
+
+def _market(instrument: InstrumentID) -> str:
+    return "/v1beta3/crypto/us" if "/" in instrument else "/v2/stocks"
+
+
+def _split(symbol: InstrumentID) -> list[tuple[str, str]]:
+    """How a crypto pair may have been meant that was written without its slash."""
+    return [(symbol.removesuffix(quote), quote) for quote in ("USDT", "USDC", "USD") if symbol.endswith(quote) and symbol != quote]

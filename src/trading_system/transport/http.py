@@ -1,0 +1,155 @@
+"""HTTP: one request, one answer, within a deadline. Nothing is ever sent twice; a GET may be asked again, by name."""
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
+
+SECOND_NS = 1_000_000_000
+BODY_MAX = 16 << 20  # bytes of one answer, unpacked
+HEADER_MAX = 16 << 10
+CONNECTIONS_MAX = 16  # per client
+KEEPALIVE_S = 30
+GET_ATTEMPTS_MAX = 4
+BACKOFF_NS = SECOND_NS // 2  # the first wait between two GETs is drawn from 0 … this, then twice as much
+RETRY_AFTER_MAX_NS = 30 * SECOND_NS  # a broker that wants a longer pause gets it from the caller
+_RETRIABLE = frozenset({429, 500, 502, 503, 504})
+
+
+class Sleeper(Protocol):
+    """What a retry needs of a clock."""
+
+    async def sleep_ns(self, duration_ns: int) -> None: ...
+
+
+class Http(Protocol):
+    """The seam that sim/network.py takes the place of."""
+
+    async def send(self, request: Request, *, within_ns: int) -> Response:
+        """Raises NotSent: no byte left. NoAnswer: a byte may have left."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class AiohttpHttp:
+    """aiohttp with everything off that would act on its own: re-sends, redirects, cookies, proxies."""
+
+    def __init__(self, hosts: Iterable[str], *, now_ns: Callable[[], int] = time.time_ns) -> None:
+        """hosts: the only host:port (port left out for the scheme's own) that a request may go to."""
+        self._hosts = frozenset(hosts)
+        self._session: aiohttp.ClientSession | None = None
+        self._now_ns = now_ns
+
+    async def send(self, request: Request, *, within_ns: int) -> Response:
+        """One exchange. Raises NotSent, NoAnswer."""
+        session = self._session or self._open()
+        if urlsplit(request.url).netloc not in self._hosts:
+            raise NotSent(f"{urlsplit(request.url).netloc} is not among the hosts this connector may talk to")
+        progress = _Progress()
+        try:
+            async with (
+                asyncio.timeout(within_ns / SECOND_NS),
+                session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                    trace_request_ctx=progress,
+                ) as answer,
+            ):
+                body = await answer.content.read(BODY_MAX + 1)
+                while not answer.content.at_eof() and len(body) <= BODY_MAX:
+                    body += await answer.content.read(BODY_MAX + 1 - len(body))
+                if len(body) > BODY_MAX:
+                    raise NoAnswer(f"the answer is larger than {BODY_MAX} bytes")
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(status=answer.status, headers=headers, body=body, recv_ns=self._now_ns())
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise _outcome(error, progress) from None
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        context = ssl.create_default_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(_connected)
+        trace.on_connection_reuseconn.append(_connected)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),  # the deadline above rules
+            trust_env=False,
+            auto_decompress=True,
+            max_line_size=HEADER_MAX,
+            max_field_size=HEADER_MAX,
+            trace_configs=[trace],
+        )
+        # aiohttp sends GET, PUT and DELETE a second time when a kept-alive connection drops. tests/transport/test_http.py counts the requests.
+        session._retry_connection = False
+        self._session = session
+        return session
+
+
+class _Progress:
+    """Whether a connection stood: before that, nothing can have left."""
+
+    connected = False
+
+
+async def _connected(_: object, context: object, __: object) -> None:
+    context.trace_request_ctx.connected = True  # type: ignore[attr-defined]  # aiohttp hands our object back there
+
+
+def _outcome(error: Exception, progress: _Progress) -> TransportError:
+    reason = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    if not progress.connected:
+        detail = getattr(error, "os_error", None) or reason
+        return NotSent(f"no connection: {detail}")
+    return NoAnswer(f"sent, but {reason}")
+
+
+async def get_with_retry(
+    http: Http, request: Request, *, within_ns: int, clock: Sleeper, rng: random.Random, attempts: int = GET_ATTEMPTS_MAX
+) -> Response:
+    """Ask a question, again when it got no answer or a passing refusal. Questions only: nothing that changes state comes through here.
+
+    Raises: NotSent, NoAnswer: of the last attempt. A last 429 or 5xx is returned as it is.
+    """
+    assert request.method == "GET", "nothing that changes state is ever sent twice"
+    pause_ns = BACKOFF_NS
+    for attempt in range(1, attempts + 1):
+        wait_ns = rng.randrange(pause_ns)
+        try:
+            response = await http.send(request, within_ns=within_ns)
+        except TransportError:
+            if attempt == attempts:
+                raise
+        else:
+            if response.status not in _RETRIABLE or attempt == attempts:
+                return response
+            told_ns = _retry_after_ns(response)
+            if told_ns > RETRY_AFTER_MAX_NS:
+                return response
+            wait_ns = max(wait_ns, told_ns)
+        await clock.sleep_ns(wait_ns)
+        pause_ns *= 2
+    raise AssertionError("the loop returns or raises")
+
+
+def _retry_after_ns(response: Response) -> int:
+    text = response.headers.get("retry-after", "")
+    return int(text) * SECOND_NS if text.isdecimal() else 0
