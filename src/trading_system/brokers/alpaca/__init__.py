@@ -1,10 +1,11 @@
-"""Alpaca: US stocks and crypto. connect() and FACTS; everything else stays inside the folder."""
+"""Alpaca: US stocks and crypto. connect(), hosts() and FACTS; everything else stays inside the folder."""
 
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from trading_system.brokers.alpaca.facts import FACTS
+from trading_system.brokers.alpaca.facts import FACTS, URLS
 
 if TYPE_CHECKING:
     from trading_system.brokers.alpaca.connector import AlpacaConnector
@@ -13,7 +14,12 @@ if TYPE_CHECKING:
     from trading_system.transport.http import Http
     from trading_system.transport.websocket import Dialer
 
-__all__ = ["FACTS", "connect"]
+__all__ = ["FACTS", "connect", "hosts"]
+
+
+def hosts(environment: str) -> frozenset[str]:
+    """The hosts that requests of one environment may go to."""
+    return frozenset(urlsplit(url).netloc for url in (URLS[environment].trading, URLS[environment].data))
 
 
 def connect(

@@ -1,0 +1,238 @@
+"""The composition root: the only place where concrete things are chosen, and the only one that reaches a twin."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trading_system import __version__
+from trading_system.app.config import Config
+from trading_system.app.desk import Desk, Step
+from trading_system.app.hub import Hub
+from trading_system.app.recover import Recovery
+from trading_system.app.socket import Client, Server
+from trading_system.app.verbs import VERBS, Args
+from trading_system.brokers import registry
+from trading_system.core.risk import Limits
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld
+from trading_system.domain.ids import BrokerName
+from trading_system.domain.ports import Broker, MarketData
+from trading_system.journal.lease import Lease
+from trading_system.journal.replay import replay
+from trading_system.journal.store import Journal
+from trading_system.settings.secret import Secret
+
+SECOND_NS = 1_000_000_000
+READY_WITHIN_NS = 15 * SECOND_NS  # how long an order waits for a desk that was opened for it
+_T = TypeVar("_T")
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One broker as this run will use it."""
+
+    broker: BrokerName
+    environment: str  # paper or live
+    credentials: Mapping[str, Secret]
+    options: Mapping[str, str]
+    twin: bool = False  # the broker is a twin on loopback
+
+
+def limits_of(config: Config) -> Limits:
+    """The settings of the same names, in the gate's units."""
+    return Limits(
+        max_position_pct=config.max_position_pct,
+        max_leverage=config.max_leverage,
+        max_daily_loss_pct=config.max_daily_loss_pct,
+        max_drawdown_pct=config.max_drawdown_pct,
+        max_concurrent_positions=config.max_concurrent_positions,
+        enable_crypto=config.enable_crypto,
+        crypto_symbols=frozenset(symbol.partition("/")[0] for symbol in config.crypto_symbols),
+        crypto_max_position_pct=config.crypto_max_position_pct,
+        crypto_max_daily_loss_pct=config.crypto_max_daily_loss_pct,
+        crypto_max_drawdown_pct=config.crypto_max_drawdown_pct,
+        crypto_max_leverage=config.crypto_max_leverage,
+        enable_circuit_breakers=config.enable_circuit_breakers,
+        halt_on_daily_loss=config.halt_on_daily_loss,
+        halt_on_drawdown=config.halt_on_drawdown,
+        validate_orders=config.validate_orders,
+        enable_shorts=config.enable_shorts,
+        price_collar_pct=config.price_collar_pct,
+        crypto_price_collar_pct=config.crypto_price_collar_pct,
+        max_orders_per_second=config.max_orders_per_second,
+        max_orders_per_minute=config.max_orders_per_minute,
+        max_open_orders=config.max_open_orders,
+        max_open_orders_per_instrument=config.max_open_orders_per_instrument,
+        duplicate_order_window_ns=config.duplicate_order_window_s * SECOND_NS,
+        quote_max_age_ns=config.quote_max_age_s * SECOND_NS,
+        crypto_quote_max_age_ns=config.crypto_quote_max_age_s * SECOND_NS,
+        account_max_age_ns=config.account_max_age_s * SECOND_NS,
+    )
+
+
+def accounts_of(config: Config) -> tuple[Account, ...]:
+    """The brokers that have keys and whose own flag agrees with TRADING_MODE. Raises AuthFailed: none."""
+    credentials = config.credentials("alpaca")
+    kind = config.alpaca_kind()
+    if not credentials or kind is None:
+        said = " ".join(config.warnings)
+        raise AuthFailed(
+            "no broker is configured.",
+            f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env ({registry.facts('alpaca').pages['keys_paper']}), or try without keys: `trading demo`. {said}",
+        )
+    options = {"feed": config.alpaca_data_feed}
+    if config.alpaca_url:
+        options["url"] = config.alpaca_url
+    return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
+
+
+def state_folder(config: Config, accounts: tuple[Account, ...]) -> Path:
+    """$TRADING_HOME, else the platform's folder; paper, live and twin apart."""
+    name = "twin" if any(account.twin for account in accounts) else accounts[0].environment
+    return home(config) / name
+
+
+def home(config: Config) -> Path:
+    if config.trading_home:
+        return Path(config.trading_home).expanduser()
+    from platformdirs import user_state_path
+
+    return user_state_path("trading_system")
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run on uvloop where there is one, else on asyncio's own loop."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    except ModuleNotFoundError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+@asynccontextmanager
+async def open_desk(
+    config: Config,
+    accounts: tuple[Account, ...] | None = None,
+    *,
+    folder: Path | None = None,
+    listen: bool = True,
+    dry_run: bool = False,
+    step: Step | None = None,
+) -> AsyncIterator[Desk]:
+    """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends.
+
+    Raises: LeaseHeld: another desk is at work. AuthFailed, Unavailable, JournalError: no desk, nothing was sent.
+    """
+    from trading_system.transport.clock import SystemClock
+
+    accounts = accounts or accounts_of(config)
+    folder = folder or state_folder(config, accounts)
+    leases = home(config) / "leases"
+    async with AsyncExitStack() as stack:
+        stack.enter_context(Lease(folder / "desk.lock", f"the state folder {folder.name}"))
+        for account in accounts:
+            print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
+            what = f"the {account.environment} key of {account.broker}"
+            stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
+        journal = Journal(folder / "journal.sqlite")
+        stack.push_async_callback(journal.aclose)
+        books = replay(entry.record for entry in journal.read())
+        brokers = {account.broker: _connector(account) for account in accounts}
+        for broker in brokers.values():
+            stack.push_async_callback(broker.aclose)
+        feeds: dict[BrokerName, MarketData] = {name: broker for name, broker in brokers.items()}  # type: ignore[misc]  # one object is both ports
+        hub = Hub(feeds)
+        stack.push_async_callback(hub.aclose)
+        desk = Desk(
+            books=books,
+            journal=journal,
+            brokers=brokers,
+            hub=hub,
+            limits=limits_of(config),
+            clock=SystemClock(),
+            environment=accounts[0].environment,
+            base_currency=config.base_currency,
+            dry_run=dry_run or config.dry_run,
+            **({} if step is None else {"step": step}),
+        )
+
+        def account_lease(snapshot: AccountSnapshot) -> None:
+            _same_account(desk, snapshot)
+            name = f"{snapshot.broker}-{snapshot.environment}-{snapshot.account}.lock"
+            if not any(account.twin for account in accounts):  # two twins may well have the same account number
+                stack.enter_context(Lease(leases / name, f"the account {snapshot.account} at {snapshot.broker}"))
+
+        recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease)
+        stack.push_async_callback(recovery.aclose)
+        stack.push_async_callback(desk.drain)
+        await recovery.start()
+        if listen:
+            server = Server(desk, folder / "desk.sock")
+            stack.push_async_callback(server.aclose)
+            await server.start()
+        yield desk
+
+
+def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
+    """A journal belongs to its accounts. Raises BadRequest: this one has another account's orders."""
+    others = {order.account for order in desk.books.blotter if order.broker == snapshot.broker and order.account} - {snapshot.account}
+    if others:
+        raise BadRequest(
+            f"this journal holds orders of account {', '.join(sorted(others))}, the key is of {snapshot.account}: set another TRADING_HOME"
+        )
+
+
+def _connector(account: Account) -> Broker:
+    from trading_system.transport.clock import SystemClock
+    from trading_system.transport.http import AiohttpHttp
+    from trading_system.transport.websocket import PicowsDialer
+
+    connector: Broker = registry.folder(account.broker).connect(
+        http=AiohttpHttp(_hosts(account)),
+        dialer=PicowsDialer(),
+        clock=SystemClock(),
+        rng=random.Random(secrets.randbits(64)),  # noqa: S311  jitter, not cryptography
+        credentials=account.credentials,
+        environment=account.environment,
+        options=account.options,
+    )
+    return connector
+
+
+def _hosts(account: Account) -> frozenset[str]:
+    """Where bytes may go: the broker's own hosts, or the twin's port."""
+    if "url" in account.options:
+        return frozenset({urlsplit(account.options["url"]).netloc})
+    hosts: frozenset[str] = registry.folder(account.broker).hosts(account.environment)
+    return hosts
+
+
+async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) -> object:
+    """Run one verb: by the desk that is at work, else by one opened for this call. Raises what the verb raises."""
+    accounts = accounts_of(config)
+    folder = state_folder(config, accounts)
+    try:
+        async with open_desk(config, accounts, folder=folder, listen=False, dry_run=dry_run) as desk:
+            if verb in ("submit", "replace", "flatten"):
+                await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
+            return await VERBS[verb](desk, args)
+    except LeaseHeld:
+        if not (folder / "desk.sock").exists():
+            raise
+    if dry_run and verb == "submit":
+        raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
+    client = await Client.connect(folder / "desk.sock")
+    try:
+        return await client.call(verb, args)
+    finally:
+        await client.aclose()

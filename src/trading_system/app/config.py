@@ -1,0 +1,285 @@
+""".env, environment and keyring become one frozen Config: every key validated, every problem said at once."""
+
+import hashlib
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trading_system.domain.errors import DeskError
+from trading_system.domain.ids import parse_instrument
+from trading_system.domain.money import parse_decimal
+from trading_system.settings.credentials import KeyringUnavailable, read_keyring
+from trading_system.settings.dotenv import Source, find_env_file, is_placeholder, read_env_file
+from trading_system.settings.keys import ALIASES, CREDENTIALS, KEYS, Key
+from trading_system.settings.secret import Secret
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_FLAGS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
+
+
+class ConfigError(DeskError):
+    """The settings contradict themselves or make no sense. Nothing was started."""
+
+    exit_code = 2
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("settings: " + "; ".join(problems))
+        self.problems = problems
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. One field per setting that this version uses, named like it; settings/keys.py says what each does."""
+
+    alpaca_paper: bool
+    alpaca_data_feed: str
+    alpaca_url: str
+    trading_mode: str
+    max_position_pct: Decimal
+    max_leverage: Decimal
+    max_daily_loss_pct: Decimal
+    max_drawdown_pct: Decimal
+    max_concurrent_positions: int
+    base_currency: str
+    trading_home: str
+    trading_credentials: str
+    enable_crypto: bool
+    crypto_symbols: tuple[str, ...]
+    crypto_max_position_pct: Decimal
+    crypto_max_daily_loss_pct: Decimal
+    crypto_max_drawdown_pct: Decimal
+    crypto_max_leverage: Decimal
+    log_level: str
+    log_format: str
+    enable_circuit_breakers: bool
+    halt_on_daily_loss: bool
+    halt_on_drawdown: bool
+    validate_orders: bool
+    dry_run: bool
+    enable_shorts: bool
+    price_collar_pct: Decimal
+    crypto_price_collar_pct: Decimal
+    max_orders_per_second: int
+    max_orders_per_minute: int
+    max_open_orders: int
+    max_open_orders_per_instrument: int
+    duplicate_order_window_s: int
+    quote_max_age_s: int
+    crypto_quote_max_age_s: int
+    account_max_age_s: int
+    secrets: Mapping[str, Secret]  # by setting; only what is configured
+    env_file: str  # "" when there is none
+    warnings: tuple[str, ...]
+    notices: tuple[str, ...]  # set, and used by a later part only
+    config_hash: str  # over everything but secrets
+
+    def credentials(self, broker: str) -> Mapping[str, Secret]:
+        """The broker's fields, all of them, or none."""
+        fields = {field: self.secrets[name] for field, name in CREDENTIALS[broker].items() if name in self.secrets}
+        return fields if len(fields) == len(CREDENTIALS[broker]) else {}
+
+    def alpaca_kind(self) -> str | None:
+        """paper or live where TRADING_MODE and ALPACA_PAPER agree; None where they do not, and a warning says so."""
+        said = "paper" if self.alpaca_paper else "live"
+        return said if said == self.trading_mode else None
+
+
+def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None, env_file: Path | None = None) -> Config:
+    """Read everything. Raises ConfigError with all problems at once, never with a secret's value."""
+    environ = os.environ if environ is None else environ
+    path = env_file or find_env_file(environ, folder or Path.cwd())
+    source = Source({}, {}, (), ())
+    if path is not None:
+        try:
+            source = read_env_file(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError((f"{path.name} cannot be read: {error}",)) from None
+    problems = list(source.problems)
+    raw, places = _merged(source, environ, problems)
+    values: dict[str, object] = {}
+    for key in KEYS.values():
+        try:
+            values[key.name] = _PARSERS.get(key.kind, _choice)(key, raw.get(key.name, ""))
+        except ValueError as error:
+            problems.append(f"{places.get(key.name, 'environment')}: {key.name} {error}")
+    secrets = _secrets(values, problems)
+    if not problems:
+        _contradictions(values, secrets, problems)
+    if problems:
+        raise ConfigError(tuple(problems))
+    used = {key.name.lower(): values[key.name] for key in KEYS.values() if key.used and key.kind != "secret"}
+    notices = tuple(f"{key.name} is set, not used yet" for key in KEYS.values() if not key.used and _is_set(key, raw.get(key.name, "")))
+    digest = hashlib.blake2b(repr(sorted(used.items())).encode(), digest_size=8).hexdigest()
+    return Config(
+        **used,  # type: ignore[arg-type]  # the table and the fields are held together by test_config.py
+        secrets=secrets,
+        env_file="" if path is None else str(path),
+        warnings=(*source.warnings, *_warnings(values)),
+        notices=notices,
+        config_hash=digest,
+    )
+
+
+def env_file_findings(path: Path) -> tuple[str, ...]:
+    """What is unsafe about the file that holds keys: owner, mode, kind, and whether git would take it along. Live refuses, paper warns."""
+    found = []
+    info = path.lstat()
+    if not stat.S_ISREG(info.st_mode):
+        found.append(f"{path.name} is no regular file")
+    if hasattr(os, "getuid") and info.st_uid != os.getuid():
+        found.append(f"{path.name} belongs to another user")
+    if stat.S_IMODE(info.st_mode) & 0o077:
+        found.append(f"others can read {path.name}: chmod 600 {path.name}")
+    if stat.S_IMODE(path.parent.stat().st_mode) & 0o002:
+        found.append(f"anybody can write in the folder of {path.name}")
+    try:
+        inside = subprocess.run(["git", "-C", str(path.parent), "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False)  # noqa: S603, S607
+        if inside.returncode == 0:
+            ignored = subprocess.run(["git", "-C", str(path.parent), "check-ignore", "-q", path.name], capture_output=True, check=False)  # noqa: S603, S607
+            if ignored.returncode != 0:
+                found.append(f"git does not ignore {path.name}: add it to .gitignore")
+    except FileNotFoundError:
+        found.append("git is not installed, so whether it would take the file along is not known")
+    return tuple(found)
+
+
+def _merged(source: Source, environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Our names only, the environment before the file; an alias and its name that differ are a contradiction."""
+    raw: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for name in KEYS:
+        spellings = (name, *(alias for alias, target in ALIASES.items() if target == name))
+        for origin, values in (("environment", environ), ("file", source.values)):
+            said = {spelling: values[spelling].strip() for spelling in spellings if values.get(spelling, "").strip()}
+            if len(set(said.values())) > 1:
+                problems.append(f"{' and '.join(said)} contradict each other: keep one")
+            if said and name not in raw:
+                spelling, raw[name] = next(iter(said.items()))
+                places[name] = source.places.get(spelling, "environment") if origin == "file" else "environment"
+    return raw, places
+
+
+def _text(key: Key, raw: str) -> str:
+    return raw or key.default
+
+
+def _secret(_: Key, raw: str) -> Secret | None:
+    if is_placeholder(raw):
+        return None
+    if any(char.isspace() for char in raw):
+        raise ValueError("has a space inside: copy it again")
+    return Secret(raw)
+
+
+def _flag(key: Key, raw: str) -> bool:
+    try:
+        return _FLAGS[(raw or key.default).lower()]
+    except KeyError:
+        raise ValueError("is true or false") from None
+
+
+def _decimal(key: Key, raw: str) -> Decimal:
+    value = parse_decimal(raw or key.default)
+    if value < 0:
+        raise ValueError("is not negative")
+    return value
+
+
+def _fraction(key: Key, raw: str) -> Decimal:
+    value = _decimal(key, raw)
+    if not 0 < value <= 1:
+        meant = f"; for {value} % write {value / 100}" if 1 < value <= 100 else ""
+        raise ValueError(f"is a fraction above 0 and at most 1{meant}")
+    return value
+
+
+def _count(key: Key, raw: str) -> int:
+    text = raw or key.default
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 1_000_000:
+        raise ValueError("is a whole number from 1 to 1000000")
+    return int(text)
+
+
+def _port(key: Key, raw: str) -> int:
+    value = _count(key, raw)
+    if value > 65_535:
+        raise ValueError("is a port: 1 to 65535")
+    return value
+
+
+def _symbols(key: Key, raw: str) -> tuple[str, ...]:
+    symbols = tuple(part.strip().upper() for part in (raw or key.default).split(",") if part.strip())
+    for symbol in symbols:
+        if "/" not in parse_instrument(symbol):
+            raise ValueError(f"lists pairs like BTC/USD, not {symbol}")
+    return symbols
+
+
+def _url(_: Key, raw: str) -> str:
+    if not raw:
+        return ""
+    parts = urlsplit(raw)
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or parts.port is None or parts.path not in ("", "/"):
+        raise ValueError("is the address of a twin on this machine: http://127.0.0.1:PORT")
+    return raw.rstrip("/")
+
+
+def _choice(key: Key, raw: str) -> str:
+    choices = key.kind.split("|")
+    value = next((choice for choice in choices if choice.lower() == (raw or key.default).lower()), None)
+    if value is None:
+        raise ValueError(f"is one of {', '.join(choices)}")
+    return value
+
+
+_PARSERS: Mapping[str, Callable[[Key, str], object]] = {
+    "text": _text,
+    "path": _text,
+    "secret": _secret,
+    "flag": _flag,
+    "decimal": _decimal,
+    "fraction": _fraction,
+    "count": _count,
+    "seconds": _count,
+    "port": _port,
+    "symbols": _symbols,
+    "url": _url,
+}
+
+
+def _is_set(key: Key, raw: str) -> bool:
+    return not is_placeholder(raw) if key.kind == "secret" else bool(raw) and raw != key.default
+
+
+def _secrets(values: Mapping[str, object], problems: list[str]) -> dict[str, Secret]:
+    secrets = {name: value for name, value in values.items() if isinstance(value, Secret)}
+    if values.get("TRADING_CREDENTIALS") == "keyring":
+        try:
+            secrets |= read_keyring()
+        except KeyringUnavailable as error:
+            problems.append(f"TRADING_CREDENTIALS=keyring: {error}")
+    return secrets
+
+
+def _contradictions(values: Mapping[str, object], secrets: Mapping[str, Secret], problems: list[str]) -> None:
+    """A key of one kind with the flag of the other. The prefix is a belt, the account number is the proof (0002-the-port.md)."""
+    key = secrets.get("ALPACA_API_KEY")
+    if key is None or values["ALPACA_URL"]:
+        return
+    if key.reveal().startswith("PK") and not values["ALPACA_PAPER"]:
+        problems.append("ALPACA_API_KEY is a paper key (PK…), but ALPACA_PAPER=false: set ALPACA_PAPER=true, or use the live key (AK…)")
+    if key.reveal().startswith("AK") and values["ALPACA_PAPER"]:
+        problems.append("ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true: use the paper key (PK…), or set ALPACA_PAPER=false")
+
+
+def _warnings(values: Mapping[str, object]) -> tuple[str, ...]:
+    if values["TRADING_MODE"] == "live" and values["ALPACA_PAPER"]:
+        return ("TRADING_MODE=live, but ALPACA_PAPER=true: Alpaca is left out; set ALPACA_PAPER=false to trade it live",)
+    if values["TRADING_MODE"] == "paper" and not values["ALPACA_PAPER"]:
+        return ("TRADING_MODE=paper, but ALPACA_PAPER=false: Alpaca is left out; set ALPACA_PAPER=true, or TRADING_MODE=live",)
+    return ()

@@ -1,0 +1,108 @@
+"""Logs to stderr, as JSON or text, with one redaction at the root: whatever is said, no live secret is in it."""
+
+import base64
+import logging
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TextIO
+from urllib.parse import quote
+
+from trading_system.settings.secret import live_values
+
+MASK = "****"
+current_order: ContextVar[str | None] = ContextVar("cl_ord_id", default=None)  # set by the desk around an order's path
+
+_PATTERNS = (
+    re.compile(r"(?i)(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"),
+    re.compile(r"(?i)((?:APCA-API-[A-Z-]+|X-MBX-APIKEY|API-Key|API-Sign|X-BAPI-[A-Z-]+)[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+"),
+    re.compile(r"(?i)([?&](?:signature|token|api_?key|secret)=)[^&\s\"']+"),
+)
+
+
+def redact(text: str) -> str:
+    """The text with every live secret, in every spelling it may have taken, and every header that carries one, masked."""
+    for value in sorted(live_values(), key=len, reverse=True):
+        for form in _forms(value):
+            if form in text:
+                text = text.replace(form, MASK)
+    for pattern in _PATTERNS:
+        text = pattern.sub(lambda found: f"{found.group(1)} {MASK}" if found.group(1).isalpha() else f"{found.group(1)}{MASK}", text)
+    return text
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    raw = value.encode()
+    encoded = base64.b64encode(raw).decode().rstrip("=")
+    return (value, quote(value, safe=""), encoded, base64.urlsafe_b64encode(raw).decode().rstrip("="), raw.hex(), value[::-1])
+
+
+class _RootFormatter(logging.Formatter):
+    """What the standard library's loggers say, in our form."""
+
+    def __init__(self, fmt: str) -> None:
+        super().__init__()
+        self._json = fmt == "json"
+
+    def format(self, record: logging.LogRecord) -> str:
+        import msgspec
+
+        event = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+        extra = getattr(record, "fields", None)
+        if isinstance(extra, dict):
+            event |= extra
+        if current_order.get() is not None:
+            event["cl_ord_id"] = current_order.get() or ""
+        if record.exc_info and record.exc_info[1] is not None:
+            event["exception"] = "".join(traceback.format_exception(record.exc_info[1], limit=-8)).strip()
+        if self._json:
+            return redact(msgspec.json.encode({"time": self.formatTime(record), **event}, enc_hook=str).decode())
+        rest = " ".join(f"{name}={value}" for name, value in event.items() if name not in ("level", "logger", "event"))
+        return redact(f"{self.formatTime(record)} {event['level']:<7} {event['event']} {rest}".rstrip())
+
+
+def configure_logs(level: str, fmt: str, stream: TextIO | None = None) -> None:
+    """Set up once per process: root handler, structlog on top of it, warnings, last-resort tracebacks, no core dumps."""
+    import structlog
+
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_RootFormatter(fmt))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for chatty in ("aiohttp", "asyncio", "keyring", "picows", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, _to_stdlib],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    sys.excepthook = _excepthook
+    _no_core_dumps()
+
+
+def _to_stdlib(_: Any, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[object, ...], dict[str, Any]]:
+    text = event.pop("event")
+    exc_info = event.pop("exc_info", None)
+    return (text,), {"extra": {"fields": dict(event)}, "exc_info": exc_info}
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A bug's traceback, without locals and without secrets."""
+    sys.stderr.write(redact("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _no_core_dumps() -> None:
+    """A core file would hold every secret in plain text."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no core files of this kind
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

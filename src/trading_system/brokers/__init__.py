@@ -1,0 +1,1 @@
+"""Translations at the edge: one folder a broker, none knows another."""

@@ -1,0 +1,88 @@
+"""Reading .env strictly, and finding it: a key twice is an error, an unknown one a warning, a near-miss of one of ours an error."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from trading_system.settings.keys import ALIASES, KEYS
+
+PARENTS_MAX = 4
+_PLACEHOLDER = re.compile(r"your_.*|.{0,4}x{8,}|<.*>|\.\.\.|changeme", re.IGNORECASE)
+
+
+class Source(NamedTuple):
+    """Values by name, where each stands (for messages), and what is wrong or odd about the file."""
+
+    values: Mapping[str, str]
+    places: Mapping[str, str]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def find_env_file(environ: Mapping[str, str], folder: Path) -> Path | None:
+    """$TRADING_ENV_FILE, else .env here or in a parent up to the one with our pyproject.toml."""
+    named = environ.get("TRADING_ENV_FILE")
+    if named is not None:
+        return Path(named)
+    for place in (folder, *list(folder.parents)[:PARENTS_MAX]):
+        if (place / ".env").is_file():
+            return place / ".env"
+        if (place / "pyproject.toml").is_file():
+            return None
+    return None
+
+
+def is_placeholder(value: str) -> bool:
+    """Empty, your_…, PKxxxxxxxx: not configured."""
+    return not value or _PLACEHOLDER.fullmatch(value) is not None
+
+
+def read_env_file(path: Path) -> Source:
+    """Raises OSError: it cannot be read."""
+    from dotenv.parser import parse_stream
+
+    values: dict[str, str] = {}
+    places: dict[str, str] = {}
+    problems: list[str] = []
+    warnings: list[str] = []
+    with path.open(encoding="utf-8") as stream:
+        for binding in parse_stream(stream):
+            line = f"{path.name}:{binding.original.line}"
+            if binding.error:
+                problems.append(f"{line}: this line is no KEY=value")
+            if binding.key is None or binding.error:
+                continue
+            if binding.key in values:
+                problems.append(f"{line}: {binding.key} is set twice, first in {places[binding.key]}: delete one")
+                continue
+            values[binding.key] = (binding.value or "").strip()
+            places[binding.key] = line
+            found = _judge(binding.key)
+            if found is not None:
+                (problems if found.startswith("!") else warnings).append(f"{line}: {found.lstrip('!')}")
+    return Source(values, places, tuple(problems), tuple(warnings))
+
+
+def _judge(name: str) -> str | None:
+    if name in KEYS or name in ALIASES or name == "TRADING_ENV_FILE":
+        return None
+    near = next((key for key in (*KEYS, *ALIASES) if _near(name, key)), None)
+    return f"{name} is not a setting" if near is None else f"!{name} is not a setting; did you mean {near}?"
+
+
+def _near(one: str, two: str) -> bool:
+    """The same letters apart from case and underscores, or at most two letters apart."""
+    bare_one, bare_two = one.upper().replace("_", ""), two.replace("_", "")
+    return bare_one == bare_two or (len(two) > 6 and _distance_within(one.upper(), two, 2))
+
+
+def _distance_within(one: str, two: str, limit: int) -> bool:
+    if abs(len(one) - len(two)) > limit:
+        return False
+    row = list(range(len(two) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(two, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1] <= limit

@@ -1,0 +1,164 @@
+"""Every setting there is, in the order of .env.example: name, how it is read, default, what it does. The one table that parsing, the example
+file and the docs come from. Longer than a screen because it is a table."""
+
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """kind: text, secret, flag, decimal, fraction (0 < x <= 1), count (>= 1), seconds (>= 1), port, symbols, url, path, or a|b|c for a choice."""
+
+    name: str
+    kind: str
+    default: str
+    help: str
+    used: bool = True  # False: validated and kept for a later part
+    ours: bool = False  # not in the guide's template: commented out in .env.example
+
+
+SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
+    (
+        "1. ALPACA (US Stocks + Crypto) - Recommended for beginners",
+        (
+            Key("ALPACA_API_KEY", "secret", "", "key id; PK… is paper, AK… is live"),
+            Key("ALPACA_API_SECRET", "secret", "", "shown once, when the key is made"),
+            Key("ALPACA_PAPER", "flag", "true", "true for paper, false for live (TRADING_MODE must agree)"),
+            Key("ALPACA_OAUTH_CLIENT_ID", "secret", "", "OAuth2 for the Broker API (optional)", used=False),
+            Key("ALPACA_OAUTH_CLIENT_SECRET", "secret", "", "its secret", used=False),
+            Key("ALPACA_DATA_FEED", "iex|sip", "iex", "stock quotes: iex is free, sip needs the paid plan", ours=True),
+            Key("ALPACA_URL", "url", "", "a twin on this machine instead of Alpaca, e.g. http://127.0.0.1:8001", ours=True),
+        ),
+    ),
+    (
+        "2. BINANCE (Crypto Spot)",
+        (
+            Key("BINANCE_API_KEY", "secret", "", "key", used=False),
+            Key("BINANCE_API_SECRET", "secret", "", "secret", used=False),
+            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
+        ),
+    ),
+    (
+        "3. KRAKEN (Crypto Exchange)",
+        (
+            Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
+            Key("KRAKEN_API_SECRET", "secret", "", "secret", used=False),
+        ),
+    ),
+    (
+        "4. BYBIT (Crypto Derivatives)",
+        (
+            Key("BYBIT_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
+            Key("BYBIT_API_SECRET", "secret", "", "secret", used=False),
+            Key("BYBIT_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
+        ),
+    ),
+    (
+        "5. INTERACTIVE BROKERS (Everything)",
+        (
+            Key("IB_HOST", "text", "127.0.0.1", "where TWS or IB Gateway runs", used=False),
+            Key("IB_PORT", "port", "7497", "7497 for paper, 7496 for live", used=False),
+            Key("IB_CLIENT_ID", "count", "1", "number of this API client", used=False),
+            Key("IBKR_CLIENT_ID", "secret", "", "Web API OAuth2 (alternative to TWS)", used=False),
+            Key("IBKR_CLIENT_SECRET", "secret", "", "its secret", used=False),
+            Key("IB_ACCOUNT", "text", "", "which account, where the login has several", used=False, ours=True),
+        ),
+    ),
+    (
+        "6. OANDA (Forex)",
+        (
+            Key("OANDA_API_KEY", "secret", "", "personal access token", used=False),
+            Key("OANDA_ACCOUNT_ID", "text", "", "101-… is practice, 001-… is live", used=False),
+        ),
+    ),
+    (
+        "7. TRADIER (US Stocks)",
+        (
+            Key("TRADIER_ACCESS_TOKEN", "secret", "", "sandbox or production token", used=False),
+            Key("TRADIER_ACCOUNT_ID", "text", "", "which account, where the token has several", used=False, ours=True),
+        ),
+    ),
+    (
+        "TRADING CONFIGURATION",
+        (
+            Key("TRADING_MODE", "paper|live", "paper", "live also needs the broker's own flag and `trading arm`"),
+            Key("TARGET_WEALTH", "decimal", "500000", "where the plan shall arrive", used=False),
+            Key("STARTING_CAPITAL", "decimal", "5000", "what the plan starts from", used=False),
+            Key("TIME_HORIZON_DAYS", "count", "365", "in how many days", used=False),
+            Key("MAX_POSITION_PCT", "fraction", "0.30", "most of equity in one instrument"),
+            Key("MAX_LEVERAGE", "decimal", "2.0", "gross exposure over all accounts, times equity"),
+            Key("MAX_DAILY_LOSS_PCT", "fraction", "0.10", "today's loss that stops new risk"),
+            Key("MAX_DRAWDOWN_PCT", "fraction", "0.50", "fall from the highest equity that stops new risk"),
+            Key("KELLY_FRACTION", "fraction", "0.50", "fraction of Kelly's bet", used=False),
+            Key("MIN_CONVEXITY_SCORE", "decimal", "0.10", "least convexity of an entry", used=False),
+            Key("MAX_CONCURRENT_POSITIONS", "count", "3", "instruments held or on their way"),
+            Key("BASE_CURRENCY", "text", "USD", "limits are measured in it", ours=True),
+            Key("TRADING_HOME", "path", "", "journal and locks; default: this system's state folder", ours=True),
+            Key("TRADING_CREDENTIALS", "env|keyring", "env", "keyring: broker keys come from the OS keyring", ours=True),
+        ),
+    ),
+    (
+        "CRYPTO TRADING (if using crypto)",
+        (
+            Key("ENABLE_CRYPTO", "flag", "true", "false refuses every new crypto order"),
+            Key("CRYPTO_SYMBOLS", "symbols", "BTC/USD,ETH/USD,SOL/USD", "what may be traded; matched by base, so BTC/USD admits BTC/USDT elsewhere"),
+            Key("CRYPTO_MAX_POSITION_PCT", "fraction", "0.20", "most of equity in one coin"),
+            Key("CRYPTO_MAX_DAILY_LOSS_PCT", "fraction", "0.08", "today's crypto loss that stops new crypto risk"),
+            Key("CRYPTO_MAX_DRAWDOWN_PCT", "fraction", "0.40", "fall of crypto from its best that stops new crypto risk"),
+            Key("CRYPTO_MAX_LEVERAGE", "decimal", "1.0", "crypto exposure, times equity", ours=True),
+        ),
+    ),
+    (
+        "LOGGING & SAFETY",
+        (
+            Key("LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", "INFO", "how much is told"),
+            Key("LOG_FORMAT", "json|text", "json", "json for production, text for development"),
+            Key("ENABLE_CIRCUIT_BREAKERS", "flag", "true", "halt a broker after errors in a row"),
+            Key("HALT_ON_DAILY_LOSS", "flag", "true", "false only warns"),
+            Key("HALT_ON_DRAWDOWN", "flag", "true", "false only warns"),
+            Key("VALIDATE_ORDERS", "flag", "true", "false skips our copy of the broker's rules, no risk limit"),
+            Key("DRY_RUN", "flag", "false", "true walks the whole path and sends nothing"),
+            Key("ENABLE_SHORTS", "flag", "false", "true allows selling stocks one does not hold", ours=True),
+            Key("PRICE_COLLAR_PCT", "fraction", "0.03", "how far a limit price may be on the wrong side of the market", ours=True),
+            Key("CRYPTO_PRICE_COLLAR_PCT", "fraction", "0.03", "the same for crypto", ours=True),
+            Key("MAX_ORDERS_PER_SECOND", "count", "5", "new orders", ours=True),
+            Key("MAX_ORDERS_PER_MINUTE", "count", "60", "new orders", ours=True),
+            Key("MAX_OPEN_ORDERS", "count", "50", "over all accounts", ours=True),
+            Key("MAX_OPEN_ORDERS_PER_INSTRUMENT", "count", "10", "per broker", ours=True),
+            Key("DUPLICATE_ORDER_WINDOW_S", "seconds", "5", "the same order again within this time needs --repeat", ours=True),
+            Key("QUOTE_MAX_AGE_S", "seconds", "15", "no entry on an older stock quote", ours=True),
+            Key("CRYPTO_QUOTE_MAX_AGE_S", "seconds", "5", "no entry on an older crypto quote", ours=True),
+            Key("ACCOUNT_MAX_AGE_S", "seconds", "60", "no entry on older account figures", ours=True),
+        ),
+    ),
+)
+KEYS = {key.name: key for _, keys in SECTIONS for key in keys}
+
+# Names that people have from other tools.
+ALIASES = {
+    "APCA_API_KEY_ID": "ALPACA_API_KEY",
+    "APCA_API_SECRET_KEY": "ALPACA_API_SECRET",
+    "ALPACA_API_KEY_ID": "ALPACA_API_KEY",
+    "ALPACA_SECRET_KEY": "ALPACA_API_SECRET",
+    "ALPACA_API_SECRET_KEY": "ALPACA_API_SECRET",
+    "ALPACA_IS_PAPER": "ALPACA_PAPER",
+    "BINANCE_SECRET_KEY": "BINANCE_API_SECRET",
+    "BINANCE_API_SECRET_KEY": "BINANCE_API_SECRET",
+    "KRAKEN_SECRET": "KRAKEN_API_SECRET",
+    "KRAKEN_PRIVATE_KEY": "KRAKEN_API_SECRET",
+    "BYBIT_SECRET": "BYBIT_API_SECRET",
+    "BYBIT_API_SECRET_KEY": "BYBIT_API_SECRET",
+    "OANDA_API_TOKEN": "OANDA_API_KEY",
+    "OANDA_ACCESS_TOKEN": "OANDA_API_KEY",
+    "TRADIER_TOKEN": "TRADIER_ACCESS_TOKEN",
+    "TRADIER_API_KEY": "TRADIER_ACCESS_TOKEN",
+}
+
+# What each broker's credentials are: our field -> setting.
+CREDENTIALS = {
+    "alpaca": {"key": "ALPACA_API_KEY", "secret": "ALPACA_API_SECRET"},
+    "binance": {"key": "BINANCE_API_KEY", "secret": "BINANCE_API_SECRET"},
+    "kraken": {"key": "KRAKEN_API_KEY", "secret": "KRAKEN_API_SECRET"},
+    "bybit": {"key": "BYBIT_API_KEY", "secret": "BYBIT_API_SECRET"},
+    "ibkr": {"client_id": "IBKR_CLIENT_ID", "client_secret": "IBKR_CLIENT_SECRET"},
+    "oanda": {"key": "OANDA_API_KEY", "account_id": "OANDA_ACCOUNT_ID"},
+    "tradier": {"token": "TRADIER_ACCESS_TOKEN"},
+}
