@@ -1,0 +1,95 @@
+"""What the commands share: settings, one call of a verb, JSON or a table."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+
+from trading_system.app.config import Config, load_config
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Row = Mapping[str, Any]
+
+
+def as_json(function: _F) -> _F:
+    """--json: the verb's own answer, one JSON document on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")(function)
+
+
+def at_broker(function: _F) -> _F:
+    return click.option("--broker", help="Which broker, where several are configured.")(function)
+
+
+def settings() -> Config:
+    """The settings in force; logs are set up with them, warnings are shown once."""
+    config = load_config()
+    from trading_system.app.logs import configure_logs
+
+    configure_logs(config.log_level if config.log_level != "INFO" else "WARNING", config.log_format)
+    for warning in config.warnings:
+        click.secho(f"! {warning}", fg="yellow", err=True)
+    return config
+
+
+def call(verb: str, args: Mapping[str, object], *, dry_run: bool = False) -> Any:
+    """One verb, by the running desk or by one opened for it."""
+    from trading_system.app import build
+
+    config = settings()
+    return build.run(build.call(config, verb, {name: value for name, value in args.items() if value is not None}, dry_run=dry_run))
+
+
+def emit(result: object) -> None:
+    """One JSON document."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")
+
+
+def table(rows: Sequence[Row], columns: Sequence[tuple[str, str, str]], empty: str) -> None:
+    """columns: (key, heading, how): how is text, number, money, signed (coloured) or time."""
+    if not rows:
+        click.echo(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for _, heading, how in columns:
+        grid.add_column(heading, justify="left" if how in ("text", "time") else "right", no_wrap=how != "text")
+    for row in rows:
+        grid.add_row(*(_cell(row.get(key), how) for key, _, how in columns))
+    Console(width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+def _cell(value: Any, how: str) -> str:
+    if value is None or value == "":
+        return "[dim]–[/dim]"
+    if how == "time":
+        return clock(int(value))
+    if how == "money":
+        return money(str(value))
+    if how == "signed":
+        return f"[{'red' if str(value).startswith('-') else 'green'}]{money(str(value))}[/]"
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
+def money(text: str) -> str:
+    return f"{Decimal(text).quantize(Decimal('0.01')):,}"
+
+
+def clock(time_ns: int) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(time_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def new_intent() -> str:
+    """A key for a wish that has no name: each run of a command is its own."""
+    import secrets
+
+    return f"cli-{secrets.token_hex(8)}"

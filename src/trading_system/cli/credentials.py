@@ -1,0 +1,67 @@
+"""credentials set, list, check, age."""
+
+import click
+
+from trading_system.cli.common import as_json, emit, settings, table
+from trading_system.domain.errors import AuthFailed, BadRequest
+from trading_system.settings.keys import CREDENTIALS
+
+_FIELDS = {name.lower(): name for fields in CREDENTIALS.values() for name in fields.values()}
+
+
+@click.group()
+def credentials() -> None:
+    pass
+
+
+@credentials.command("set")
+@click.argument("field")
+def set_(field: str) -> None:
+    """Keep one credential in the OS keyring: trading credentials set alpaca_api_key."""
+    from trading_system.settings.credentials import KeyringUnavailable, write_keyring
+
+    if field.lower() not in _FIELDS:
+        raise BadRequest(f"no credential {field!r}; there are: {', '.join(_FIELDS)}")
+    value = click.prompt(f"{field} (not shown)", hide_input=True, err=True).strip()
+    try:
+        write_keyring(field, value)
+    except KeyringUnavailable as error:
+        raise AuthFailed(str(error)) from None
+    click.echo(f"kept in the keyring as trading_system/{field.lower()}; TRADING_CREDENTIALS=keyring makes the desk use it", err=True)
+
+
+@credentials.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """Which are configured, by fingerprint."""
+    secrets = settings().secrets
+    rows = [
+        {"broker": broker, "setting": name, "fingerprint": secrets[name].fingerprint() if name in secrets else None}
+        for broker, fields in CREDENTIALS.items()
+        for name in fields.values()
+    ]
+    emit(rows) if as_json else table(rows, [("broker", "Broker", "text"), ("setting", "Setting", "text"), ("fingerprint", "Fingerprint", "text")], "")
+
+
+@credentials.command()
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Log in with each and say what the broker answers."""
+    from trading_system.cli.accounts import check as check_accounts
+
+    context.invoke(check_accounts, as_json=False)
+
+
+@credentials.command()
+@as_json
+def age(as_json: bool) -> None:
+    """Days since each was first seen here; rotate them every 90."""
+    import time
+
+    from trading_system.app.build import home
+    from trading_system.settings.credentials import AGE_WARN_DAYS, ages
+
+    config = settings()
+    days = ages(home(config) / "credentials.json", dict(config.secrets), time.time_ns())
+    rows = [{"setting": name, "days": count, "note": "rotate it" if count >= AGE_WARN_DAYS else ""} for name, count in days.items()]
+    emit(rows) if as_json else table(rows, [("setting", "Setting", "text"), ("days", "Days", "number"), ("note", "", "text")], "Nothing configured.")

@@ -1,0 +1,45 @@
+"""doctor: what is installed, configured, and safe, without calling any broker."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from trading_system.cli.common import as_json, emit, table
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    from trading_system.app import build
+    from trading_system.app.config import env_file_findings, load_config
+
+    config = load_config()
+    rows = [_row("Python", platform.python_version(), ok=True)]
+    for package in ("msgspec", "aiohttp", "picows", "apsw", "uvloop", "keyring"):
+        rows.append(_installed(package))
+    rows.append(_row("settings file", config.env_file or "none: environment only", ok=True))
+    for finding in env_file_findings(Path(config.env_file)) if config.env_file else ():
+        rows.append(_row("settings file", finding, ok=False))
+    rows += [_row("settings", text, ok=False) for text in config.warnings]
+    rows += [_row("settings", text, ok=True) for text in config.notices]
+    rows.append(_row("mode", config.trading_mode + (", dry run" if config.dry_run else ""), ok=True))
+    rows.append(_row("alpaca keys", "configured" if config.credentials("alpaca") else "missing: see README, or `trading demo` without keys", ok=True))
+    rows.append(_row("state folder", str(build.home(config)), ok=True))
+    if as_json:
+        emit(rows)
+    else:
+        lines = [{**row, "mark": "✓" if row["ok"] else "!"} for row in rows]
+        table(lines, [("mark", "", "text"), ("what", "What", "text"), ("found", "Found", "text")], "")
+
+
+def _row(what: str, found: str, *, ok: bool) -> dict[str, object]:
+    return {"what": what, "found": found, "ok": ok}
+
+
+def _installed(package: str) -> dict[str, object]:
+    try:
+        return _row(package, version(package), ok=True)
+    except PackageNotFoundError:
+        return _row(package, 'missing: run `uv pip install -e ".[exchange]"` in the .venv', ok=False)

@@ -1,0 +1,86 @@
+"""`trading`: the list of commands, each loaded when it is called, and the one place where errors become exit codes."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from trading_system import __version__
+from trading_system.domain.errors import DeskError
+
+# name: (module, what it does). Written out, so that --help imports none of them.
+_COMMANDS = {
+    "demo": ("demo", "See it work in a minute: no key, no network, nothing left behind."),
+    "check": ("accounts", "Connect to every configured broker and say what is wrong, if anything."),
+    "brokers": ("accounts", "The brokers, what each takes, and which are configured."),
+    "account": ("accounts", "Equity, cash, buying power, and the risk limits against them."),
+    "positions": ("accounts", "What is held, at what price, worth how much."),
+    "orders": ("accounts", "Working orders (--all: every order of this journal)."),
+    "fills": ("accounts", "Every execution this journal knows."),
+    "buy": ("orders", "Buy: trading buy AAPL 10 [--limit 99.50]."),
+    "sell": ("orders", "Sell: trading sell AAPL 10 [--limit 101.00]."),
+    "cancel": ("orders", "Cancel one order, or --all."),
+    "flatten": ("orders", "Cancel everything, close everything, say what is left."),
+    "quote": ("market", "Best bid and offer."),
+    "watch": ("market", "Run the desk and show quotes, orders and alerts as they come."),
+    "bars": ("market", "Price history."),
+    "halt": ("risk", "Stop taking risk, now. Exits still pass."),
+    "resume": ("risk", "Clear a halt; typed twice."),
+    "arm": ("risk", "Let live orders out, up to an amount, until a time."),
+    "twins": ("twins", "Serve a broker's twin on this machine."),
+    "credentials": ("credentials", "Keep keys in the OS keyring; list, check, and their age."),
+    "doctor": ("doctor", "What is installed, configured, and safe."),
+    "journal": ("journal", "Show, verify, back up or export the journal."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"trading_system.cli.{_COMMANDS[name][0]}")
+        command = getattr(module, name)
+        assert isinstance(command, click.Command)
+        command.short_help = command.help = _COMMANDS[name][1]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trading")
+def trading() -> None:
+    """One desk, paper and live, that sends an order once and remembers everything.
+
+    Exit codes: 0 ok · 1 refused or failed, nothing sent · 2 usage · 3 another desk holds the lease · 4 credentials · 5 broker unreachable ·
+    6 in doubt, do not retry · 7 halted · 8 journal damaged.
+    """
+
+
+def run() -> NoReturn:
+    """The program: errors of ours are one sentence and an exit code; anything else is a bug, with a traceback that holds no secret."""
+    try:
+        result = trading.main(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except DeskError as error:
+        from trading_system.app.logs import redact
+
+        click.echo(f"{click.style(_title(error), fg='red', bold=True, bg=None)} {redact(str(error))}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _title(error: DeskError) -> str:
+    titles = {1: "Refused:", 2: "Not understood:", 3: "Busy:", 4: "Credentials:", 5: "Unreachable:", 6: "In doubt:", 7: "Halted:", 8: "Journal:"}
+    return titles[error.exit_code]

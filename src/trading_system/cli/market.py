@@ -1,0 +1,91 @@
+"""quote, bars, watch."""
+
+from typing import Any
+
+import click
+
+from trading_system.cli.common import as_json, at_broker, call, clock, emit, settings, table
+
+_PERIODS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}
+
+
+@click.command()
+@click.argument("instrument")
+@at_broker
+@as_json
+def quote(instrument: str, broker: str | None, as_json: bool) -> None:
+    found = call("quote", {"instrument": instrument, "broker": broker})
+    if as_json:
+        emit(found)
+        return
+    columns = [("instrument", "Instrument", "text"), ("bid_qty", "Size", "number"), ("bid_px", "Bid", "number"), ("ask_px", "Ask", "number")]
+    table([found], [*columns, ("ask_qty", "Size", "number"), ("transact_ns", "Time (UTC)", "time")], "")
+
+
+@click.command()
+@click.argument("instrument")
+@click.option("--period", type=click.Choice(list(_PERIODS)), default="1m", show_default=True)
+@click.option("--count", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@at_broker
+@as_json
+def bars(instrument: str, period: str, count: int, broker: str | None, as_json: bool) -> None:
+    rows = call("bars", {"instrument": instrument, "period_ns": _PERIODS[period] * 1_000_000_000, "count": count, "broker": broker})
+    if as_json:
+        emit(rows)
+        return
+    columns = [("open_ns", "Start (UTC)", "time"), *((name, name.title(), "number") for name in ("open", "high", "low", "close", "volume"))]
+    table(rows, columns, "No bars in that time.")
+
+
+@click.command()
+@click.argument("instruments", nargs=-1, required=True)
+@click.option("--seconds", type=click.IntRange(1), help="Stop after so long (default: when you press Ctrl-C).")
+@at_broker
+def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None) -> None:
+    """This is a running desk: other commands use it while it runs."""
+    import asyncio
+
+    from trading_system.app import build
+
+    config = settings()
+
+    async def follow() -> None:
+        async with build.open_desk(config) as desk:
+            click.secho(f"Desk up ({desk.environment}). Ctrl-C stops it; orders stay at the broker.", bold=True)
+            desk.listeners.append(_show_record)
+            try:
+                async with asyncio.timeout(seconds):
+                    await _show_quotes(desk, broker, instruments)
+            except TimeoutError:
+                pass
+
+    try:
+        build.run(follow())
+    except KeyboardInterrupt:
+        click.echo("Desk stopped.")
+
+
+async def _show_quotes(desk: Any, broker: str | None, names: tuple[str, ...]) -> None:
+    from trading_system.domain.ids import BrokerName, parse_instrument
+    from trading_system.domain.market import Quote
+    from trading_system.domain.money import plain
+    from trading_system.domain.ports import Kinds, StreamState
+
+    name = BrokerName(broker or next(iter(desk.brokers)))
+    wanted = [(await desk.instrument(name, parse_instrument(text.upper()))).id for text in names]
+    async for event in desk.hub.stream(name, wanted, Kinds(quotes=True)):
+        if isinstance(event, Quote) and event.bid_px is not None and event.ask_px is not None:
+            line = f"{clock(event.recv_ns)}  {event.instrument:<10} {plain(event.bid_px):>12} × {plain(event.bid_qty):<8}"
+            click.echo(f"{line} {plain(event.ask_px):>12} × {plain(event.ask_qty):<8}")
+        elif isinstance(event, StreamState):
+            click.secho(f"{clock(event.recv_ns)}  {event.stream}: {event.link} {event.text}", fg="cyan")
+
+
+def _show_record(record: object, applied: Any) -> None:
+    from trading_system.journal.record import Alert
+
+    if isinstance(record, Alert):
+        click.secho(f"{record.severity.upper()} {record.text}", fg="red" if record.severity == "critical" else "yellow")
+    elif applied is not None:
+        order = applied.order
+        click.secho(f"order {order.cl_ord_id} {order.side} {order.instrument} {order.ord_status} {order.cum_qty}", fg="green")

@@ -1,0 +1,100 @@
+"""buy, sell, cancel, flatten."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from trading_system.cli.accounts import show_orders
+from trading_system.cli.common import as_json, at_broker, call, emit, new_intent
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.argument("instrument"),
+        click.argument("quantity", required=False),
+        click.option("--cash", help="An amount of money instead of a quantity."),
+        click.option("--limit", "price", help="Limit price."),
+        click.option("--stop", "stop_px", help="Stop price; with --limit a stop-limit."),
+        click.option("--tif", "time_in_force", help="day, gtc, ioc, fok, opg or cls (default: day, crypto gtc)."),
+        click.option("--extended-hours", is_flag=True, help="Also before the open and after the close (limit, day)."),
+        click.option("--reduce-only", is_flag=True, help="Only ever shrink the position."),
+        click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds."),
+        click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run."),
+        click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing."),
+        at_broker,
+        as_json,
+    ):
+        function = option(function)
+    return function
+
+
+def _place(side: str, options: dict[str, Any]) -> None:
+    printing, dry_run = options.pop("as_json"), options.pop("dry_run")
+    args = {**options, "side": side, "order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash")}
+    args["intent"] = options["intent"] or new_intent()
+    args.pop("quantity", None)
+    args.pop("cash", None)
+    order = call("submit", args, dry_run=dry_run)
+    if printing:
+        emit(order)
+    else:
+        show_orders([order], "")
+    sys.exit(_exit_code(order, dry_run=dry_run))
+
+
+def _exit_code(order: dict[str, Any], *, dry_run: bool) -> int:
+    if order["doubt"] in ("in_doubt", "escalated"):
+        click.secho("The broker did not answer. The desk asks what became of it: run `trading orders`, do not send it again.", fg="yellow", err=True)
+        return 6
+    if order["ord_status"] == "rejected":
+        return 0 if dry_run and order["text"].startswith("dry run") else 1
+    return 0
+
+
+@click.command()
+@_options
+def buy(**options: Any) -> None:
+    _place("buy", options)
+
+
+@click.command()
+@_options
+def sell(**options: Any) -> None:
+    _place("sell", options)
+
+
+@click.command()
+@click.argument("cl_ord_id", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every working order of this desk.")
+@at_broker
+@as_json
+def cancel(cl_ord_id: str | None, everything: bool, broker: str | None, as_json: bool) -> None:
+    if (cl_ord_id is None) == (not everything):
+        raise click.UsageError("name an order (see `trading orders`), or --all")
+    rows = call("cancel", {"cl_ord_id": cl_ord_id, "all": everything or None, "broker": broker})
+    if as_json:
+        emit(rows)
+    else:
+        show_orders(rows, "Nothing to cancel.")
+
+
+@click.command()
+@at_broker
+@click.option("--all", "everything", is_flag=True, help="Every broker (the default, where no broker is named).")
+@as_json
+def flatten(broker: str | None, everything: bool, as_json: bool) -> None:
+    residue = call("flatten", {"broker": None if everything else broker})
+    if as_json:
+        emit(residue)
+    elif not any(residue.values()):
+        click.secho("Flat: no orders, no positions.", fg="green")
+    else:
+        for position in residue["positions"]:
+            click.secho(f"left: {position['qty']} {position['instrument']} at {position['broker']}", fg="yellow")
+        for order in residue["orders"]:
+            click.secho(f"still working: {order}", fg="yellow")
+        for problem in residue["problems"]:
+            click.secho(f"problem: {problem}", fg="red")
+    sys.exit(1 if any(residue.values()) else 0)
