@@ -77,10 +77,8 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     click.secho("LIVE TRADING: REAL MONEY. You can lose your entire account.", fg="red", bold=True, err=True)
     paper = build.home(config) / "paper" / "journal.sqlite"
     click.echo(f"Paper days in this journal: {_days(Journal, paper)} (a month is advised). Alerts: log and terminal only.", err=True)
-    click.echo(
-        f"Limits: position {config.max_position_pct}, leverage {config.max_leverage}, day {config.max_daily_loss_pct}, fall {config.max_drawdown_pct}.",
-        err=True,
-    )
+    limits = f"position {config.max_position_pct}, leverage {config.max_leverage}, day {config.max_daily_loss_pct}, fall {config.max_drawdown_pct}"
+    click.echo(f"Limits: {limits}.", err=True)
     for line in _CHECKLIST:
         if not click.confirm(f"  {line}?", err=True):
             raise RiskRefused("ARM", "every line of the checklist", "one is not true yet", "Live can wait.")

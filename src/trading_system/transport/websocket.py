@@ -91,6 +91,8 @@ class Inbox(picows.WSListener):
         self._transport = transport
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if self._lost is not None:
+            return
         if frame.msg_type in (picows.WSMsgType.TEXT, picows.WSMsgType.BINARY, picows.WSMsgType.CONTINUATION):
             self._took(frame.get_payload_as_bytes(), final=bool(frame.fin))
         elif frame.msg_type == picows.WSMsgType.CLOSE:

@@ -1,0 +1,65 @@
+"""The request budget: never more than the limit in any window, and always room for a cancel."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_system.transport.ratelimit import SECOND_NS, SLICES, RateBudget
+
+MINUTE = 60 * SECOND_NS
+
+
+@given(st.lists(st.tuples(st.integers(0, 5 * SECOND_NS), st.integers(1, 5), st.booleans()), max_size=200))
+def test_no_window_ever_holds_more_than_the_limit(calls: list[tuple[int, int, bool]]) -> None:
+    budget, now, granted = RateBudget(20, MINUTE), 10**18, []
+    for pause, weight, urgent in calls:
+        now += pause
+        if budget.wait_ns(now, weight, urgent=urgent) == 0:
+            budget.take(now, weight)
+            granted.append((now, weight))
+    for start, _ in granted:
+        assert sum(weight for at, weight in granted if start <= at < start + MINUTE) <= 20
+    assert len(budget._taken) <= SLICES + 2
+
+
+def test_everybody_else_leaves_room_for_cancels() -> None:
+    budget = RateBudget(10, MINUTE)
+    for _ in range(7):
+        assert budget.wait_ns(0) == 0
+        budget.take(0)
+
+    assert budget.wait_ns(0) > 0
+    assert budget.wait_ns(0, urgent=True) == 0
+
+
+def test_waiting_as_long_as_told_is_enough() -> None:
+    budget = RateBudget(10, MINUTE)
+    for number in range(7):
+        budget.take(number * SECOND_NS)
+    wait = budget.wait_ns(7 * SECOND_NS)
+
+    assert 0 < wait <= MINUTE + SECOND_NS
+    assert budget.wait_ns(7 * SECOND_NS + wait) == 0
+
+
+def test_the_brokers_own_count_wins_where_it_is_stricter() -> None:
+    budget = RateBudget(200, MINUTE)
+    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, 1000 * SECOND_NS)
+
+    assert budget.wait_ns(1000 * SECOND_NS) == 0
+    budget.take(1000 * SECOND_NS)
+    assert budget.wait_ns(1000 * SECOND_NS) == 10 * SECOND_NS
+    assert budget.wait_ns(1000 * SECOND_NS, urgent=True) == 0
+    assert budget.wait_ns(1011 * SECOND_NS) == 0
+
+
+def test_a_refusal_stops_everything_for_as_long_as_it_says() -> None:
+    budget = RateBudget(200, MINUTE)
+    budget.learn(429, {"retry-after": "30"}, 0)
+
+    assert budget.wait_ns(0, urgent=True) == 30 * SECOND_NS
+
+    silent = RateBudget(200, MINUTE)
+    silent.learn(429, {}, 0)
+
+    assert silent.wait_ns(0) == MINUTE // 4
+    assert RateBudget(5, MINUTE).wait_ns(0, weight=9) == MINUTE
