@@ -1,0 +1,151 @@
+"""Settings: the guide's template works as it is, and what is wrong is said with its line and its mend."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from trading_system.app.build import accounts_of, limits_of
+from trading_system.app.config import Config, ConfigError, env_file_findings, load_config
+from trading_system.core.risk import Limits
+from trading_system.domain.errors import AuthFailed
+from trading_system.settings.keys import ALIASES, KEYS, SECTIONS
+
+ROOT = Path(__file__).parent.parent.parent
+GUIDE = ROOT.parent / "shared" / "mission" / "brokerage-api-connection-guide.md"
+
+
+def load(tmp_path: Path, text: str = "", **environ: str) -> Config:
+    path = tmp_path / ".env"
+    path.write_text(text)
+    return load_config(environ, env_file=path)
+
+
+def problems(tmp_path: Path, text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, **environ)
+
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_the_example_file_has_every_setting_and_configures_nothing() -> None:
+    text = (ROOT / ".env.example").read_text()
+    config = load_config({}, env_file=ROOT / ".env.example")
+
+    assert set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.M)) == set(KEYS)
+    assert (config.secrets, config.warnings, config.notices) == ({}, (), ())
+    assert limits_of(config) == Limits() == limits_of(load_config({}, folder=Path("/")))
+
+
+@pytest.mark.skipif(not GUIDE.exists(), reason="the guide is not beside this checkout (../shared)")
+def test_the_guides_own_template_is_ours(tmp_path: Path) -> None:
+    guide = GUIDE.read_text()
+    template = guide[guide.index("### **Complete .env Template**") : guide.index("### **Minimal .env")].split("```")[1].removeprefix("bash\n")
+    ours = {key.name for _, keys in SECTIONS for key in keys if not key.ours}
+
+    assert set(re.findall(r"^([A-Z_]+)=", template, re.M)) == ours
+    assert len(ours) == 44
+    assert limits_of(load(tmp_path, template)) == Limits()
+
+
+def test_the_docs_table_is_the_table() -> None:
+    text = (ROOT / "docs" / "CONFIGURATION.md").read_text()
+    for key in KEYS.values():
+        assert f"| `{key.name}` |" in text
+        assert key.help in text
+
+
+def test_comments_and_spaces_are_stripped_and_the_environment_wins(tmp_path: Path) -> None:
+    config = load(tmp_path, "MAX_LEVERAGE = 1.5   # half\nexport LOG_LEVEL=debug\n", MAX_LEVERAGE="1.25")
+
+    assert (str(config.max_leverage), config.log_level) == ("1.25", "DEBUG")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("MAX_LEVERAGE=1\nMAX_LEVERAGE=2\n", r"\.env:2: MAX_LEVERAGE is set twice, first in \.env:1"),
+        ("MAX_POSITON_PCT=0.1\n", "did you mean MAX_POSITION_PCT"),
+        ("max_leverage=1\n", "did you mean MAX_LEVERAGE"),
+        ("MAX_POSITION_PCT=30\n", "for 30 % write 0.3"),
+        ("MAX_POSITION_PCT=0\n", "above 0"),
+        ("MAX_LEVERAGE=NaN\n", "plain number"),
+        ("MAX_LEVERAGE=-1\n", "not negative"),
+        ("MAX_CONCURRENT_POSITIONS=2.5\n", "whole number"),
+        ("DRY_RUN=maybe\n", "true or false"),
+        ("TRADING_MODE=real\n", "paper, live"),
+        ("CRYPTO_SYMBOLS=BTC\n", "pairs like BTC/USD"),
+        ("IB_PORT=99999\n", "1 to 65535"),
+        ("ALPACA_URL=https://example.com\n", "twin on this machine"),
+        ("ALPACA_API_KEY=PK 12\n", "space inside"),
+        ("ALPACA_API_KEY=PK123456\nALPACA_PAPER=false\n", "ALPACA_PAPER=true"),
+        ("ALPACA_API_KEY=AK123456\n", "ALPACA_PAPER=false"),
+        ("ALPACA_API_KEY=PKone1234\nAPCA_API_KEY_ID=PKtwo1234\n", "contradict"),
+        ("what is this\n", "no KEY=value"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_mend(tmp_path: Path, text: str, said: str) -> None:
+    assert re.search(said, problems(tmp_path, text))
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
+    text = problems(tmp_path, "MAX_LEVERAGE=x\nMAX_DRAWDOWN_PCT=50\n")
+
+    assert "MAX_LEVERAGE" in text
+    assert "MAX_DRAWDOWN_PCT" in text
+
+
+def test_unknown_settings_warn_and_later_ones_are_noticed(tmp_path: Path) -> None:
+    config = load(tmp_path, "SOMETHING_ELSE=1\nKELLY_FRACTION=0.25\nKRAKEN_API_KEY=abcdefgh\n")
+
+    assert "SOMETHING_ELSE is not a setting" in config.warnings[0]
+    assert config.notices == ("KRAKEN_API_KEY is set, not used yet", "KELLY_FRACTION is set, not used yet")
+
+
+@pytest.mark.parametrize("alias", [alias for alias, name in ALIASES.items() if name == "ALPACA_API_KEY"])
+def test_names_people_have_work(tmp_path: Path, alias: str) -> None:
+    config = load(tmp_path, f"{alias}=PK12345678\nAPCA_API_SECRET_KEY=0123456789\nALPACA_IS_PAPER=true\n")
+
+    assert config.credentials("alpaca")["key"].reveal() == "PK12345678"
+    assert accounts_of(config)[0].environment == "paper"
+
+
+@pytest.mark.parametrize(("mode", "paper", "kind"), [("paper", "true", "paper"), ("live", "false", "live"), ("paper", "false", None), ("live", "true", None)])
+def test_paper_and_live_need_both_flags(tmp_path: Path, mode: str, paper: str, kind: str | None) -> None:
+    config = load(tmp_path, f"TRADING_MODE={mode}\nALPACA_PAPER={paper}\nALPACA_API_KEY=CK12345678\nALPACA_API_SECRET=0123456789\n")
+
+    assert config.alpaca_kind() == kind
+    assert bool(config.warnings) == (kind is None)
+    if kind is None:
+        with pytest.raises(AuthFailed, match="Alpaca is left out"):
+            accounts_of(config)
+
+
+def test_placeholders_count_as_not_configured(tmp_path: Path) -> None:
+    config = load(tmp_path, "ALPACA_API_KEY=PKxxxxxxxxxxxxxxxxxx\nALPACA_API_SECRET=your_secret\n")
+
+    assert config.secrets == {}
+    with pytest.raises(AuthFailed) as caught:
+        accounts_of(config)
+    assert caught.value.exit_code == 4
+    assert "trading demo" in str(caught.value)
+
+
+def test_an_open_env_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("")
+    path.chmod(0o644)
+
+    assert any("chmod 600" in finding for finding in env_file_findings(path))
+    path.chmod(0o600)
+    assert not any("chmod" in finding for finding in env_file_findings(path))
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert any("regular file" in finding for finding in env_file_findings(link))
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config({}, env_file=tmp_path / "missing")
+    assert load_config({"TRADING_ENV_FILE": str(ROOT / ".env.example")}).env_file.endswith(".env.example")
