@@ -23,11 +23,11 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInFor
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.journal.record import Intent, encode
+from trading_system.journal.record import ClosedUnsent, Intent, encode
 from trading_system.journal.replay import Books, replay
 from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
-from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, VirtualLoop, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.transport.message import Request, Response
 
@@ -108,16 +108,28 @@ class World:
         self.seen_in_doubt: set[ClOrdID] = set()
         self.crashes = 0
         self.numbers = 0
+        self.trap: int | None = None  # the desk dies at the so many-th step from here
+        self.restarting = asyncio.Lock()
+        self.traps: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Verdict:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        disk = random.Random(f"disk {self.options.seed}")
+        loop.disk_ns = lambda: disk.randrange(100_000, 10_000_000)
         carrier = asyncio.create_task(self.network.run())
         self.keep: set[object] = {carrier, asyncio.current_task()}
         await self.start_desk()
-        plan = [self.act] * self.options.orders + [self.crash] * self.options.crashes
+        plan = [self.act] * self.options.orders + [self.crash, self.set_trap] * self.options.crashes
         self.rng.shuffle(plan)
         for step in plan:
             await self.clock.sleep_ns(self.rng.randrange(1, 20 * SECOND_NS))
+            async with self.restarting:
+                pass  # whoever wants something of a desk that is coming up, waits
             await step()
+        self.trap = None
+        async with self.restarting:
+            pass
         self.network.faults = Faults(enabled=False)
         await self.settle()
         self.judge()
@@ -175,6 +187,7 @@ class World:
             limits=Limits(max_concurrent_positions=5, max_orders_per_minute=1000),
             clock=self.clock,
             environment="paper",
+            step=self.on_step,
         )
         self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
 
@@ -194,6 +207,8 @@ class World:
                     await self.desk.flatten()
                 case 4:
                     await self.repeat()
+                case 5 | 6 if self.desk.books.halts:
+                    await self.desk.resume("*", by="owner")
                 case _:
                     await self.desk.submit(await self.wish())
         except (DeskError, JournalError):
@@ -243,10 +258,26 @@ class World:
         await self.desk.replace(Replace(cl_ord_id=order.cl_ord_id, price=price, intent=IntentID(f"w{self.numbers}")))
 
     async def crash(self) -> None:
-        self.crashes += 1
-        await self.kill()
-        await self.clock.sleep_ns(self.rng.randrange(1, 30 * SECOND_NS))
-        await self.start_desk()
+        async with self.restarting:
+            self.crashes += 1
+            await self.kill()
+            await self.clock.sleep_ns(self.rng.randrange(1, 30 * SECOND_NS))
+            await self.start_desk()
+
+    async def set_trap(self) -> None:
+        """The next crash is not at some time but at some step of the order path, then let something happen."""
+        self.trap = self.rng.randrange(1, 8)
+        await self.act()
+
+    def on_step(self, _: str) -> None:
+        if self.trap is None or self.restarting.locked():
+            return
+        self.trap -= 1
+        if self.trap == 0:
+            self.trap = None
+            task = asyncio.get_running_loop().create_task(self.crash())
+            self.keep.add(task)
+            self.traps.add(task)
 
     async def kill(self) -> None:
         """The process is gone: what the journal had not written is lost, streams end, bytes on the way go on."""
@@ -304,6 +335,10 @@ class World:
             order = books.blotter.get(ClOrdID(cl_ord_id))
             if order is not None and order.ord_status is OrdStatus.REJECTED and exchange_status(exchange, cl_ord_id) is not OrdStatus.REJECTED:
                 self.violations.append(f"I8 {cl_ord_id} is rejected here and {exchange_status(exchange, cl_ord_id)} there")
+        for entry in self.desk.journal.read():
+            if isinstance(entry.record, ClosedUnsent) and entry.record.cl_ord_id in ids:
+                if exchange_status(exchange, entry.record.cl_ord_id) is not OrdStatus.REJECTED:
+                    self.violations.append(f"I8 {entry.record.cl_ord_id} was closed as unsent and is at the broker")
         for cl_ord_id, count in self.twin.posts.items():
             if count > 1:
                 self.violations.append(f"I1 {count} submits on the wire for intent {cl_ord_id}")

@@ -31,9 +31,10 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """asyncio's own loop on a clock of its own. Executors run inline: a journal's thread takes no time and no turns."""
+    """asyncio's own loop on a clock of its own. What goes to an executor (the journal's disk) runs inline after `disk_ns()`."""
 
     def __init__(self) -> None:
+        self.disk_ns: Callable[[], int] = lambda: 0
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self._clock_resolution = 1e-9
@@ -47,7 +48,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., _T], *args: Any) -> "asyncio.Future[_T]":  # type: ignore[override]
         future: asyncio.Future[_T] = self.create_future()
-        self.call_soon(_run_inline, future, func, args)
+        self.call_later(self.disk_ns() / SECOND_NS, _run_inline, future, func, args)
         return future
 
 

@@ -94,7 +94,13 @@ class SimNetwork:
 
     def spawn(self, task: "asyncio.Task[Response]") -> None:
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._ended)
+
+
+    def _ended(self, task: "asyncio.Task[Response]") -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that a client that has given up leaves no warning
 
 
 class _Http:
