@@ -1,10 +1,12 @@
 """The composition root: the only place where concrete things are chosen, and the only one that reaches a twin."""
 
 import asyncio
+import importlib
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +25,7 @@ from trading_system.core.risk import Limits
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld
 from trading_system.domain.ids import BrokerName
-from trading_system.domain.ports import Broker, MarketData
+from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
@@ -81,11 +83,9 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
     credentials = config.credentials("alpaca")
     kind = config.alpaca_kind()
     if not credentials or kind is None:
-        said = " ".join(config.warnings)
-        raise AuthFailed(
-            "no broker is configured.",
-            f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env ({registry.facts('alpaca').pages['keys_paper']}), or try without keys: `trading demo`. {said}",
-        )
+        page = registry.facts("alpaca").pages["keys_paper"]
+        advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
+        raise AuthFailed("no broker is configured.", " ".join((advice, *config.warnings)))
     options = {"feed": config.alpaca_data_feed}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
@@ -150,8 +150,7 @@ async def open_desk(
         brokers = {account.broker: _connector(account) for account in accounts}
         for broker in brokers.values():
             stack.push_async_callback(broker.aclose)
-        feeds: dict[BrokerName, MarketData] = {name: broker for name, broker in brokers.items()}  # type: ignore[misc]  # one object is both ports
-        hub = Hub(feeds)
+        hub = Hub(brokers)
         stack.push_async_callback(hub.aclose)
         desk = Desk(
             books=books,
@@ -192,12 +191,12 @@ def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
         )
 
 
-def _connector(account: Account) -> Broker:
+def _connector(account: Account) -> Connector:
     from trading_system.transport.clock import SystemClock
     from trading_system.transport.http import AiohttpHttp
     from trading_system.transport.websocket import PicowsDialer
 
-    connector: Broker = registry.folder(account.broker).connect(
+    connector: Connector = registry.folder(account.broker).connect(
         http=AiohttpHttp(_hosts(account)),
         dialer=PicowsDialer(),
         clock=SystemClock(),
@@ -236,3 +235,30 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         return await client.call(verb, args)
     finally:
         await client.aclose()
+
+
+@asynccontextmanager
+async def served_twin(
+    broker: str, *, port: int = 0, seed: int = 0, cash: Decimal = Decimal(100_000), hours: str = "always", speed: int = 1, faults: int | None = None
+) -> AsyncIterator[Mapping[str, str]]:
+    """A twin on loopback until the block ends: where it listens, and the key that it made. Raises BadRequest: no such twin."""
+    import time
+
+    from trading_system.sim.faults import FaultPlan
+    from trading_system.sim.host import serve
+
+    registry.folder(broker)  # refuses a broker that is not there
+    twin = importlib.import_module(f"trading_system.brokers.{broker}.twin").AlpacaTwin(seed=seed, start_ns=time.time_ns(), cash=cash, hours=hours)
+    async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
+        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
+
+
+def twin_account(broker: str, twin: Mapping[str, str]) -> Account:
+    """The account that a served twin is."""
+    return Account(
+        broker=BrokerName(broker),
+        environment="paper",
+        credentials={"key": Secret(twin["key"]), "secret": Secret(twin["secret"])},
+        options={"url": twin["rest"]},
+        twin=True,
+    )

@@ -43,7 +43,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentI
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO, round_qty
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
-from trading_system.domain.ports import Broker, Clock
+from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Alert,
@@ -88,7 +88,7 @@ class Desk:
         *,
         books: Books,
         journal: Journal,
-        brokers: Mapping[BrokerName, Broker],
+        brokers: Mapping[BrokerName, Connector],
         hub: Hub,
         limits: Limits,
         clock: Clock,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 from trading_system.domain.ids import BrokerName, InstrumentID
@@ -43,7 +43,7 @@ class Consumer:
 class Hub:
     """Latest quotes by broker and instrument, fetched on demand and kept fresh by subscriptions."""
 
-    def __init__(self, feeds: dict[BrokerName, MarketData]) -> None:
+    def __init__(self, feeds: Mapping[BrokerName, MarketData]) -> None:
         self._feeds = feeds
         self._latest: dict[tuple[BrokerName, InstrumentID], Quote] = {}
         self._consumers: dict[BrokerName, list[Consumer]] = {}

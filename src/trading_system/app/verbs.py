@@ -14,7 +14,6 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_i
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.domain.ports import MarketData
 from trading_system.journal.record import Armed
 
 Args = Mapping[str, object]
@@ -113,10 +112,9 @@ async def quote(desk: Desk, args: Args) -> object:
 
 async def bars(desk: Desk, args: Args) -> object:
     name = _broker(desk, args)
-    feed = desk.brokers[name]
     period_ns, count = int(_text(args, "period_ns")), min(int(_text(args, "count")), BARS_MAX)
     end_ns = desk.clock.now_ns()
-    found = await _market(feed).bars(_instrument(args), period_ns, end_ns - count * period_ns, end_ns)
+    found = await desk.brokers[name].bars(_instrument(args), period_ns, end_ns - count * period_ns, end_ns)
     return [views.bar_view(bar) for bar in found]
 
 
@@ -164,11 +162,6 @@ async def status(desk: Desk, args: Args) -> object:
 VERBS: Mapping[str, Verb] = {
     verb.__name__: verb for verb in (account, positions, orders, fills, submit, replace, cancel, flatten, quote, bars, halt, resume, arm, status)
 }
-
-
-def _market(feed: object) -> MarketData:
-    assert hasattr(feed, "bars"), "every connector is its own market data"
-    return feed  # type: ignore[return-value]  # the two ports are one object per broker (0002-the-port.md)
 
 
 def _at_rest(desk: Desk, order: Order) -> bool:

@@ -12,8 +12,8 @@ from trading_system.cli.common import as_json, at_broker, call, emit, new_intent
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.argument("instrument"),
         click.argument("quantity", required=False),
+        click.argument("instrument"),  # the option applied last comes first
         click.option("--cash", help="An amount of money instead of a quantity."),
         click.option("--limit", "price", help="Limit price."),
         click.option("--stop", "stop_px", help="Stop price; with --limit a stop-limit."),

@@ -146,3 +146,7 @@ class MarketData(Protocol):
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]: ...
 
     def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]: ...
+
+
+class Connector(Broker, MarketData, Protocol):
+    """What a broker's folder gives: both ports in one object, because they share session, rate budget and instrument table."""

@@ -1,0 +1,45 @@
+"""twins: serve a broker's twin on this machine until ended."""
+
+import asyncio
+from contextlib import suppress
+from decimal import Decimal
+
+import click
+import msgspec
+
+from trading_system.domain.errors import BadRequest
+from trading_system.domain.money import parse_decimal
+
+
+@click.command()
+@click.argument("broker")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object first: rest, data, ws, key, secret.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any free one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The market, the key and every chance come from it.")
+@click.option("--cash", default="100000", show_default=True)
+@click.option("--hours", type=click.Choice(["always", "us"]), default="always", show_default=True, help="When stocks trade.")
+@click.option("--speed", type=click.IntRange(1, 3600), default=1, show_default=True, help="Seconds of the market per second.")
+@click.option("--faults", type=int, help="Let things go wrong, by this seed: late, lost, doubled, torn, 429, 5xx after accept, mute.")
+def twins(broker: str, as_json: bool, port: int, seed: int, cash: str, hours: str, speed: int, faults: int | None) -> None:
+    from trading_system.app import build
+
+    try:
+        amount = parse_decimal(cash)
+    except ValueError as error:
+        raise BadRequest(f"--cash: {error}") from None
+    with suppress(KeyboardInterrupt):
+        build.run(_serve(broker, amount, as_json=as_json, port=port, seed=seed, hours=hours, speed=speed, faults=faults))
+
+
+async def _serve(broker: str, cash: Decimal, *, as_json: bool, port: int, seed: int, hours: str, speed: int, faults: int | None) -> None:
+    from trading_system.app import build
+
+    async with build.served_twin(broker, port=port, seed=seed, cash=cash, hours=hours, speed=speed, faults=faults) as twin:
+        if as_json:
+            click.echo(msgspec.json.encode(twin))  # one line, so that a program can read it while this goes on
+        else:
+            click.secho(f"{broker}'s twin is up. Ctrl-C ends it, and it forgets everything.", bold=True)
+            for name, value in twin.items():
+                click.echo(f"  {name:<7} {value}")
+            click.echo(f"\nUse it:  ALPACA_URL={twin['rest']} ALPACA_API_KEY={twin['key']} ALPACA_API_SECRET={twin['secret']} trading check")
+        await asyncio.Event().wait()
