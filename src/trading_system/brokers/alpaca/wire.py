@@ -104,7 +104,7 @@ class Asset(msgspec.Struct, kw_only=True, omit_defaults=True):
     easy_to_borrow: bool | None = None
     borrow_status: str | None = None
     fractionable: bool | None = None
-    maintenance_margin_requirement: float | None = None
+    maintenance_margin_requirement: Decimal | None = None
     margin_requirement_long: str | None = None
     margin_requirement_short: str | None = None
     attributes: Sequence[str] | None = None

@@ -1,0 +1,280 @@
+"""Alpaca's side of the wire, on a simulated market: one account, its REST answers and its streams.
+
+Sans-IO: sim/host.py gives it sockets, sim/network.py virtual time. It reads wire.py and facts.py and none of the connector, so that a shared
+misreading cannot pass the tests.
+Paths alone decide what is asked: trading REST, data REST and all streams may share one port, as alpaca-py's url_override wants it.
+"""
+
+import string
+from collections.abc import Mapping
+from decimal import Decimal
+from random import Random
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from trading_system.brokers.alpaca import facts
+from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
+from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
+from trading_system.brokers.alpaca.twin.trading import TradingDesk
+from trading_system.brokers.alpaca.twin.universe import universe
+from trading_system.domain.money import ONE
+from trading_system.sim.exchange import Event, Exchange, Latency
+from trading_system.sim.market import Market, Recording
+from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
+from trading_system.transport.message import Request, Response
+
+__all__ = ["AlpacaTwin"]
+
+ORDERS_STREAM = "/stream"
+
+
+class _Window:
+    """A fixed window of a minute. Alpaca does not say whether its own is fixed or slides."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._start_ns = 0
+        self._used = 0
+
+    def take(self, now_ns: int) -> tuple[bool, Mapping[str, str]]:
+        """Whether the request may pass, and the three headers."""
+        if now_ns >= self._start_ns + MINUTE_NS:
+            self._start_ns, self._used = now_ns - now_ns % MINUTE_NS, 0
+        allowed = self._used < self._limit
+        self._used += allowed
+        headers = {
+            facts.LIMIT_HEADER.lower(): str(self._limit),
+            facts.REMAINING_HEADER.lower(): str(self._limit - self._used),
+            facts.RESET_HEADER.lower(): str((self._start_ns + MINUTE_NS) // SECOND_NS),
+        }
+        return allowed, headers
+
+
+class AlpacaTwin:
+    """One Alpaca account. Without key and secret they are made from the seed; read them from the attributes.
+
+    hours: "always" or "us" (for stocks). sip: whether the plan has SIP data. orders_streams: how many /stream connections it lets in at once.
+    recordings: prices to replay, by symbol (sim/market.py reads files). environment: "paper" or "live" decides key prefix, account number and frames.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        start_ns: int,
+        key: str | None = None,
+        secret: str | None = None,
+        environment: str = facts.PAPER,
+        hours: str = "always",
+        cash: Decimal = Decimal(100_000),
+        multiplier: Decimal = ONE,
+        latency: Latency = Latency(),  # noqa: B008 frozen
+        recordings: Mapping[str, Recording] | None = None,
+        requests_per_minute: int = facts.REQUESTS_PER_MINUTE,
+        orders_streams: int = 1,
+        sip: bool = False,
+        stream_symbols: int = facts.FREE_STREAM_SYMBOLS,
+    ) -> None:
+        names = Random(f"alpaca {seed}")  # noqa: S311 names, no secrets of anybody's
+        self.environment = environment
+        self.key = key or facts.KEY_PREFIX[environment] + _letters(names, 18)
+        self.secret = secret or "".join(names.choices(string.ascii_letters + string.digits, k=40))
+        prefix = facts.PAPER_ACCOUNT_PREFIX if environment == facts.PAPER else ""
+        self.account_number = prefix + _letters(names, 10 if prefix else 9)
+        self.universe = universe(hours)
+        self.market = Market(self.universe.listings, seed, recordings)
+        self.exchange = Exchange(
+            self.market,
+            self.universe.terms,
+            rng=Random(f"exchange {seed}"),  # noqa: S311 a simulation's chance
+            start_ns=start_ns,
+            cash=cash,
+            multiplier=multiplier,
+            latency=latency,
+        )
+        self.trading = TradingDesk(
+            self.universe, self.exchange, account_id=self.exchange.new_id(), account_number=self.account_number, start_ns=start_ns
+        )
+        self.data = MarketData(self.universe, self.market, sip=sip)
+        self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
+        self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
+        self.now_ns = start_ns
+        self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
+        self._orders_streams = orders_streams
+        self._conns = 0
+        self._out: list[tuple[int, str | bytes | None]] = []
+
+    # -- sim/wire.py: Wire -----------------------------------------------------------------------------------------------------------------------
+
+    def handle(self, request: Request, now_ns: int) -> Response:
+        """One HTTP exchange: rate window, key, then the path."""
+        self.advance(now_ns)
+        url = urlsplit(request.url)
+        data = url.path.startswith(("/v2/stocks", "/v1beta3/"))
+        allowed, headers = self._windows["data" if data else "trading"].take(now_ns)
+        try:
+            if not allowed:
+                raise Refusal(429, 42910000, "rate limit exceeded")
+            self._authorize(request.headers, needed=not url.path.startswith("/v1beta3/crypto/"))
+            query = dict(parse_qsl(url.query))
+            parts = tuple(unquote(part) for part in url.path.split("/")[1:])
+            response = self._data(parts, query) if data else self._trade(request, parts, query)
+        except Refusal as refusal:
+            response = answer(refusal.body, refusal.status)
+        self._collect()
+        return msgspec.structs.replace(response, headers={**response.headers, **headers}, recv_ns=now_ns)
+
+    def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
+        """/stream takes as many connections as it has slots, data streams any number: they refuse at login."""
+        self.advance(now_ns)
+        path = path.split("?")[0]
+        msgpack = {name.lower(): value for name, value in headers.items()}.get("content-type") == "application/msgpack"
+        if path == ORDERS_STREAM:
+            if len(self.orders_stream.conns) >= self._orders_streams:
+                return answer({"message": "too many connections"}, 429)
+            self._conns += 1
+            self.orders_stream.open(self._conns, msgpack=msgpack)
+            return self._conns
+        if path in DataStreams.FEEDS:
+            self._conns += 1
+            self.data_streams.open(self._conns, path, now_ns, msgpack=msgpack)
+            return self._conns
+        return answer({"message": "endpoint not found."}, 404)
+
+    def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
+        self.advance(now_ns)
+        if conn in self.orders_stream.conns:
+            self.orders_stream.frame(conn, frame)
+        elif conn in self.data_streams.conns:
+            self.data_streams.frame(conn, frame, now_ns)
+
+    def closed(self, conn: int) -> None:
+        self.orders_stream.conns.pop(conn, None)
+        self.data_streams.conns.pop(conn, None)
+
+    def slow(self, conn: int) -> str | None:
+        """The farewell to a reader that falls behind."""
+        return slow_reader() if conn in self.data_streams.conns else None
+
+    def advance(self, now_ns: int) -> None:
+        assert now_ns >= self.now_ns, "time runs backwards"
+        self.now_ns = now_ns
+        self.exchange.advance(now_ns)
+        self._collect()
+        self.data_streams.advance(now_ns)
+
+    def next_event_ns(self) -> int | None:
+        stream_ns = self.data_streams.next_event_ns()
+        exchange_ns = self.exchange.next_event_ns()
+        return exchange_ns if stream_ns is None else min(exchange_ns, stream_ns)
+
+    def drain(self) -> list[tuple[int, str | bytes | None]]:
+        out, self._out = self._out, []
+        return out
+
+    def _send(self, conn: int, frame: str | bytes | None) -> None:
+        self._out.append((conn, frame))
+
+    def _collect(self) -> None:
+        """Events of the exchange become activities and frames."""
+        for event in self.exchange.take_events():
+            self.trading.record(event)
+            if isinstance(event, Event):
+                self.orders_stream.publish(event)
+
+    # -- who, and what ---------------------------------------------------------------------------------------------------------------------------
+
+    def _authorize(self, headers: Mapping[str, str], *, needed: bool) -> None:
+        """Raises Refusal: 403 for a key of the other environment, 401 for a key that is wrong or missing where one is needed."""
+        given = {name.lower(): value for name, value in headers.items()}
+        key, secret = given.get(facts.KEY_HEADER.lower()), given.get(facts.SECRET_HEADER.lower())
+        if (key, secret) == (self.key, self.secret) or (not needed and key is None and secret is None):
+            return
+        other = facts.KEY_PREFIX[facts.LIVE if self.environment == facts.PAPER else facts.PAPER]
+        if key is not None and key.startswith(other):
+            raise Refusal(403, None, "forbidden.")
+        raise Refusal(401, None, "unauthorized.")
+
+    def _trade(self, request: Request, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        desk, now = self.trading, self.now_ns
+        match (request.method, *parts):
+            case ("GET", "v2", "account"):
+                return desk.account(now)
+            case ("GET", "v2", "account", "configurations"):
+                return answer(desk.configurations)
+            case ("PATCH", "v2", "account", "configurations"):
+                return desk.configure(request.body)
+            case ("GET", "v2", "account", "activities"):
+                return desk.list_activities(query, None)
+            case ("GET", "v2", "account", "activities", kind):
+                return desk.list_activities(query, kind)
+            case ("GET", "v2", "assets"):
+                return desk.assets(query)
+            case ("GET", "v2", "assets", name):
+                return desk.asset(name)
+            case ("GET", "v2", "assets", base, quote):
+                return desk.asset(f"{base}/{quote}")
+            case ("GET", "v2", "clock"):
+                return desk.clock(now)
+            case ("GET", "v2", "calendar"):
+                return desk.calendar(query, now)
+            case (_, "v2", "orders" | "orders:by_client_order_id", *_):
+                return self._orders(request, parts[1:], query)
+            case (_, "v2", "positions", *_):
+                return self._positions(request, parts[2:], query)
+        return answer({"message": "endpoint not found."}, 404)
+
+    def _orders(self, request: Request, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        desk, now = self.trading, self.now_ns
+        match (request.method, *parts):
+            case ("POST", "orders"):
+                return desk.submit(request.body, now)
+            case ("GET", "orders"):
+                return desk.orders(query)
+            case ("DELETE", "orders"):
+                return desk.cancel_all(now)
+            case ("GET", "orders:by_client_order_id"):
+                return desk.order_by_client_id(query.get("client_order_id", ""))
+            case ("GET", "orders", order_id):
+                return desk.order(order_id)
+            case ("PATCH", "orders", order_id):
+                return desk.replace(order_id, request.body, now)
+            case ("DELETE", "orders", order_id):
+                return desk.cancel(order_id, now)
+        return answer({"message": "endpoint not found."}, 404)
+
+    def _positions(self, request: Request, name: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        desk, now = self.trading, self.now_ns
+        match (request.method, *name):
+            case ("GET",):
+                return desk.positions(now)
+            case ("DELETE",):
+                return desk.close_all(query, now)
+            case ("GET", *symbol):
+                return desk.position("/".join(symbol), now)
+            case ("DELETE", *symbol):
+                return desk.close_position("/".join(symbol), query, now)
+        return answer({"message": "endpoint not found."}, 404)
+
+    def _data(self, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        data, now = self.data, self.now_ns
+        match parts:
+            case ("v2", "stocks", kind, "latest") if kind in KINDS:
+                return data.latest(kind, query, now, crypto=False)
+            case ("v2", "stocks", kind) if kind in KINDS:
+                return data.history(kind, query, now, crypto=False)
+            case ("v2", "stocks", symbol, kind, "latest") if kind in KINDS:
+                return data.latest_of(kind, symbol, query, now)
+            case ("v2", "stocks", symbol, kind) if kind in KINDS:
+                return data.history_of(kind, symbol, query, now)
+            case ("v1beta3", "crypto", "us", "latest", kind) if kind in (*KINDS, "orderbooks"):
+                return data.latest(kind, query, now, crypto=True)
+            case ("v1beta3", "crypto", "us", kind) if kind in KINDS:
+                return data.history(kind, query, now, crypto=True)
+        return answer({"message": "endpoint not found."}, 404)
+
+
+def _letters(rng: Random, count: int) -> str:
+    return "".join(rng.choices(string.ascii_uppercase + string.digits, k=count))

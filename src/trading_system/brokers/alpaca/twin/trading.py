@@ -1,0 +1,519 @@
+"""The trading REST surface of the twin: account, assets, clock, calendar, orders, positions, activities, and how an order looks on the wire."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.brokers.alpaca import wire
+from trading_system.brokers.alpaca.twin.forms import (
+    JSON,
+    Refusal,
+    activity_time,
+    answer,
+    bad_parameter,
+    choice,
+    day_span,
+    new_york,
+    number,
+    parse_day,
+    parse_time,
+    shown,
+    today,
+    when,
+)
+from trading_system.brokers.alpaca.twin.rules import CLIENT_ID_MAX, ReplaceBody, Rules, SubmitBody, parameter, replace_body, rule, submit_body
+from trading_system.brokers.alpaca.twin.universe import Universe
+from trading_system.domain.fix import ExecType, OrdStatus, Side
+from trading_system.domain.money import ZERO, plain
+from trading_system.sim.exchange import Event, Exchange, FeePosting, SimOrder
+from trading_system.sim.market import LOT
+from trading_system.sim.sessions import DAY_NS, Session, Sessions, new_york_day
+from trading_system.transport.message import Response
+
+STATUS: Mapping[OrdStatus, str] = {
+    OrdStatus.PENDING_NEW: "pending_new",
+    OrdStatus.NEW: "new",
+    OrdStatus.PARTIALLY_FILLED: "partially_filled",
+    OrdStatus.DONE_FOR_DAY: "done_for_day",
+    OrdStatus.SUSPENDED: "suspended",
+    OrdStatus.PENDING_CANCEL: "pending_cancel",
+    OrdStatus.PENDING_REPLACE: "pending_replace",
+    OrdStatus.FILLED: "filled",
+    OrdStatus.CANCELED: "canceled",
+    OrdStatus.EXPIRED: "expired",
+    OrdStatus.REJECTED: "rejected",
+    OrdStatus.REPLACED: "replaced",
+}
+CALENDAR_MAX_DAYS = 4000  # about eleven years in one answer
+_MULTIPLIERS = ("1", "2", "4")
+
+
+class TradingDesk:
+    """Everything below /v2 that is not market data. The exchange holds the state; this holds client ids, configurations and activities."""
+
+    def __init__(self, universe: Universe, exchange: Exchange, *, account_id: str, account_number: str, start_ns: int) -> None:
+        self.configurations = wire.AccountConfigurations(max_options_trading_level=0, max_margin_multiplier=plain(exchange.multiplier))
+        self.activities: list[wire.Activity] = []  # ascending by id
+        self.posts: Counter[str] = Counter()  # POST /v2/orders received, by client_order_id, refused ones included
+        self._universe = universe
+        self._exchange = exchange
+        self._rules = Rules(universe, exchange)
+        self._account_id = account_id
+        self._account_number = account_number
+        self._start_ns = start_ns
+        self._by_client_id: dict[str, SimOrder] = {}
+
+    # -- account ---------------------------------------------------------------------------------------------------------------------------------
+
+    def account(self, now_ns: int) -> Response:
+        x = self._exchange
+        marks = [qty * x.mark(symbol, now_ns) for symbol, qty in x.positions()]
+        long, short = sum((m for m in marks if m > 0), ZERO), sum((m for m in marks if m < 0), ZERO)
+        equity, power = x.cash + long + short, shown(x.buying_power(now_ns))
+        margin = (long - short) / x.multiplier
+        return answer(
+            wire.Account(
+                id=self._account_id,
+                account_number=self._account_number,
+                status="ACTIVE",
+                crypto_status="ACTIVE",
+                currency="USD",
+                cash=shown(x.cash),
+                equity=shown(equity),
+                portfolio_value=shown(equity),
+                last_equity=shown(x.last_equity),
+                buying_power=power,
+                regt_buying_power=power,
+                non_marginable_buying_power=shown(max(ZERO, x.cash - x.reserved)),
+                options_buying_power=shown(max(ZERO, x.cash - x.reserved)),
+                long_market_value=shown(long),
+                short_market_value=shown(short),
+                position_market_value=shown(long - short),
+                initial_margin=shown(margin),
+                maintenance_margin=shown((long - short) * Decimal("0.3")),
+                last_maintenance_margin="0",
+                sma="0",
+                multiplier=plain(x.multiplier),
+                accrued_fees="0",
+                shorting_enabled=x.multiplier > 1 and not self.configurations.no_shorting,
+                trading_blocked=False,
+                transfers_blocked=False,
+                account_blocked=False,
+                trade_suspended_by_user=self.configurations.suspend_trade,
+                options_approved_level=0,
+                options_trading_level=0,
+                created_at=when(self._start_ns),
+                balance_asof=(new_york_day(now_ns) - timedelta(days=1)).isoformat(),
+                crypto_tier=0,
+                intraday_adjustments="0",
+                pending_reg_taf_fees="0",
+            )
+        )
+
+    def configure(self, body: bytes) -> Response:
+        """PATCH: any subset of the fields, unknown ones ignored."""
+        try:
+            changes = msgspec.json.decode(body, type=dict[str, object])
+            known = {name: value for name, value in changes.items() if name in wire.AccountConfigurations.__struct_fields__ and value is not None}
+            merged = msgspec.convert(msgspec.structs.asdict(self.configurations) | known, wire.AccountConfigurations)
+        except msgspec.DecodeError as error:
+            raise Refusal(400, 40010001, f"request body format is invalid: {error}") from error
+        if merged.max_margin_multiplier not in _MULTIPLIERS or merged.trade_confirm_email not in ("all", "none"):
+            raise bad_parameter("account configuration")
+        self.configurations = merged
+        return answer(merged)
+
+    # -- assets, clock, calendar -----------------------------------------------------------------------------------------------------------------
+
+    def assets(self, query: Mapping[str, str]) -> Response:
+        wanted = choice(query, "status", "active", ("active", "inactive"))
+        kind, exchange = query.get("asset_class", ""), query.get("exchange", "")
+        attributes = set(filter(None, query.get("attributes", "").split(",")))
+        return answer(
+            [
+                asset
+                for asset in self._universe.assets.values()
+                if asset.status == wanted
+                and kind in ("", asset.asset_class)
+                and exchange in ("", asset.exchange)
+                and (not attributes or attributes & set(asset.attributes or ()))
+            ]
+        )
+
+    def asset(self, name: str) -> Response:
+        asset = self._universe.find(name)
+        if asset is None:
+            raise Refusal(404, 40410000, f"asset not found for {name}")
+        return answer(asset)
+
+    def _sessions(self) -> Sessions:
+        """The stock market's."""
+        return next(listing.sessions for listing in self._universe.listings)
+
+    def clock(self, now_ns: int) -> Response:
+        sessions = self._sessions()
+        running = sessions.current_or_next(now_ns)
+        return answer(
+            wire.Clock(
+                timestamp=new_york(now_ns),
+                is_open=sessions.is_open(now_ns),
+                next_open=new_york(sessions.next(now_ns).open_ns),
+                next_close=new_york(running.close_ns),
+            )
+        )
+
+    def calendar(self, query: Mapping[str, str], now_ns: int) -> Response:
+        choice(query, "date_type", "TRADING", ("TRADING", "SETTLEMENT"))
+        day = new_york_day(now_ns)
+        start = parse_day(query["start"], "start") if query.get("start") else day.replace(month=1, day=1)
+        end = parse_day(query["end"], "end") if query.get("end") else date(day.year + 1, 12, 31)
+        if (end - start).days > CALENDAR_MAX_DAYS:
+            raise bad_parameter("end")
+        sessions = self._sessions()
+        days = (sessions.on(start + timedelta(days=place)) for place in range((end - start).days + 1))
+        return answer([_calendar_day(session, sessions) for session in days if session is not None])
+
+    # -- orders ----------------------------------------------------------------------------------------------------------------------------------
+
+    def submit(self, raw: bytes, now_ns: int) -> Response:
+        body = submit_body(raw)
+        cl_ord_id = body.client_order_id or self._exchange.new_id()
+        self.posts[cl_ord_id] += 1
+        self._unique(cl_ord_id)
+        ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
+        order = self._exchange.submit(ticket, now_ns)
+        self._by_client_id[cl_ord_id] = order
+        return answer(self.show(order))
+
+    def _unique(self, cl_ord_id: str) -> None:
+        """Ids are unique for ever; the refusal's code tells whether the earlier order still works (measured on paper, September 2026)."""
+        if len(cl_ord_id) > CLIENT_ID_MAX:
+            raise parameter(f"client_order_id must be no more than {CLIENT_ID_MAX} characters")
+        earlier = self._by_client_id.get(cl_ord_id)
+        if earlier is not None:
+            raise Refusal(422, 40010001 if earlier.ord_status.terminal else 42210000, "client_order_id must be unique")
+
+    def orders(self, query: Mapping[str, str]) -> Response:
+        matches = self._order_filter(query)
+        newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
+        limit = number(query, "limit", 50, 500)
+        found: list[wire.Order] = []
+        for order in reversed(self._exchange.orders.values()) if newest_first else self._exchange.orders.values():
+            if matches(order):
+                found.append(self.show(order))
+                if len(found) == limit:
+                    break
+        return answer(found)
+
+    def _order_filter(self, query: Mapping[str, str]) -> Callable[[SimOrder], bool]:
+        status = choice(query, "status", "open", ("open", "closed", "all"))
+        side = choice(query, "side", "", ("", "buy", "sell"))
+        symbols = {self._universe.names.get(name, name) for name in query.get("symbols", "").split(",") if name}
+        kinds = set(filter(None, query.get("asset_class", "").split(",")))
+        after_ns = parse_time(query["after"], "after") if query.get("after") else 0
+        until_ns = parse_time(query["until"], "until") if query.get("until") else 1 << 63
+        places = {order_id: place for place, order_id in enumerate(self._exchange.orders)} if _bounded(query) else {}
+        after = self._place(places, query.get("after_order_id"), -1)
+        before = self._place(places, query.get("before_order_id"), len(places))
+
+        def matches(order: SimOrder) -> bool:
+            return (
+                (status == "all" or order.ord_status.terminal is (status == "closed"))
+                and side in ("", order.side.value)
+                and (not symbols or order.symbol in symbols)
+                and (not kinds or self._universe.assets[order.symbol].asset_class in kinds)
+                and after_ns < order.submitted_ns < until_ns
+                and (not places or after < places[order.order_id] < before)
+            )
+
+        return matches
+
+    @staticmethod
+    def _place(places: Mapping[str, int], order_id: str | None, default: int) -> int:
+        if not order_id:
+            return default
+        if order_id not in places:
+            raise Refusal(404, 40410000, f"order not found for {order_id}")
+        return places[order_id]
+
+    def _order(self, order_id: str) -> SimOrder:
+        order = self._exchange.orders.get(order_id)
+        if order is None:
+            raise Refusal(404, 40410000, f"order not found for {order_id}")
+        return order
+
+    def order(self, order_id: str) -> Response:
+        return answer(self.show(self._order(order_id)))
+
+    def order_by_client_id(self, cl_ord_id: str) -> Response:
+        order = self._by_client_id.get(cl_ord_id)
+        if order is None:
+            raise Refusal(404, 40410000, f"order not found for {cl_ord_id}")
+        return answer(self.show(order))
+
+    def replace(self, order_id: str, raw: bytes, now_ns: int) -> Response:
+        order = self._order(order_id)
+        body: ReplaceBody = replace_body(raw)
+        cl_ord_id = body.client_order_id or self._exchange.new_id()
+        self._unique(cl_ord_id)
+        ticket = self._rules.replacement(order, body, now_ns)
+        new = self._exchange.replace(order, ticket, cl_ord_id, now_ns)
+        self._by_client_id[cl_ord_id] = new
+        return answer(self.show(new))
+
+    def cancel(self, order_id: str, now_ns: int) -> Response:
+        order = self._order(order_id)
+        if order.ord_status.terminal or order.ord_status in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE):
+            raise rule(f'order is already in "{STATUS[order.ord_status]}" state')
+        self._exchange.cancel(order, now_ns)
+        return Response(status=204, headers={}, body=b"")
+
+    def cancel_all(self, now_ns: int) -> Response:
+        asked = self._exchange.open_orders()
+        for order in asked:
+            if order.ord_status not in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE):
+                self._exchange.cancel(order, now_ns)
+        return answer([wire.CancelStatus(id=order.order_id, status=200) for order in asked], 207)
+
+    def show(self, order: SimOrder) -> wire.Order:
+        """An order in Alpaca's words."""
+        ticket, asset = order.ticket, self._universe.assets[order.symbol]
+        return wire.Order(
+            id=order.order_id,
+            client_order_id=order.cl_ord_id,
+            created_at=when(order.submitted_ns),
+            updated_at=when(order.updated_ns),
+            submitted_at=when(order.submitted_ns),
+            filled_at=when(order.filled_ns),
+            expired_at=when(order.expired_ns),
+            expires_at=when(order.expires_ns),
+            canceled_at=when(order.canceled_ns),
+            failed_at=when(order.failed_ns),
+            replaced_at=when(order.replaced_ns),
+            replaced_by=order.replaced_by,
+            replaces=order.replaces,
+            asset_id=asset.id,
+            symbol=order.symbol,
+            asset_class=asset.asset_class,
+            notional=None if ticket.notional is None else plain(ticket.notional),
+            qty=None if order.qty is None else plain(order.qty),
+            filled_qty=plain(order.filled_qty),
+            filled_avg_price=None if order.avg_px is None else shown(order.avg_px),
+            order_type=ticket.ord_type.value,
+            type=ticket.ord_type.value,
+            side=ticket.side.value,
+            position_intent=f"{ticket.side.value}_to_{'open' if ticket.opening else 'close'}",
+            time_in_force=order.time_in_force.value,
+            limit_price=None if order.price is None else plain(order.price),
+            stop_price=None if order.stop_px is None else plain(order.stop_px),
+            status="accepted" if order.queued and order.ord_status is OrdStatus.PENDING_NEW else STATUS[order.ord_status],
+            extended_hours=ticket.extended,
+        )
+
+    # -- positions -------------------------------------------------------------------------------------------------------------------------------
+
+    def positions(self, now_ns: int) -> Response:
+        return answer([self._position(symbol, qty, now_ns) for symbol, qty in self._exchange.positions()])
+
+    def _held(self, name: str) -> tuple[str, Decimal]:
+        asset = self._universe.find(name)
+        qty = self._exchange.position(asset.symbol) if asset is not None else ZERO
+        if asset is None or not qty:
+            raise Refusal(404, 40410000, "position does not exist")
+        return asset.symbol, qty
+
+    def position(self, name: str, now_ns: int) -> Response:
+        return answer(self._position(*self._held(name), now_ns))
+
+    def _position(self, symbol: str, qty: Decimal, now_ns: int) -> wire.Position:
+        x, asset = self._exchange, self._universe.assets[symbol]
+        base = x.terms[symbol].base
+        price, average = x.mark(symbol, now_ns), x.avg_px[base]
+        session = x.market.listings[symbol].sessions.at(now_ns)
+        last = x.mark(symbol, session.early_ns - 1 if session is not None and now_ns >= session.early_ns else now_ns)
+        value, cost = qty * price, qty * average
+        gain, today_gain = value - cost, qty * (price - last)
+        return wire.Position(
+            asset_id=asset.id,
+            symbol=symbol.replace("/", ""),
+            exchange=asset.exchange,
+            asset_class=asset.asset_class,
+            asset_marginable=bool(asset.marginable),
+            qty=plain(qty),
+            qty_available=plain(max(ZERO, abs(qty) - x.held(symbol))),
+            avg_entry_price=shown(average),
+            side="long" if qty > 0 else "short",
+            market_value=shown(value),
+            cost_basis=shown(cost),
+            unrealized_pl=shown(gain),
+            unrealized_plpc=shown(gain / abs(cost)),
+            unrealized_intraday_pl=shown(today_gain),
+            unrealized_intraday_plpc=shown(today_gain / abs(cost)),
+            current_price=shown(price),
+            lastday_price=shown(last),
+            change_today=shown((price - last) / last),
+        )
+
+    def close_position(self, name: str, query: Mapping[str, str], now_ns: int) -> Response:
+        symbol, position = self._held(name)
+        qty = abs(position)
+        if query.get("qty") and query.get("percentage"):
+            raise parameter("only one of qty or percentage is accepted")
+        if query.get("qty"):
+            qty = _decimal(query["qty"], "qty")
+        elif query.get("percentage"):
+            percentage = _decimal(query["percentage"], "percentage")
+            if not 0 < percentage <= 100:
+                raise bad_parameter("percentage")
+            qty = qty * percentage / 100 // LOT * LOT
+        return answer(self._close(symbol, position, qty, now_ns))
+
+    def _close(self, symbol: str, position: Decimal, qty: Decimal, now_ns: int) -> wire.Order:
+        """A market order against the position; the rules may refuse it as any other."""
+        cl_ord_id = self._exchange.new_id()
+        body = SubmitBody(
+            symbol=symbol,
+            qty=qty,
+            side=(Side.SELL if position > 0 else Side.BUY).value,
+            type="market",
+            time_in_force="gtc" if self._universe.assets[symbol].asset_class == "crypto" else "day",
+        )
+        ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
+        order = self._exchange.submit(ticket, now_ns)
+        self._by_client_id[cl_ord_id] = order
+        return self.show(order)
+
+    def close_all(self, query: Mapping[str, str], now_ns: int) -> Response:
+        if query.get("cancel_orders", "").lower() == "true":
+            self._exchange.cancel_at_once(now_ns)
+        closed: list[wire.ClosedPosition] = []
+        for symbol, qty in list(self._exchange.positions()):
+            try:
+                status, body = 200, JSON.encode(self._close(symbol, qty, abs(qty), now_ns))
+            except Refusal as refusal:
+                status, body = refusal.status, JSON.encode(refusal.body)
+            closed.append(wire.ClosedPosition(symbol=symbol.replace("/", ""), status=status, body=msgspec.Raw(body)))
+        return answer(closed, 207)
+
+    # -- what happened ---------------------------------------------------------------------------------------------------------------------------
+
+    def record(self, event: Event | FeePosting) -> None:
+        """Keep the activity that an event is."""
+        if isinstance(event, FeePosting):
+            self._add(_fee(event, self._exchange.new_id()))
+        elif event.exec_type is ExecType.TRADE and event.execution is not None:
+            done = event.execution
+            self._add(
+                wire.Activity(
+                    id=f"{activity_time(done.transact_ns)}::{done.exec_id}",
+                    activity_type="FILL",
+                    transaction_time=when(done.transact_ns),
+                    type="fill" if event.order.ord_status is OrdStatus.FILLED else "partial_fill",
+                    price=plain(done.price),
+                    qty=plain(done.qty),
+                    side="sell_short" if done.side is Side.SELL and event.order.ticket.opening else done.side.value,
+                    symbol=done.symbol,
+                    leaves_qty=plain(done.leaves_qty),
+                    order_id=done.order_id,
+                    cum_qty=plain(done.cum_qty),
+                    order_status=STATUS[event.order.ord_status],
+                )
+            )
+        elif event.exec_type is ExecType.TRADE_CANCEL and event.execution is not None:
+            ref = event.execution.exec_id
+            self.activities = [activity for activity in self.activities if not activity.id.endswith(ref)]
+
+    def _add(self, activity: wire.Activity) -> None:
+        place = len(self.activities)
+        while place and self.activities[place - 1].id > activity.id:
+            place -= 1
+        self.activities.insert(place, activity)
+
+    def list_activities(self, query: Mapping[str, str], kind: str | None) -> Response:
+        matches = _activity_filter(query, kind)
+        newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
+        size, token = number(query, "page_size", 100, 100), query.get("page_token")
+        found: list[wire.Activity] = []
+        for activity in reversed(self.activities) if newest_first else self.activities:
+            beyond = not token or (activity.id < token if newest_first else activity.id > token)
+            if beyond and matches(activity):
+                found.append(activity)
+                if len(found) == size:
+                    break
+        return answer(found)
+
+
+def _bounded(query: Mapping[str, str]) -> bool:
+    return bool(query.get("after_order_id") or query.get("before_order_id"))
+
+
+def _decimal(text: str, name: str) -> Decimal:
+    try:
+        value = msgspec.convert(text, Decimal, strict=False)
+    except msgspec.ValidationError as error:
+        raise bad_parameter(name) from error
+    if not value.is_finite() or value <= 0 or value % LOT:
+        raise bad_parameter(name)
+    return value
+
+
+def _calendar_day(session: Session, sessions: Sessions) -> wire.CalendarDay:
+    """A day that never closes is written 00:00 to 23:59: the wire has no 24:00."""
+
+    def at(ns: int) -> str:
+        return "23:59" if sessions.always and ns == session.close_ns else new_york(ns)[11:16]
+
+    settled = session.day + timedelta(days=1)
+    while sessions.on(settled) is None:
+        settled += timedelta(days=1)
+    return wire.CalendarDay(
+        date=session.day.isoformat(),
+        open=at(session.open_ns),
+        close=at(session.close_ns),
+        session_open=at(session.early_ns).replace(":", ""),
+        session_close=at(session.late_ns).replace(":", ""),
+        settlement_date=settled.isoformat(),
+    )
+
+
+def _fee(posting: FeePosting, entry_id: str) -> wire.Activity:
+    """Crypto fees are booked once the day is over, in the credited asset: as a quantity of the coin, or as money."""
+    in_coin = posting.asset != "USD"
+    return wire.Activity(
+        id=f"{activity_time(posting.transact_ns)}::{entry_id}",
+        activity_type="CFEE",
+        date=today(posting.transact_ns - DAY_NS // 2),
+        net_amount="0" if in_coin else shown(-posting.amount),
+        description="Crypto fee",
+        symbol=posting.symbol.replace("/", ""),
+        qty=shown(-posting.amount) if in_coin else "0",
+        status="executed",
+        created_at=when(posting.transact_ns),
+        currency="USD",
+    )
+
+
+def _activity_filter(query: Mapping[str, str], kind: str | None) -> Callable[[wire.Activity], bool]:
+    kinds = {kind} if kind else set(filter(None, query.get("activity_types", "").split(",")))
+    category = choice(query, "category", "", ("", "trade_activity", "non_trade_activity"))
+    if kinds and category:
+        raise parameter("only one of activity_types or category is accepted")
+    order_id = query.get("order_id", "")
+    low = activity_time(parse_time(query["after"], "after")) + "~" if query.get("after") else ""  # "~" sorts after every id of that millisecond
+    high = activity_time(parse_time(query["until"], "until")) if query.get("until") else "~"
+    if query.get("date"):
+        start_ns, end_ns = day_span(query["date"], "date")
+        low, high = max(low, activity_time(start_ns)), min(high, activity_time(end_ns))
+
+    def matches(activity: wire.Activity) -> bool:
+        return (
+            (not kinds or activity.activity_type in kinds)
+            and (not category or (activity.activity_type == "FILL") is (category == "trade_activity"))
+            and order_id in ("", activity.order_id)
+            and low < activity.id < high
+        )
+
+    return matches

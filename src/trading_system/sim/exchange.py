@@ -1,0 +1,655 @@
+"""One account at a simulated exchange: orders with latency, cancels and replaces that can lose the race, fills from the book's depth.
+
+Apart from any broker's twin, which puts the broker's rules and words around it: what a broker would refuse is refused there, before submit(). Nothing
+here looks at a clock: every call brings its time, advance() lets latencies, market ticks and session ends happen, take_events() tells of them.
+Every amount that moves is posted between holdings, street and fees, so that the three always sum to what was deposited.
+"""
+
+import copy
+import heapq
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from decimal import ROUND_UP, Decimal
+from random import Random
+
+import msgspec
+
+from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.money import ONE, ZERO
+from trading_system.sim.market import LOT, TICK_NS, TICKS, Market
+from trading_system.sim.matching import MARKET, Book, Match
+from trading_system.sim.sessions import DAY_NS, MINUTE_NS, Sessions, new_york_day, new_york_ns
+
+GTC_LIFE_NS = 90 * DAY_NS
+CASH = "USD"
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """How long the exchange takes, each as (least, most) in nanoseconds."""
+
+    ack_ns: tuple[int, int] = (5_000_000, 40_000_000)
+    cancel_ns: tuple[int, int] = (5_000_000, 40_000_000)
+    replace_ns: tuple[int, int] = (5_000_000, 40_000_000)
+
+
+NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset."""
+
+    base: str
+    maker_fee: Decimal = ZERO
+    taker_fee: Decimal = ZERO
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked. Exactly one of qty and notional; reserve_px is the price at which a buy or a short holds money back."""
+
+    symbol: str
+    cl_ord_id: str
+    side: Side
+    ord_type: OrdType
+    time_in_force: TimeInForce
+    qty: Decimal | None = None
+    notional: Decimal | None = None
+    price: Decimal | None = None
+    stop_px: Decimal | None = None
+    collar: Decimal | None = None  # a triggered stop becomes a limit order at this price
+    extended: bool = False
+    reserve_px: Decimal = ZERO
+    opening: bool  # a sell that opens holds money, one that closes holds quantity
+
+
+class SimOrder(msgspec.Struct, kw_only=True):
+    """An order as the exchange keeps it; the twin shows it in its broker's words. Times are 0 until they happen."""
+
+    order_id: str
+    ticket: Ticket
+    cl_ord_id: str
+    ord_status: OrdStatus = OrdStatus.PENDING_NEW
+    queued: bool = False  # waits for the session to open
+    qty: Decimal | None
+    price: Decimal | None
+    stop_px: Decimal | None
+    time_in_force: TimeInForce
+    filled_qty: Decimal = ZERO
+    filled_money: Decimal = ZERO
+    triggered: bool = False
+    reserve: Decimal = ZERO  # money held back
+    held: Decimal = ZERO  # quantity held back
+    replaces: str | None = None
+    replaced_by: str | None = None
+    submitted_ns: int
+    updated_ns: int
+    filled_ns: int = 0
+    canceled_ns: int = 0
+    expired_ns: int = 0
+    failed_ns: int = 0
+    replaced_ns: int = 0
+    expires_ns: int = 0
+
+    @property
+    def symbol(self) -> str:
+        return self.ticket.symbol
+
+    @property
+    def side(self) -> Side:
+        return self.ticket.side
+
+    @property
+    def avg_px(self) -> Decimal | None:
+        return self.filled_money / self.filled_qty if self.filled_qty else None
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """One fill of one order; position_qty is signed and after it."""
+
+    exec_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_asset: str
+    maker: bool
+    position_qty: Decimal
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    transact_ns: int
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something happened to an order; `order` is how it stood then."""
+
+    exec_type: ExecType
+    order: SimOrder
+    transact_ns: int
+    execution: Execution | None = None
+
+
+class FeePosting(msgspec.Struct, frozen=True):
+    """The day's fees of one symbol in one asset, as brokers book them after the day's end. The amount has left the balance at each fill."""
+
+    symbol: str
+    asset: str
+    amount: Decimal
+    transact_ns: int
+
+
+class Exchange:
+    """The account, its orders and the books they rest in."""
+
+    def __init__(
+        self,
+        market: Market,
+        terms: Mapping[str, Terms],
+        *,
+        rng: Random,
+        start_ns: int,
+        cash: Decimal = Decimal(100_000),
+        multiplier: Decimal = ONE,
+        latency: Latency = Latency(),  # noqa: B008 frozen
+    ) -> None:
+        self.market = market
+        self.terms = terms
+        self.multiplier = multiplier
+        self.latency = latency
+        self.deposits: dict[str, Decimal] = {CASH: cash}
+        self.holdings: dict[str, Decimal] = {CASH: cash}
+        self.street: dict[str, Decimal] = {}
+        self.fees: dict[str, Decimal] = {}
+        self.avg_px: dict[str, Decimal] = {}  # by base
+        self.orders: dict[str, SimOrder] = {}
+        self.executions: dict[str, Execution] = {}
+        self.last_equity = cash
+        self._rng = rng
+        self._now_ns = start_ns
+        self._books: dict[str, Book] = {}
+        self._book_tick: dict[str, int] = {}  # the tick a book shows
+        self._live: dict[str, dict[str, SimOrder]] = {}  # by symbol: acknowledged, not terminal, not parked
+        self._open: dict[str, SimOrder] = {}
+        self._next_tick: dict[str, int] = {}  # by symbol with live orders
+        self._due: list[tuple[int, int, Callable[[SimOrder, int], None], SimOrder]] = []
+        self._count = 0
+        self._reserved = ZERO
+        self._held: dict[str, Decimal] = {}
+        self._day_fees: dict[tuple[str, str], Decimal] = {}
+        self._events: list[Event | FeePosting] = []
+        self._midnight_ns = new_york_ns(new_york_day(start_ns + DAY_NS), 0)
+
+    # -- the account -----------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def cash(self) -> Decimal:
+        return self.holdings[CASH]
+
+    @property
+    def reserved(self) -> Decimal:
+        """Money that open orders hold."""
+        return self._reserved
+
+    def held(self, symbol: str) -> Decimal:
+        """Quantity that open closing orders hold."""
+        return self._held.get(symbol, ZERO)
+
+    def position(self, symbol: str) -> Decimal:
+        return self.holdings.get(self.terms[symbol].base, ZERO)
+
+    def mark(self, symbol: str, now_ns: int) -> Decimal:
+        """Halfway between the market's bid and offer."""
+        tick = self.market.latest(symbol, now_ns)
+        return (tick.bids[0][0] + tick.asks[0][0]) * self.market.listings[symbol].unit / 2
+
+    def positions(self) -> Iterator[tuple[str, Decimal]]:
+        """Symbols held and their signed quantity."""
+        for symbol, terms in self.terms.items():
+            qty = self.holdings.get(terms.base, ZERO)
+            if qty:
+                yield symbol, qty
+
+    def equity(self, now_ns: int) -> Decimal:
+        return self.cash + sum((qty * self.mark(symbol, now_ns) for symbol, qty in self.positions()), ZERO)
+
+    def buying_power(self, now_ns: int) -> Decimal:
+        """Cash not held by orders; on margin, what equity × multiplier leaves beside the positions and the orders."""
+        if self.multiplier == ONE:
+            return max(ZERO, self.cash - self._reserved)
+        marks = [qty * self.mark(symbol, now_ns) for symbol, qty in self.positions()]
+        equity = self.cash + sum(marks, ZERO)
+        return max(ZERO, equity * self.multiplier - sum(map(abs, marks), ZERO) - self._reserved)
+
+    def open_orders(self, symbol: str | None = None) -> list[SimOrder]:
+        """Not terminal, oldest first."""
+        return [order for order in self._open.values() if symbol is None or order.symbol == symbol]
+
+    # -- what a client asks ----------------------------------------------------------------------------------------------------------------------
+
+    def submit(self, ticket: Ticket, now_ns: int) -> SimOrder:
+        """Take an order that the broker's rules let pass; its acknowledgement comes later."""
+        order = self._new(ticket, ticket.cl_ord_id, ticket.qty, ticket.price, ticket.stop_px, ticket.time_in_force, now_ns)
+        self._hold(order)
+        if not self._workable(order, now_ns):
+            order.queued = True
+        self._emit(ExecType.PENDING_NEW, order, now_ns)
+        self._later(now_ns + self._draw(self.latency.ack_ns), self._acknowledge, order)
+        return order
+
+    def cancel(self, order: SimOrder, now_ns: int) -> None:
+        """Ask for a cancel of an order that is not terminal and has no other request in flight. A fill may win the race."""
+        assert order.ord_status not in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE)
+        assert not order.ord_status.terminal
+        order.ord_status = OrdStatus.PENDING_CANCEL
+        self._emit(ExecType.PENDING_CANCEL, order, now_ns)
+        self._later(now_ns + self._draw(self.latency.cancel_ns), self._cancelled, order)
+
+    def replace(self, order: SimOrder, ticket: Ticket, cl_ord_id: str, now_ns: int) -> SimOrder:
+        """Ask for a change of a working order into `ticket`, whose qty is the new total, fills included. Answers the order to come."""
+        order.ord_status = OrdStatus.PENDING_REPLACE
+        self._emit(ExecType.PENDING_REPLACE, order, now_ns)
+        left = None if ticket.qty is None else ticket.qty - order.filled_qty
+        new = self._new(ticket, cl_ord_id, left, ticket.price, ticket.stop_px, ticket.time_in_force, now_ns)
+        new.replaces = order.order_id
+        self._hold(new)
+        self._later(now_ns + self._draw(self.latency.replace_ns), self._replaced, new)
+        return new
+
+    def cancel_at_once(self, now_ns: int) -> None:
+        """Cancel every open order without a race, as a broker does before it closes all positions."""
+        for order in self.open_orders():
+            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+
+    def bust(self, exec_id: str, now_ns: int) -> None:
+        """Undo an execution, as an exchange does with an erroneous trade."""
+        execution = self.executions.pop(exec_id)
+        order = self.orders[execution.order_id]
+        self._settle(execution.symbol, execution.side, -execution.qty, execution.price, -execution.fee, execution.fee_asset)
+        order.filled_qty -= execution.qty
+        order.filled_money -= execution.qty * execution.price
+        undone = msgspec.structs.replace(execution, position_qty=self.position(execution.symbol), cum_qty=order.filled_qty, transact_ns=now_ns)
+        self._emit(ExecType.TRADE_CANCEL, order, now_ns, undone)
+
+    # -- time ------------------------------------------------------------------------------------------------------------------------------------
+
+    def advance(self, now_ns: int) -> None:
+        """Let everything up to now happen, in order of time; ticks before requests of the same instant."""
+        while True:
+            due_ns = self._due[0][0] if self._due else now_ns + 1
+            symbol, tick_ns = self._nearest_tick(now_ns)
+            first = min(due_ns, tick_ns, self._midnight_ns)
+            if first > now_ns:
+                break
+            self._now_ns = first
+            if first == self._midnight_ns:
+                self._day_end(first)
+            elif tick_ns <= due_ns:
+                self._market_tick(symbol, tick_ns // TICK_NS)
+            else:
+                _, _, step, order = heapq.heappop(self._due)
+                step(order, first)
+        self._now_ns = now_ns
+
+    def next_event_ns(self) -> int:
+        ticks = [number * TICK_NS for number in self._next_tick.values()]
+        return min([self._midnight_ns, *ticks, *(due[0] for due in self._due[:1])])
+
+    def take_events(self) -> list[Event | FeePosting]:
+        """What happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def _nearest_tick(self, now_ns: int) -> tuple[str, int]:
+        symbol, tick_ns = "", now_ns + 1
+        for name, number in self._next_tick.items():
+            if number * TICK_NS < tick_ns:
+                symbol, tick_ns = name, number * TICK_NS
+        return symbol, tick_ns
+
+    def _later(self, when_ns: int, step: Callable[[SimOrder, int], None], order: SimOrder) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (when_ns, self._count, step, order))
+
+    def _draw(self, span: tuple[int, int]) -> int:
+        return self._rng.randint(*span)
+
+    def new_id(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+    def _day_end(self, now_ns: int) -> None:
+        self.last_equity = self.equity(now_ns)
+        for (symbol, asset), amount in self._day_fees.items():
+            self._events.append(FeePosting(symbol, asset, amount, now_ns))
+        self._day_fees.clear()
+        self._midnight_ns = new_york_ns(new_york_day(now_ns + DAY_NS + 2 * 60 * MINUTE_NS), 0)  # a day may have 23 or 25 hours
+
+    # -- life of an order ------------------------------------------------------------------------------------------------------------------------
+
+    def _new(
+        self, ticket: Ticket, cl_ord_id: str, qty: Decimal | None, price: Decimal | None, stop_px: Decimal | None, tif: TimeInForce, now_ns: int
+    ) -> SimOrder:
+        order = SimOrder(
+            order_id=self.new_id(),
+            ticket=ticket,
+            cl_ord_id=cl_ord_id,
+            qty=qty,
+            price=price,
+            stop_px=stop_px,
+            time_in_force=tif,
+            submitted_ns=now_ns,
+            updated_ns=now_ns,
+        )
+        order.expires_ns = self._expiry(order, now_ns)
+        self.orders[order.order_id] = order
+        self._open[order.order_id] = order
+        return order
+
+    def _expiry(self, order: SimOrder, now_ns: int) -> int:
+        sessions = self._sessions(order)
+        if order.time_in_force is TimeInForce.GTC:
+            return now_ns + GTC_LIFE_NS
+        if order.time_in_force is TimeInForce.AT_THE_OPENING:
+            return sessions.next(now_ns).close_ns
+        session = sessions.current_or_next(now_ns, extended=order.ticket.extended)
+        return session.late_ns if order.ticket.extended else session.close_ns
+
+    def _sessions(self, order: SimOrder) -> Sessions:
+        return self.market.listings[order.symbol].sessions
+
+    def _workable(self, order: SimOrder, now_ns: int) -> bool:
+        """Whether the order may trade at this instant, or has to wait."""
+        if order.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE):
+            return False
+        return self._sessions(order).is_open(now_ns, extended=order.ticket.extended)
+
+    def _opening_ns(self, order: SimOrder, now_ns: int) -> int:
+        """When a waiting order may trade."""
+        sessions = self._sessions(order)
+        if order.time_in_force is TimeInForce.AT_THE_CLOSE:
+            return sessions.current_or_next(now_ns).close_ns - TICK_NS
+        session = sessions.at(now_ns)
+        if order.ticket.extended and session is not None and now_ns < session.early_ns:
+            return session.early_ns
+        following = sessions.next(now_ns)
+        return following.early_ns if order.ticket.extended else following.open_ns
+
+    def _acknowledge(self, order: SimOrder, now_ns: int) -> None:
+        if order.ord_status.terminal:
+            return
+        if self._workable(order, now_ns):
+            self._activate(order, now_ns)
+            return
+        order.queued = True
+        order.updated_ns = now_ns
+        self._later(self._opening_ns(order, now_ns), self._activate, order)
+
+    def _activate(self, order: SimOrder, now_ns: int) -> None:
+        """The order reaches the market, first or again after a night."""
+        if order.ord_status.terminal:
+            return
+        first = order.ord_status is OrdStatus.PENDING_NEW
+        order.queued = False
+        if first:
+            order.ord_status = OrdStatus.NEW
+            self._emit(ExecType.NEW, order, now_ns)
+        if order.time_in_force is TimeInForce.DAY:
+            self._later(order.expires_ns, self._expire, order)
+        elif order.time_in_force is TimeInForce.GTC:
+            if first:
+                self._later(order.expires_ns, self._expire, order)
+            self._park_later(order, now_ns)
+        self._live.setdefault(order.symbol, {})[order.order_id] = order
+        self._next_tick.setdefault(order.symbol, now_ns // TICK_NS + 1)
+        if order.ticket.ord_type.has_stop and not order.triggered:
+            assert order.stop_px is not None
+            self._book(order.symbol).add_stop(order.order_id, order.side, self._units(order.symbol, order.stop_px))
+        else:
+            self._work(order, now_ns)
+
+    def _park_later(self, order: SimOrder, now_ns: int) -> None:
+        sessions = self._sessions(order)
+        if not sessions.always:
+            session = sessions.current_or_next(now_ns, extended=order.ticket.extended)
+            self._later(session.late_ns if order.ticket.extended else session.close_ns, self._park, order)
+
+    def _park(self, order: SimOrder, now_ns: int) -> None:
+        """A GTC order leaves the market for the night."""
+        if order.order_id in self._live.get(order.symbol, {}):
+            self._leave(order)
+            self._later(self._opening_ns(order, now_ns), self._activate, order)
+
+    def _work(self, order: SimOrder, now_ns: int) -> None:
+        """Send what is left of a live order into the book."""
+        self._sync(order.symbol, now_ns // TICK_NS, now_ns)
+        book = self._book(order.symbol)
+        limit = order.price if order.ticket.ord_type.has_price else (order.ticket.collar if order.triggered else None)
+        units = None if limit is None else self._units(order.symbol, limit)
+        immediate = order.time_in_force not in (TimeInForce.DAY, TimeInForce.GTC)
+        lots = self._lots_left(order, book, limit)
+        if lots:
+            all_or_none = order.time_in_force is TimeInForce.FOK
+            matches = book.submit(order.order_id, order.side, lots, units, rest=not immediate, all_or_none=all_or_none)
+            self._book_matches(order.symbol, matches, now_ns)
+        if immediate and not order.ord_status.terminal:
+            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+
+    def _lots_left(self, order: SimOrder, book: Book, limit: Decimal | None) -> int:
+        """Whole lots to trade. A money order's are what the rest of its money buys: at its limit, else level by level through the depth."""
+        if order.qty is not None:
+            return int((order.qty - order.filled_qty) / LOT)
+        assert order.ticket.notional is not None
+        if limit is not None:
+            return max(0, int(order.ticket.notional / limit / LOT) - int(order.filled_qty / LOT))
+        left = order.ticket.notional - order.filled_money
+        lots = 0
+        for price, depth in book.depth(order.side.opposite):
+            per_lot = price * self.market.listings[order.symbol].unit * LOT
+            take = min(depth, int(left / per_lot))
+            lots += take
+            left -= take * per_lot
+            if take < depth:
+                break
+        return lots
+
+    def _money_spent(self, order: SimOrder, last_px: Decimal) -> bool:
+        """Whether a money order is done: what is left does not buy a lot."""
+        assert order.ticket.notional is not None
+        limit = order.price or order.ticket.collar
+        if limit is not None:
+            return order.filled_qty >= int(order.ticket.notional / limit / LOT) * LOT
+        return order.ticket.notional - order.filled_money < last_px * LOT
+
+    def _cancelled(self, order: SimOrder, now_ns: int) -> None:
+        if order.ord_status.terminal:
+            self._emit(ExecType.CANCEL_REJECTED, order, now_ns)
+        else:
+            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+
+    def _replaced(self, new: SimOrder, now_ns: int) -> None:
+        assert new.replaces is not None
+        old = self.orders[new.replaces]
+        total = new.ticket.qty
+        if old.ord_status.terminal or (total is not None and total <= old.filled_qty):
+            self._emit(ExecType.REPLACE_REJECTED, old, now_ns)
+            if not old.ord_status.terminal:
+                old.ord_status = OrdStatus.PARTIALLY_FILLED if old.filled_qty else OrdStatus.NEW
+            self._finish(new, OrdStatus.REJECTED, ExecType.REJECTED, now_ns)
+            return
+        if total is not None:
+            new.qty = total - old.filled_qty
+        old.replaced_by = new.order_id
+        self._finish(old, OrdStatus.REPLACED, ExecType.REPLACED, now_ns)
+        self._hold(new)
+        self._acknowledge(new, now_ns)
+
+    def _expire(self, order: SimOrder, now_ns: int) -> None:
+        if not order.ord_status.terminal:
+            self._finish(order, OrdStatus.EXPIRED, ExecType.EXPIRED, now_ns)
+
+    def _finish(self, order: SimOrder, status: OrdStatus, exec_type: ExecType | None, now_ns: int) -> None:
+        order.ord_status = status
+        match status:
+            case OrdStatus.FILLED:
+                order.filled_ns = now_ns
+            case OrdStatus.CANCELED:
+                order.canceled_ns = now_ns
+            case OrdStatus.EXPIRED:
+                order.expired_ns = now_ns
+            case OrdStatus.REJECTED:
+                order.failed_ns = now_ns
+            case OrdStatus.REPLACED:
+                order.replaced_ns = now_ns
+        self._leave(order)
+        self._open.pop(order.order_id, None)
+        self._hold(order)
+        if exec_type is not None:
+            self._emit(exec_type, order, now_ns)
+
+    def _leave(self, order: SimOrder) -> None:
+        symbol = order.symbol
+        self._book(symbol).cancel(order.order_id)
+        live = self._live.get(symbol)
+        if live is not None:
+            live.pop(order.order_id, None)
+            if not live:
+                self._next_tick.pop(symbol, None)
+
+    def _emit(self, exec_type: ExecType, order: SimOrder, now_ns: int, execution: Execution | None = None) -> None:
+        order.updated_ns = now_ns
+        self._events.append(Event(exec_type, copy.copy(order), now_ns, execution))
+
+    def _hold(self, order: SimOrder) -> None:
+        """Set what the order holds back: money for a buy or a short, quantity for a sell that closes."""
+        reserve = held = ZERO
+        if not order.ord_status.terminal:
+            left = None if order.qty is None else order.qty - order.filled_qty
+            if order.side is Side.BUY or order.ticket.opening:
+                money = order.ticket.notional
+                reserve = left * order.ticket.reserve_px if left is not None else max(ZERO, (money or ZERO) - order.filled_money)
+            else:
+                held = left if left is not None else max(ZERO, (order.ticket.notional or ZERO) / order.ticket.reserve_px - order.filled_qty)
+            if order.replaces is not None:  # while both stand, the new order holds what it needs beyond the old one
+                old = self.orders[order.replaces]
+                reserve, held = max(ZERO, reserve - old.reserve), max(ZERO, held - old.held)
+        self._reserved += reserve - order.reserve
+        self._held[order.symbol] = self.held(order.symbol) + held - order.held
+        order.reserve, order.held = reserve, held
+
+    # -- the market ------------------------------------------------------------------------------------------------------------------------------
+
+    def _book(self, symbol: str) -> Book:
+        return self._books.setdefault(symbol, Book())
+
+    def _units(self, symbol: str, price: Decimal) -> int:
+        return int(price / self.market.listings[symbol].unit)
+
+    def _sync(self, symbol: str, number: int, now_ns: int) -> None:
+        """Bring a book to the market's tick."""
+        if self._book_tick.get(symbol) != number:
+            self._book_tick[symbol] = number
+            tick = self.market.tick(symbol, number)
+            self._book_matches(symbol, self._book(symbol).refresh(tick.bids, tick.asks), now_ns)
+
+    def _market_tick(self, symbol: str, number: int) -> None:
+        """One step of the market: new depth, the trade that prints hits what rests, stops go off, hungry orders eat on."""
+        now_ns = number * TICK_NS
+        if number % TICKS == 0 and self._quiet(symbol, number // TICKS):
+            self._next_tick[symbol] = number + TICKS
+            return
+        self._next_tick[symbol] = number + 1
+        self._sync(symbol, number, now_ns)
+        printed = self.market.tick(symbol, number).printed
+        if printed is not None:
+            book = self._book(symbol)
+            if not book.idle:
+                self._book_matches(symbol, book.submit(MARKET, printed.side, printed.lots, printed.price, rest=False), now_ns)
+            self._trigger(symbol, printed.price, now_ns)
+        for order in list(self._live.get(symbol, {}).values()):
+            if not order.ord_status.terminal and not self._book(symbol).resting(order.order_id) and not self._book(symbol).waiting(order.order_id):
+                self._work(order, now_ns)
+
+    def _quiet(self, symbol: str, number: int) -> bool:
+        """Whether nothing in this minute can reach any live order: then its ticks need not be walked."""
+        minute = self.market.minute(symbol, number)
+        return all(self._out_of_reach(order, minute.low, minute.high) for order in self._live[symbol].values())
+
+    def _out_of_reach(self, order: SimOrder, low: int, high: int) -> bool:
+        waiting = self._book(order.symbol).waiting(order.order_id)
+        if waiting:
+            assert order.stop_px is not None
+            stop = self._units(order.symbol, order.stop_px)
+            return stop > high if order.side is Side.BUY else stop < low
+        limit = order.price if order.ticket.ord_type.has_price else order.ticket.collar
+        if limit is None:
+            return False
+        units = self._units(order.symbol, limit)
+        return units < low if order.side is Side.BUY else units > high
+
+    def _trigger(self, symbol: str, price: int, now_ns: int) -> None:
+        for order_id in self._book(symbol).trigger(price):
+            order = self.orders[order_id]
+            order.triggered = True
+            self._work(order, now_ns)
+
+    def _book_matches(self, symbol: str, matches: list[Match], now_ns: int) -> None:
+        for match in matches:
+            for owner, side in ((match.maker, match.taker_side.opposite), (match.taker, match.taker_side)):
+                if owner != MARKET:
+                    self._fill(self.orders[owner], side, match, now_ns, maker=owner == match.maker)
+
+    def _fill(self, order: SimOrder, side: Side, match: Match, now_ns: int, *, maker: bool) -> None:
+        listing = self.market.listings[order.symbol]
+        terms = self.terms[order.symbol]
+        qty, price = match.qty * LOT, match.price * listing.unit
+        rate = terms.maker_fee if maker else terms.taker_fee
+        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, CASH)
+        fee = (credited * rate).quantize(LOT, ROUND_UP)
+        self._settle(order.symbol, side, qty, price, fee, fee_asset)
+        order.filled_qty += qty
+        order.filled_money += qty * price
+        done = order.qty is not None and order.filled_qty == order.qty
+        if order.qty is None:
+            done = self._money_spent(order, price)
+        execution = Execution(
+            exec_id=self.new_id(),
+            order_id=order.order_id,
+            symbol=order.symbol,
+            side=side,
+            qty=qty,
+            price=price,
+            fee=fee,
+            fee_asset=fee_asset,
+            maker=maker,
+            position_qty=self.position(order.symbol),
+            cum_qty=order.filled_qty,
+            leaves_qty=ZERO if order.qty is None else order.qty - order.filled_qty,
+            transact_ns=now_ns,
+        )
+        self.executions[execution.exec_id] = execution
+        if done:
+            self._finish(order, OrdStatus.FILLED, None, now_ns)
+        else:
+            if order.ord_status is OrdStatus.NEW:
+                order.ord_status = OrdStatus.PARTIALLY_FILLED
+            self._hold(order)
+        self._emit(ExecType.TRADE, order, now_ns, execution)
+
+    def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> None:
+        """Move asset, money and fee; each leaves one account and enters another."""
+        base = self.terms[symbol].base
+        before = self.position(symbol)
+        for asset, amount in ((base, side.sign * qty), (CASH, -side.sign * qty * price)):
+            self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
+            self.street[asset] = self.street.get(asset, ZERO) - amount
+        if fee:
+            self.holdings[fee_asset] -= fee
+            self.fees[fee_asset] = self.fees.get(fee_asset, ZERO) + fee
+            key = (symbol, fee_asset)
+            self._day_fees[key] = self._day_fees.get(key, ZERO) + fee
+        after = before + side.sign * qty
+        if not after:
+            self.avg_px.pop(base, None)
+        elif before * side.sign >= 0:  # grown: the average moves; shrunk: it stays
+            self.avg_px[base] = (abs(before) * self.avg_px.get(base, ZERO) + qty * price) / abs(after)
+        elif before * after < 0:
+            self.avg_px[base] = price
