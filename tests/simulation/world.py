@@ -132,9 +132,9 @@ class World:
             pass
         self.network.faults = Faults(enabled=False)
         await self.settle()
+        await self.desk.journal.flush()
         self.judge()
         digest = hashlib.blake2b(digest_size=16)
-        await self.desk.journal.flush()
         for entry in self.desk.journal.read():
             digest.update(encode(entry.record))
         orders = [order for order in self.desk.books.blotter if not order.external]

@@ -21,7 +21,7 @@ from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, Server
 from trading_system.app.verbs import VERBS, Args
 from trading_system.brokers import registry
-from trading_system.core.risk import Limits
+from trading_system.core.risk import Level, Limits
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld
 from trading_system.domain.ids import BrokerName
@@ -221,6 +221,11 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     accounts = accounts_of(config)
     folder = state_folder(config, accounts)
     try:
+        if verb in _OFFLINE:
+            async with _offline_desk(config, accounts[0].environment, folder) as desk:
+                done = await VERBS[verb](desk, args)
+            if args.get("level") != Level.KILL:
+                return done
         async with open_desk(config, accounts, folder=folder, listen=False, dry_run=dry_run) as desk:
             if verb in ("submit", "replace", "flatten"):
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
@@ -235,6 +240,31 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         return await client.call(verb, args)
     finally:
         await client.aclose()
+
+
+_OFFLINE = frozenset({"halt", "resume", "status"})  # they must work when no broker can be reached
+
+
+@asynccontextmanager
+async def _offline_desk(config: Config, environment: str, folder: Path) -> AsyncIterator[Desk]:
+    """The journal and its halts, without any broker: a halt is on disk before anybody is asked. Raises LeaseHeld."""
+    from trading_system.transport.clock import SystemClock
+
+    with Lease(folder / "desk.lock", f"the state folder {folder.name}"):
+        journal = Journal(folder / "journal.sqlite")
+        try:
+            yield Desk(
+                books=replay(entry.record for entry in journal.read()),
+                journal=journal,
+                brokers={},
+                hub=Hub({}),
+                limits=limits_of(config),
+                clock=SystemClock(),
+                environment=environment,
+                base_currency=config.base_currency,
+            )
+        finally:
+            await journal.aclose()
 
 
 @asynccontextmanager

@@ -323,7 +323,7 @@ class Desk:
         self.step("halt durable")
         if level is Level.KILL:
             for order in self.books.blotter.working():
-                if not order.reducing and not order.external and scope in ("all", order.broker):
+                if order.broker in self.brokers and not order.reducing and not order.external and scope in ("all", order.broker):
                     await self.cancel(order.cl_ord_id)
         return halt
 

@@ -5,7 +5,6 @@ import logging
 import re
 import sys
 import traceback
-import warnings
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -83,7 +82,6 @@ def configure_logs(level: str, fmt: str, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,
     )
     logging.captureWarnings(True)
-    warnings.simplefilter("default")
     sys.excepthook = _excepthook
     _no_core_dumps()
 

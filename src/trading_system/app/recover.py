@@ -22,6 +22,7 @@ SECOND_NS = 1_000_000_000
 POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
 GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
 OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
+LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
 MISMATCH_NS = 5 * SECOND_NS  # a position difference must last this long, over two looks
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
@@ -73,8 +74,9 @@ class Recovery:
         desk.step("doubts asked")
         for watch in self._watches.values():
             await watch.load_instruments()
-            await watch.reconcile()
             self._spawn(watch.pump(), f"events {watch.name}")
+            await desk.wait(lambda watch=watch: watch.live, LIVE_WITHIN_NS)  # type: ignore[misc]  # bound at once
+            await watch.reconcile()
             self._spawn(watch.run(), f"watch {watch.name}")
         for order in desk.books.in_doubt():
             self._resolve_soon(order)
@@ -181,7 +183,7 @@ class Watch:
         self.matched = False  # the last look found no unexplained position
         self._desk = desk
         self._broker = desk.brokers[name]
-        self._live = False
+        self.live = False  # the order stream is logged in and subscribed
         self._wake = asyncio.Event()
         self._mismatch_ns: dict[InstrumentID, int] = {}
 
@@ -208,8 +210,8 @@ class Watch:
                 case AccountSnapshot():
                     self._desk.on_account(event)
                 case StreamState(link=link):
-                    self._live = link in (Link.LIVE, Link.BACKFILLED)
-                    if self._live:
+                    self.live = link in (Link.LIVE, Link.BACKFILLED)
+                    if self.live:
                         self.wake()
                     else:
                         self._desk.ready[self.name] = False
@@ -233,7 +235,7 @@ class Watch:
 
     async def reconcile(self) -> None:
         """One look: orders, fills, account, positions. Ready only when it went through and the stream lives."""
-        desk, live_before = self._desk, self._live
+        desk, live_before = self._desk, self.live
         try:
             await self._look()
         except (ProtocolError, AuthFailed) as error:
@@ -245,7 +247,7 @@ class Watch:
         except DeskError:
             self._wake.set()  # could not be asked: try again at the next turn; readiness stays what the stream made it
         else:
-            desk.ready[self.name] = live_before and self._live
+            desk.ready[self.name] = live_before and self.live
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from trading_system.app import views
 from trading_system.app.desk import Desk
+from trading_system.brokers.registry import BROKERS
 from trading_system.core.risk import Level
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
@@ -190,8 +191,8 @@ def _broker(desk: Desk, args: Args) -> BrokerName:
 
 def _scope(desk: Desk, args: Args) -> str:
     scope = str(args.get("scope") or "all")
-    if scope not in ("all", "crypto", *desk.brokers, *desk.books.halts):
-        known = ", ".join(("all", "crypto", *desk.brokers))
+    if scope not in ("all", "crypto", *BROKERS, *desk.books.halts):
+        known = ", ".join(("all", "crypto", *BROKERS))
         raise BadRequest(f"{scope!r} is no scope; there are: {known}, and broker:INSTRUMENT of a halt that stands")
     return scope
 

@@ -96,7 +96,6 @@ class SimNetwork:
         self._background.add(task)
         task.add_done_callback(self._ended)
 
-
     def _ended(self, task: "asyncio.Task[Response]") -> None:
         self._background.discard(task)
         if not task.cancelled():

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import picows
@@ -16,6 +17,7 @@ BACKLOG_FRAMES_MAX = 10_000  # received and not yet read: beyond this the reader
 BACKLOG_BYTES_MAX = 64 << 20
 PING_AFTER_S = 10  # of silence
 PONG_WITHIN_S = 10
+CLOSE_WITHIN_S = 1
 
 
 class ConnectionLost(TransportError):
@@ -122,6 +124,9 @@ class Inbox(picows.WSListener):
             self._lost = "closed by us"
             self._transport.send_close()
             self._transport.disconnect()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._transport.wait_disconnected()
 
     def _took(self, payload: bytes, *, final: bool) -> None:
         """One frame; a message in several frames is put together."""

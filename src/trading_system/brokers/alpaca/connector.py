@@ -29,7 +29,7 @@ from trading_system.brokers.alpaca.session import DataSession, OrdersSession
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType
-from trading_system.domain.hours import Hours
+from trading_system.domain.hours import ALWAYS, Hours
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
@@ -90,7 +90,7 @@ class AlpacaConnector:
 
     async def connect(self) -> None:
         """Prove the account's kind before anything else. Raises AuthFailed: the key is of the other kind, or unknown."""
-        snapshot = await self.account()
+        snapshot = codec.decode_account(await self._ask("/v2/account", wire.Account), (), self._clock.now_ns())
         if snapshot.environment != self._environment:
             hint = "Set ALPACA_PAPER to what the key is for, and TRADING_MODE with it."
             raise AuthFailed(f"account {snapshot.account} is a {snapshot.environment} account, this desk trades {self._environment}.", hint)
@@ -104,7 +104,7 @@ class AlpacaConnector:
         return codec.decode_account(account, positions, self._clock.now_ns())
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
-        hours = await self._stock_hours()
+        hours = ALWAYS if symbols and all("/" in symbol for symbol in symbols) else await self._stock_hours()
         if not symbols:
             assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
             return tuple(codec.decode_asset(asset, hours) for group in assets for asset in group)

@@ -105,8 +105,8 @@ FACTS = Facts(
     title="Alpaca",
     rules=ORDER_RULES,
     client_id_scope=ClientIdScope.FOR_EVER,
-    late_accept_ns=60_000_000_000,  # Alpaca states no bound (RELIABILITY.md §1)
-    visibility_lag_ns=5_000_000_000,  # none stated; after a timeout 404 means "not yet"
+    late_accept_ns=120_000_000_000,  # Alpaca states no bound: the general one where there is no deadline on the wire
+    visibility_lag_ns=90_000_000_000,  # none stated; after a timeout 404 means "not yet"
     can_replace=True,
     has_paper=True,
     crypto_quote="USD",
@@ -119,7 +119,7 @@ FACTS = Facts(
 
 HELP: Mapping[int, str] = {
     401: f"Alpaca does not know this key. Make one at {PAGES['keys_paper']} (paper) or {PAGES['keys_live']} (live) and set ALPACA_API_KEY and "
-    "ALPACA_SECRET_KEY; resetting a paper account kills its old keys.",
+    "ALPACA_API_SECRET; resetting a paper account kills its old keys.",
     403: "The key is not allowed here: a paper key against the live host or the reverse, or a data feed that the plan does not include "
     f"(free plans have feed iex). Keys: {PAGES['keys_paper']} (paper), {PAGES['keys_live']} (live).",
     404: "Alpaca does not find it under this name in this account.",
