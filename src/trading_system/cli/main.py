@@ -84,3 +84,7 @@ def run() -> NoReturn:
 def _title(error: DeskError) -> str:
     titles = {1: "Refused:", 2: "Not understood:", 3: "Busy:", 4: "Credentials:", 5: "Unreachable:", 6: "In doubt:", 7: "Halted:", 8: "Journal:"}
     return titles[error.exit_code]
+
+
+if __name__ == "__main__":
+    run()
