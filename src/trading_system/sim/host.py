@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from aiohttp import WSMsgType, web
 
@@ -14,14 +14,21 @@ from trading_system.transport.message import Request, Response
 
 SECOND_NS = 1_000_000_000
 BODY_MAX = 1 << 20
+FRAME_MAX = 1 << 26  # a client may subscribe to thousands of symbols in one frame, sent in fragments
 QUEUE_MAX = 5_000  # frames waiting for one reader; a slower one is told so and closed
-TICK_S = 0.02  # the longest that a twin's time stands still while nobody speaks
+SEND_MAX_S = 10.0  # a reader that takes nothing for so long is cut off
+STEP_S = 0.05  # the longest that a twin's time stands still while nobody speaks
+STEP_MIN_S = 0.001
+SHUTDOWN_S = 0.5  # for requests and streams still open when the block ends
+
+Queue = asyncio.Queue[str | bytes | None]
 
 
+@runtime_checkable
 class Farewell(Protocol):
     """A twin may have a last frame for a reader that falls behind."""
 
-    def slow(self, conn: int) -> str | None: ...
+    def slow(self, conn: int) -> str | bytes | None: ...
 
 
 class Host:
@@ -30,10 +37,12 @@ class Host:
     def __init__(self, wire: Wire, *, speed: int = 1, faults: FaultPlan | None = None) -> None:
         self.wire = wire
         self.faults = faults
+        self.port = 0
         self._speed = speed
         self._origin_ns = time.time_ns()
-        self._queues: dict[int, asyncio.Queue[str | bytes | None]] = {}
-        self.port = 0
+        self._started_ns = time.monotonic_ns()  # the twin's time never runs backwards, whatever the system's does
+        self._queues: dict[int, Queue] = {}
+        self._spoken = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -45,13 +54,20 @@ class Host:
 
     def now_ns(self) -> int:
         """The twin's time: the system's, or so many times as fast from the start on."""
-        return self._origin_ns + (time.time_ns() - self._origin_ns) * self._speed
+        return self._origin_ns + (time.monotonic_ns() - self._started_ns) * self._speed
 
     async def tick(self) -> None:
-        """Let the twin's time pass, for as long as it is served."""
+        """Let the twin's time pass, for as long as it is served: until its next event, or until somebody spoke and there may be a nearer one."""
         while True:
+            self._spoken.clear()
             self._carry()
-            await asyncio.sleep(TICK_S)
+            due_ns = self.wire.next_event_ns()
+            wait_s = STEP_S if due_ns is None else min(STEP_S, max(STEP_MIN_S, (due_ns - self.now_ns()) / SECOND_NS / self._speed))
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._spoken.wait()
+            except TimeoutError:
+                continue
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -59,12 +75,15 @@ class Host:
         fault = None if self.faults is None else self.faults.on_request(request.method)
         if fault == "busy":
             return web.json_response({"code": 42910000, "message": "rate limit exceeded"}, status=429)
-        body = await request.read()
-        sent = Request(method=request.method, url=str(request.rel_url), headers=dict(request.headers), body=body)
+        sent = Request(method=request.method, url=request.raw_path, headers=dict(request.headers), body=await request.read())
         answer = self.wire.handle(sent, self.now_ns())
         self._carry()
-        if fault == "late":
-            await asyncio.sleep(self.faults.delay_s() if self.faults is not None else 0)
+        self._spoken.set()
+        return await self._answer(request, answer, fault)
+
+    async def _answer(self, request: web.Request, answer: Response, fault: str | None) -> web.StreamResponse:
+        if fault == "late" and self.faults is not None:
+            await asyncio.sleep(self.faults.delay_s())
         if fault == "failed_after":
             return web.Response(status=504, text="<html>Gateway Time-out</html>", content_type="text/html")
         if fault in ("lost_answer", "torn_answer"):
@@ -72,78 +91,90 @@ class Host:
         return web.Response(status=answer.status, headers=dict(answer.headers), body=answer.body)
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        opened = self.wire.open(request.rel_url.raw_path, dict(request.headers), self.now_ns())
+        opened = self.wire.open(request.raw_path, dict(request.headers), self.now_ns())
         if isinstance(opened, Response):
             return web.Response(status=opened.status, headers=dict(opened.headers), body=opened.body)
-        queue: asyncio.Queue[str | bytes | None] = asyncio.Queue(QUEUE_MAX)
-        self._queues[opened] = queue
-        socket = web.WebSocketResponse(max_msg_size=0)
-        await socket.prepare(request)
-        writer = asyncio.create_task(self._write(opened, socket, queue))
-        self._carry()
+        queue = self._queues[opened] = Queue(QUEUE_MAX)
+        socket = web.WebSocketResponse(max_msg_size=FRAME_MAX)
+        writer: asyncio.Task[None] | None = None
         try:
+            await socket.prepare(request)
+            writer = asyncio.create_task(self._write(request, socket, queue))
+            self._carry()
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self.wire.frame(opened, message.data, self.now_ns())
                     self._carry()
+                    self._spoken.set()
         finally:
-            writer.cancel()
+            if writer is not None:
+                writer.cancel()
             self._queues.pop(opened, None)
             self.wire.closed(opened)
         return socket
 
-    async def _write(self, conn: int, socket: web.WebSocketResponse, queue: "asyncio.Queue[str | bytes | None]") -> None:
-        while True:
-            frame = await queue.get()
-            fault = None if self.faults is None or frame is None else self.faults.on_frame()
-            if fault == "mute":
-                await asyncio.sleep(self.faults.delay_s() if self.faults is not None else 0)
-            if frame is None or fault == "disconnect":
-                if socket._req is not None and socket._req.transport is not None and frame is not None:
-                    socket._req.transport.abort()
+    async def _write(self, request: web.Request, socket: web.WebSocketResponse, queue: Queue) -> None:
+        """Frames of one connection, in order, until it ends."""
+        try:
+            while (frame := await queue.get()) is not None:
+                fault = None if self.faults is None else self.faults.on_frame()
+                if fault == "mute" and self.faults is not None:
+                    await asyncio.sleep(self.faults.delay_s())
+                if fault == "disconnect":
+                    break
+                for _ in range(2 if fault == "doubled" else 1):
+                    async with asyncio.timeout(SEND_MAX_S):
+                        await (socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
+            else:
                 await socket.close()
                 return
-            for _ in range(2 if fault == "doubled" else 1):
-                await (socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
+        except (TimeoutError, ConnectionError):
+            pass  # the reader takes nothing, or has gone
+        if request.transport is not None:
+            request.transport.abort()
 
     def _carry(self) -> None:
+        """Bring the twin up to now and queue what it has to say."""
         self.wire.advance(self.now_ns())
         for conn, frame in self.wire.drain():
             queue = self._queues.get(conn)
             if queue is None:
                 continue
             if queue.full():
-                while not queue.empty():
-                    queue.get_nowait()
-                farewell = getattr(self.wire, "slow", None)
-                last = None if farewell is None else farewell(conn)
-                if last is not None:
-                    queue.put_nowait(last)
-                queue.put_nowait(None)
-                self._queues.pop(conn)
+                self._dismiss(conn, queue)
             else:
                 queue.put_nowait(frame)
+
+    def _dismiss(self, conn: int, queue: Queue) -> None:
+        """A reader has fallen behind: what waits is dropped, it is told and closed."""
+        while not queue.empty():
+            queue.get_nowait()
+        last = self.wire.slow(conn) if isinstance(self.wire, Farewell) else None
+        if last is not None:
+            queue.put_nowait(last)
+        queue.put_nowait(None)
+        self._queues.pop(conn)
 
 
 async def _broken(request: web.Request, answer: Response, *, torn: bool) -> web.StreamResponse:
     """The answer that never arrives, or only half of it."""
     transport = request.transport
-    assert transport is not None
-    if torn:
+    if torn and isinstance(transport, asyncio.WriteTransport):
         head = f"HTTP/1.1 {answer.status} OK\r\nContent-Length: {len(answer.body) + 1}\r\n\r\n".encode()
         transport.write(head + answer.body[: len(answer.body) // 2])
-        await asyncio.sleep(0.01)
-    transport.abort()
+        await asyncio.sleep(0.01)  # let the half leave before the reset
+    if transport is not None:
+        transport.abort()
     return web.Response()
 
 
 @asynccontextmanager
 async def serve(wire: Wire, *, port: int = 0, speed: int = 1, faults: FaultPlan | None = None) -> AsyncIterator[Host]:
-    """Serve until the block ends. port 0: any free one."""
+    """Serve until the block ends. port 0: any free one. speed: how many times as fast as the system's the twin's time runs."""
     host = Host(wire, speed=speed, faults=faults)
     app = web.Application(client_max_size=BODY_MAX)
     app.router.add_route("*", "/{path:.*}", host.handle)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     host.port = runner.addresses[0][1]

@@ -1,0 +1,162 @@
+"""The host over real sockets on loopback: requests, streams, slow readers, faults."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from trading_system.sim import host as hosting
+from trading_system.sim.faults import FaultPlan
+from trading_system.sim.host import Host, serve
+from trading_system.transport.message import Request, Response
+
+
+class Echo:
+    """A wire of its own: answers what it was asked, echoes frames, and floods whoever says so."""
+
+    def __init__(self) -> None:
+        self.seen: list[Request] = []
+        self.frames: list[str | bytes] = []
+        self.times: list[int] = []
+        self.open_now: set[int] = set()
+        self._out: list[tuple[int, str | bytes | None]] = []
+        self._conns = 0
+
+    def handle(self, request: Request, now_ns: int) -> Response:
+        self.seen.append(request)
+        return Response(status=201, headers={"x-one": "1"}, body=json.dumps({"url": request.url, "body": request.body.decode()}).encode())
+
+    def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
+        if path == "/full":
+            return Response(status=429, headers={}, body=b"full")
+        self._conns += 1
+        self.open_now.add(self._conns)
+        self._out.append((self._conns, "hello"))
+        return self._conns
+
+    def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
+        self.frames.append(frame)
+        if frame == "flood":
+            self._out += [(conn, "x" * 1000)] * (hosting.QUEUE_MAX + 1)
+        elif frame == "bye":
+            self._out.append((conn, None))
+        else:
+            self._out.append((conn, frame))
+
+    def closed(self, conn: int) -> None:
+        self.open_now.discard(conn)
+
+    def advance(self, now_ns: int) -> None:
+        self.times.append(now_ns)
+
+    def next_event_ns(self) -> int | None:
+        return None
+
+    def drain(self) -> list[tuple[int, str | bytes | None]]:
+        out, self._out = self._out, []
+        return out
+
+    def slow(self, conn: int) -> str:
+        return "too slow"
+
+
+@asynccontextmanager
+async def echo(*, speed: int = 1, faults: FaultPlan | None = None) -> AsyncIterator[tuple[Echo, Host, aiohttp.ClientSession]]:
+    wire = Echo()
+    async with serve(wire, speed=speed, faults=faults) as host, aiohttp.ClientSession() as client:
+        yield wire, host, client
+
+
+async def test_a_request_arrives_as_it_was_sent() -> None:
+    async with echo() as (wire, host, client):
+        answer = await client.post(host.url + "/v2/positions/BTC%2FUSD?a=b%20c", data=b"body", headers={"X-Key": "k"})
+        body = await answer.json(content_type=None)
+
+    assert (answer.status, answer.headers["x-one"]) == (201, "1")
+    assert body["body"] == "body"
+    assert wire.seen[0].url.startswith("/v2/positions/BTC%2FUSD?a=b")
+    assert wire.seen[0].headers["X-Key"] == "k"
+
+
+async def test_frames_go_both_ways_text_and_binary_and_large_in_fragments() -> None:
+    async with echo() as (wire, host, client):
+        socket = await client.ws_connect(host.ws_url + "/stream", compress=15, max_msg_size=0)
+        got = [await socket.receive_str()]
+        await socket.send_str("a")
+        got.append(await socket.receive_str())
+        await socket.send_bytes(b"b" * 5_000_000)
+        large = await socket.receive_bytes()
+        await socket.close()
+        await asyncio.sleep(0.05)
+
+    assert got == ["hello", "a"]
+    assert len(large) == 5_000_000
+    assert wire.open_now == set()
+
+
+async def test_an_upgrade_can_be_refused_and_a_stream_ended_by_the_twin() -> None:
+    async with echo() as (_, host, client):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect(host.ws_url + "/full")
+        socket = await client.ws_connect(host.ws_url + "/stream")
+        await socket.receive_str()
+        await socket.send_str("bye")
+        ended = await socket.receive(timeout=5)
+
+    assert refused.value.status == 429
+    assert ended.type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_a_slow_reader_is_told_and_closed_and_nothing_grows_without_bound() -> None:
+    async with echo() as (_, host, client):
+        socket = await client.ws_connect(host.ws_url + "/stream")
+        await socket.send_str("flood")
+        frames = [message.data async for message in socket]
+
+    assert frames[-1] == "too slow"
+    assert len(frames) < hosting.QUEUE_MAX
+
+
+async def test_time_runs_as_fast_as_asked_and_never_backwards() -> None:
+    async with echo(speed=100) as (wire, host, _):
+        before = host.now_ns()
+        await asyncio.sleep(0.1)
+        passed_ns = host.now_ns() - before
+
+    assert passed_ns > 5_000_000_000
+    assert wire.times == sorted(wire.times)
+    assert wire.times[0] >= time.time_ns() - 3_600_000_000_000
+
+
+@pytest.mark.parametrize("fault", ["late", "lost_answer", "torn_answer", "busy", "failed_after"])
+async def test_every_request_fault(fault: str) -> None:
+    plan = FaultPlan(1, requests={fault: 1.0}, frames={}, delay_max_s=0.2)
+    async with echo(faults=plan) as (wire, host, client):
+        status = 0
+        try:
+            answer = await client.post(host.url + "/v2/orders", data=b"{}")
+            status = answer.status
+            await answer.read()
+        except aiohttp.ClientError:
+            status = -1
+
+    wanted = {"late": (201, 1), "lost_answer": (-1, 1), "torn_answer": (-1, 1), "busy": (429, 0), "failed_after": (504, 1)}
+    assert (status, len(wire.seen)) == wanted[fault]
+    assert plan.hit[fault] == 1
+
+
+@pytest.mark.parametrize("fault", ["doubled", "mute", "disconnect"])
+async def test_every_frame_fault(fault: str) -> None:
+    plan = FaultPlan(1, requests={}, frames={fault: 1.0}, delay_max_s=0.2)
+    async with echo(faults=plan) as (_, host, client):
+        socket = await client.ws_connect(host.ws_url + "/stream")
+        first = await socket.receive(timeout=5)
+        second = await socket.receive(timeout=5) if fault == "doubled" else None
+
+    assert (first.data if fault != "disconnect" else None) == ("hello" if fault != "disconnect" else None)
+    assert second is None or second.data == "hello"
+    assert plan.hit[fault] >= 1
