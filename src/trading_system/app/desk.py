@@ -224,7 +224,8 @@ class Desk:
             self._halt_instrument(applied.order, applied.anomaly)
         if applied.order.ord_status is OrdStatus.REJECTED and not applied.order.external and not was_in_doubt:
             self._count_reject(report.broker, self.clock.now_ns())
-        if applied.order.unbooked_qty:
+        fee_in_kind = applied.bookings and record.asset_class is AssetClass.CRYPTO and report.side is Side.BUY
+        if applied.order.unbooked_qty or fee_in_kind:  # the broker may hold less than was bought: look, before anybody sells it all
             self.on_gap(report.broker)
         return applied.order
 
