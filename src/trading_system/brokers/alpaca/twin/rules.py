@@ -42,9 +42,9 @@ class SubmitBody(msgspec.Struct, kw_only=True):
     extended_hours: bool | None = None
     client_order_id: str | None = None
     order_class: str | None = None
-    take_profit: msgspec.Raw | None = None
-    stop_loss: msgspec.Raw | None = None
-    legs: msgspec.Raw | None = None
+    take_profit: object = None
+    stop_loss: object = None
+    legs: object = None
     position_intent: str | None = None
 
 
