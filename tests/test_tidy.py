@@ -96,7 +96,9 @@ def test_every_module_is_used() -> None:
         if stem == "__init__" or module.startswith("trading_system.cli."):
             continue
         package = module.rpartition(".")[0]
-        uses = re.compile(rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n(]*\b{stem}\b|from {re.escape(package)} import \([^)]*\b{stem}\b", re.S)
+        uses = re.compile(
+            rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n(]*\b{stem}\b|from {re.escape(package)} import \([^)]*\b{stem}\b", re.S
+        )
         if not any(uses.search(content) for other, content in text.items() if other != path):
             dead.append(name(path))
 

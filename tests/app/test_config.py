@@ -111,7 +111,9 @@ def test_names_people_have_work(tmp_path: Path, alias: str) -> None:
     assert accounts_of(config)[0].environment == "paper"
 
 
-@pytest.mark.parametrize(("mode", "paper", "kind"), [("paper", "true", "paper"), ("live", "false", "live"), ("paper", "false", None), ("live", "true", None)])
+@pytest.mark.parametrize(
+    ("mode", "paper", "kind"), [("paper", "true", "paper"), ("live", "false", "live"), ("paper", "false", None), ("live", "true", None)]
+)
 def test_paper_and_live_need_both_flags(tmp_path: Path, mode: str, paper: str, kind: str | None) -> None:
     config = load(tmp_path, f"TRADING_MODE={mode}\nALPACA_PAPER={paper}\nALPACA_API_KEY=CK12345678\nALPACA_API_SECRET=0123456789\n")
 

@@ -105,4 +105,3 @@ def test_without_equity_there_is_no_fraction() -> None:
     empty = EquityMark(day=1, day_start=D(0), high_water=D(0), equity=D(0))
 
     assert (empty.loss(), empty.drawdown()) == (D(0), D(0))
-

@@ -220,7 +220,9 @@ def test_shorts_are_refused_unless_allowed_and_never_for_crypto() -> None:
 
 
 def test_the_brokers_own_rules_are_copied_and_can_be_switched_off() -> None:
-    closed = Hours(windows=(Window(NOW + SECOND, NOW + 2 * SECOND),), extended=(Window(NOW - SECOND, NOW + 3 * SECOND),), known_until_ns=NOW + 9 * SECOND)
+    closed = Hours(
+        windows=(Window(NOW + SECOND, NOW + 2 * SECOND),), extended=(Window(NOW - SECOND, NOW + 3 * SECOND),), known_until_ns=NOW + 9 * SECOND
+    )
     night = wish(ord_type=OrdType.LIMIT, price=D(100), extended_hours=True)
 
     refused("TRADABLE", instrument=stock(tradable=False))

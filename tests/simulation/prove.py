@@ -39,7 +39,9 @@ def main() -> int:
             if number % 100 == 0 or number == len(seeds):
                 print(f"  {number}/{len(seeds)} seeds, {len(bad)} with violations", flush=True)
         again = seeds[:TWICE]
-        differing = [seed for seed, verdict in zip(again, pool.map(run_seed, reversed(again)), strict=True) if verdict.digest != digests[verdict.seed]]
+        differing = [
+            seed for seed, verdict in zip(again, pool.map(run_seed, reversed(again)), strict=True) if verdict.digest != digests[verdict.seed]
+        ]
     took = time.monotonic() - started
     print(f"simulation: {len(seeds)} seeds in {took:.0f} s ({len(seeds) / took * 3600:,.0f} an hour): {dict(tally)}")
     print("faults hit: " + ", ".join(f"{kind} {hits[kind]}" for kind in FAULT_KINDS))

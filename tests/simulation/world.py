@@ -247,7 +247,13 @@ class World:
         order = self.rng.choice(old)
         before = len(self.desk.books.blotter)
         again = await self.desk.submit(
-            NewOrder(broker=BROKER, instrument=order.instrument, side=order.side, order_qty=order.order_qty or Decimal(1), intent=order.intent or IntentID("x"))
+            NewOrder(
+                broker=BROKER,
+                instrument=order.instrument,
+                side=order.side,
+                order_qty=order.order_qty or Decimal(1),
+                intent=order.intent or IntentID("x"),
+            )
         )
         if again.cl_ord_id != order.cl_ord_id or len(self.desk.books.blotter) != before:
             self.violations.append(f"repeating {order.intent} made a second order")
