@@ -1,0 +1,380 @@
+"""The desk through its front door: production desk, journal and connector on the Alpaca twin, on virtual time."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from trading_system.app.socket import Question, answer
+from trading_system.app.verbs import VERBS
+from trading_system.core.risk import Level, Limits
+from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused
+from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.ids import IntentID
+from trading_system.domain.order import Replace
+from trading_system.journal.record import Alert, Intent, Started
+from trading_system.sim.clock import SECOND_NS
+from trading_system.sim.network import Faults
+from trading_system.transport.message import Request
+
+D = Decimal
+
+
+def test_an_order_goes_out_once_and_comes_back_filled(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            done = await settled(desk, await desk.submit(wish("a", "10")))
+            again = await desk.submit(wish("a", "10"))
+
+            assert done.ord_status is OrdStatus.FILLED
+            assert again == done
+            assert desk.books.ledger.position(BROKER, AAPL) == D(10)
+            assert bench.twin.posts == {done.cl_ord_id: 1}
+            with pytest.raises(BadRequest, match="new intent"):
+                await desk.submit(wish("a", "10", Side.SELL))
+
+    on_bench(tmp_path, story)
+
+
+def test_a_cancelled_caller_cancels_nothing(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            caller = asyncio.create_task(desk.submit(wish("a", "10")))
+            await asyncio.sleep(0.03)
+            caller.cancel()
+            await desk.drain()
+            (order,) = desk.books.blotter
+
+            assert (await settled(desk, order)).ord_status is OrdStatus.FILLED
+
+    on_bench(tmp_path, story)
+
+
+def test_two_strategies_cannot_share_one_limit(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(max_orders_per_second=100)) as desk:
+            await mid(desk)
+            results = await asyncio.gather(*(desk.submit(wish(f"k{n}", str(60 + n))) for n in range(6)), return_exceptions=True)
+            refused = [result for result in results if isinstance(result, RiskRefused)]
+
+            assert len(refused) >= 3
+            assert {error.rule for error in refused} == {"MAX_POSITION_PCT"}
+            assert desk.books.ledger.position(BROKER, AAPL) * await mid(desk) <= D(30_100)
+
+    on_bench(tmp_path, story)
+
+
+def test_dry_run_walks_the_whole_path_and_sends_nothing(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(dry_run=True) as desk:
+            order = await desk.submit(wish("a", "10"))
+
+            assert (order.ord_status, order.settled) == (OrdStatus.REJECTED, True)
+            assert order.text.startswith("dry run")
+            assert not bench.twin.posts
+            with pytest.raises(RiskRefused):
+                await desk.submit(wish("b", "1000"))
+        async with bench.desk() as desk:
+            assert (await desk.submit(wish("a", "10"))).cl_ord_id != order.cl_ord_id
+
+    on_bench(tmp_path, story)
+
+
+def test_a_resting_order_is_changed_and_cancelled(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            low = await mid(desk) * D("0.9")
+            first = await desk.submit(wish("a", "10", price=low.quantize(D("0.01"))))
+            await desk.wait(lambda: desk.books.blotter.get(first.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
+            second = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, order_qty=D(7), intent=IntentID("b")))
+            await desk.wait(lambda: desk.books.blotter.get(first.cl_ord_id).ord_status is OrdStatus.REPLACED, 5 * SECOND_NS)  # type: ignore[union-attr]
+            await desk.wait(lambda: desk.books.blotter.get(second.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
+
+            assert desk.books.blotter.reserved(BROKER, AAPL).buy_qty == D(7)
+
+            done = await settled(desk, await desk.cancel(second.cl_ord_id))
+
+            assert done.ord_status is OrdStatus.CANCELED
+            assert (await desk.cancel(second.cl_ord_id)).ord_status is OrdStatus.CANCELED
+            with pytest.raises(BadRequest, match="only a working order"):
+                await desk.replace(Replace(cl_ord_id=second.cl_ord_id, order_qty=D(3), intent=IntentID("c")))
+            with pytest.raises(BadRequest, match="no order"):
+                await desk.cancel(done.cl_ord_id[:-1])  # type: ignore[arg-type]
+
+    on_bench(tmp_path, story)
+
+
+def test_a_halt_survives_a_restart_and_passes_exits(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            low = (await mid(desk) * D("0.9")).quantize(D("0.01"))
+            resting = await desk.submit(wish("b", "5", price=low))
+            await desk.halt("all", Level.KILL, "drill")
+
+            assert (await settled(desk, resting)).ord_status is OrdStatus.CANCELED
+        async with bench.desk() as desk:
+            with pytest.raises(Halted):
+                await desk.submit(wish("c", "1"))
+            sold = await settled(desk, await desk.submit(wish("d", "4", Side.SELL)))
+
+            assert sold.ord_status is OrdStatus.FILLED
+
+            residue = await desk.flatten()
+
+            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
+            with pytest.raises(BadRequest, match="nothing named"):
+                await desk.resume("crypto", by="owner")
+            await desk.resume("all", by="owner")
+        async with bench.desk() as desk:
+            assert (await settled(desk, await desk.submit(wish("e", "1")))).ord_status is OrdStatus.FILLED
+
+    on_bench(tmp_path, story)
+
+
+def test_a_halt_between_the_gate_and_the_socket_wins(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+
+            def step(name: str) -> None:
+                if name == "intent durable":
+                    desk.books.halts["all"] = halt
+
+            halt = await desk.halt("all", Level.HALT, "drill")
+            await desk.resume("*", by="owner")
+            desk.step = step
+            order = await desk.submit(wish("a", "10"))
+
+            assert "halted between" in order.text
+            assert order.settled
+            assert not bench.twin.posts
+
+    on_bench(tmp_path, story)
+
+
+def test_a_daily_loss_latches_and_only_a_person_clears_it(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        limits = Limits(max_daily_loss_pct=D("0.000001"))
+        async with bench.desk(limits) as desk:
+            await settled(desk, await desk.submit(wish("a", "100")))  # the spread is a loss at once
+            assert await desk.wait(lambda: "all" in desk.books.halts, 120 * SECOND_NS)
+            assert desk.books.halts["all"].rule == "MAX_DAILY_LOSS_PCT"
+            with pytest.raises(Halted):
+                await desk.submit(wish("b", "1"))
+        async with bench.desk(limits) as desk:
+            assert desk.books.halts["all"].rule == "MAX_DAILY_LOSS_PCT"
+        async with bench.desk(Limits(max_daily_loss_pct=D("0.000001"), halt_on_daily_loss=False)) as desk:
+            await desk.resume("*", by="owner")
+            await desk.refresh_account(BROKER)
+            alerts = [entry.record for entry in desk.journal.read() if isinstance(entry.record, Alert)]
+
+            assert desk.books.halts == {}
+            assert any("not to halt" in alert.text for alert in alerts) or desk.books.mark.loss() == 0  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+def test_a_lost_answer_is_asked_about_and_adopted(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.network.faults = Faults(lost_answer=1.0, lost_frame=1.0)
+            task = asyncio.create_task(desk.submit(wish("a", "10")))
+            await asyncio.sleep(11)
+            order = await task
+
+            assert order.doubt is Doubt.IN_DOUBT
+            bench.network.faults = Faults(enabled=False)
+            with pytest.raises(RiskRefused) as caught:
+                await desk.submit(wish("b", "1"))
+            assert caught.value.rule == "IN_DOUBT"
+            done = await settled(desk, order)
+
+            assert (done.ord_status, done.doubt, done.cum_qty) == (OrdStatus.FILLED, Doubt.NONE, D(10))
+            assert bench.twin.posts[done.cl_ord_id] == 1
+
+    on_bench(tmp_path, story)
+
+
+def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.network.faults = Faults(lost_request=1.0)
+            started_ns = bench.clock.monotonic_ns()
+            task = asyncio.create_task(desk.submit(wish("a", "10")))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            order = await task
+
+            assert order.doubt is Doubt.IN_DOUBT
+            assert await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 900 * SECOND_NS)  # type: ignore[union-attr]
+            assert bench.clock.monotonic_ns() - started_ns >= 210 * SECOND_NS
+            assert desk.books.blotter.total.notional == 0
+            assert not bench.twin.posts
+
+    on_bench(tmp_path, story)
+
+
+def test_what_others_do_is_adopted_and_counts(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async def by_hand(client_id: str, qty: str, **more: str) -> None:
+            body = {"symbol": "AAPL", "qty": qty, "side": "buy", "type": "market", "time_in_force": "day", "client_order_id": client_id} | more
+            headers = {"APCA-API-KEY-ID": bench.twin.key, "APCA-API-SECRET-KEY": bench.twin.secret}
+            request = Request(method="POST", url="http://twin/v2/orders", headers=headers, body=msgspec.json.encode(body))
+            await bench.network.http().send(request, within_ns=SECOND_NS)
+
+        await by_hand("mine-1", "5")
+        await asyncio.sleep(2)
+        async with bench.desk() as desk:
+            assert desk.books.ledger.position(BROKER, AAPL) == D(5)  # there before us
+            await by_hand("mine-2", "3")
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, AAPL) == D(8), 60 * SECOND_NS)
+            await by_hand("mine-3", "1", type="limit", limit_price="10")
+            assert await desk.wait(lambda: any(order.cl_ord_id == "mine-3" for order in desk.books.blotter.working()), 60 * SECOND_NS)
+            assert all(order.external for order in desk.books.blotter)
+            await desk.cancel_all()
+            assert len(desk.books.blotter.working()) == 1
+            await by_hand("q1aaaaaaaaaaaaaaaa", "1", type="limit", limit_price="10")
+            assert await desk.wait(lambda: BROKER in desk.books.halts, 60 * SECOND_NS)
+            assert desk.books.halts[BROKER].rule == "STRANGER"
+            residue = await desk.flatten()
+
+            assert residue.positions == ()
+
+    on_bench(tmp_path, story)
+
+
+def test_a_fee_in_units_is_booked_and_everything_can_be_sold(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "0.05", instrument=BTC)))
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, BTC) < D("0.05"), 20 * SECOND_NS)
+            assert desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD")
+            await desk.flatten()
+            assert bench.twin.exchange.position("BTC/USD") < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+def test_a_refusal_of_the_brokers_frees_the_reservation_and_five_in_a_minute_halt(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        limits = Limits(validate_orders=False, max_position_pct=D(1), crypto_max_position_pct=D(1))
+        async with bench.desk(limits) as desk:
+            await mid(desk, BTC)
+            for number in range(5):
+                order = await desk.submit(wish(f"k{number}", "0.00000001", instrument=BTC, repeat=True))
+
+                assert order.ord_status is OrdStatus.REJECTED
+                assert order.text
+                assert desk.books.blotter.total.orders == 0
+            assert desk.books.halts[BROKER].rule == "CIRCUIT_BREAKER"
+
+    on_bench(tmp_path, story)
+
+
+def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            await desk.journal.flush()
+            desk.journal._db.execute("PRAGMA max_page_count = 1")
+            text = "x" * 9000
+            with pytest.raises(JournalError):
+                for _ in range(50):
+                    desk.alert("info", text)
+                    await desk.journal.flush()
+            with pytest.raises(JournalError):
+                await desk.submit(wish("a", "10"))
+            assert not bench.twin.posts
+
+    on_bench(tmp_path, story)
+
+
+def test_a_paper_key_never_opens_a_live_desk(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(AuthFailed, match="paper account"):
+            async with bench.desk(environment="live"):
+                pass
+        with pytest.raises(AuthFailed) as caught:
+            await bench.connector(secret="wrong").connect()
+        assert caught.value.exit_code == 4
+        assert "ALPACA_API_KEY" in str(caught.value)
+
+    on_bench(tmp_path, story)
+
+
+def test_a_live_desk_sends_only_while_armed(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(environment="live") as desk:
+            with pytest.raises(RiskRefused) as caught:
+                await desk.submit(wish("a", "1"))
+            assert caught.value.rule == "ARM"
+            await VERBS["arm"](desk, {"max_notional": "500", "until_ns": desk.clock.now_ns() + 3600 * SECOND_NS})
+            assert (await settled(desk, await desk.submit(wish("b", "1")))).ord_status is OrdStatus.FILLED
+            with pytest.raises(RiskRefused, match="500"):
+                await desk.submit(wish("c", "2"))
+
+    on_bench(tmp_path, story, environment="live")
+
+
+def test_the_verbs_answer_in_plain_values(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+
+            async def ask(verb: str, **args: object) -> object:
+                said = await answer(desk, Question(verb, args))
+                msgspec.json.encode(said)
+                return said.result if said.error is None else (said.exit_code, said.error)
+
+            order = await ask("submit", instrument="aapl", side="buy", order_qty="3", intent="v1")
+            assert order["ord_status"] == "filled"  # type: ignore[index]
+            assert len(await ask("fills")) >= 1  # type: ignore[arg-type]
+            assert (await ask("positions"))[0]["qty"] == "3"  # type: ignore[index]
+            assert (await ask("orders")) == []
+            assert len(await ask("orders", all=True)) == 1  # type: ignore[arg-type]
+            assert (await ask("quote", instrument="AAPL"))["instrument"] == "AAPL"  # type: ignore[index]
+            assert len(await ask("bars", instrument="AAPL", period_ns=60 * SECOND_NS, count=5)) <= 6  # type: ignore[arg-type]
+            assert (await ask("account"))["accounts"][0]["currency"] == "USD"  # type: ignore[index]
+            assert (await ask("status"))["working"] == 0  # type: ignore[index]
+            resting = await ask("submit", instrument="AAPL", side="buy", order_qty="3", price="150", intent="v2")
+            assert resting["ord_status"] == "new"  # type: ignore[index]
+            changed = await ask("replace", cl_ord_id=resting["cl_ord_id"], price="151", intent="v3")  # type: ignore[index]
+            await asyncio.sleep(1)
+            assert (await ask("cancel", cl_ord_id=changed["cl_ord_id"]))[0]["ord_status"] == "canceled"  # type: ignore[index]
+            assert (await ask("cancel", all=True)) == []
+            assert (await ask("halt"))["level"] == "halt"  # type: ignore[index]
+            assert (await ask("resume"))["halts"] == []  # type: ignore[index]
+            assert (await ask("flatten"))["positions"] == []  # type: ignore[index]
+            for verb, args, code in (
+                ("nothing", {}, 2),
+                ("submit", {"instrument": "AAPL", "side": "hold", "order_qty": "1", "intent": "x"}, 2),
+                ("submit", {"instrument": "NOPE", "side": "buy", "order_qty": "1", "intent": "x"}, 2),
+                ("submit", {"instrument": "AAPL", "side": "buy", "order_qty": "NaN", "intent": "x"}, 2),
+                ("submit", {"instrument": "BTCUSD", "side": "buy", "order_qty": "1", "intent": "x"}, 2),
+                ("submit", {"instrument": "AAPL", "side": "buy", "order_qty": "9999", "intent": "x"}, 1),
+                ("quote", {"instrument": "AAPL", "broker": "kraken"}, 2),
+                ("halt", {"scope": "moon"}, 2),
+                ("arm", {"max_notional": "5", "until_ns": "1"}, 2),
+            ):
+                assert (await ask(verb, **args))[0] == code  # type: ignore[index]
+
+    on_bench(tmp_path, story)
+
+
+def test_every_start_and_every_intent_is_in_the_journal(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> list[int]:
+        for number in range(2):
+            async with bench.desk() as desk:
+                await desk.submit(wish(f"k{number}", "1"))
+        async with bench.desk() as desk:
+            await desk.journal.flush()
+            records = [entry.record for entry in desk.journal.read()]
+        assert sum(isinstance(record, Intent) for record in records) == 2
+        return [record.epoch for record in records if isinstance(record, Started)]
+
+    assert on_bench(tmp_path, story) == [1, 2, 3]

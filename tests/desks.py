@@ -1,0 +1,119 @@
+"""A production desk on the Alpaca twin over the virtual network, for tests that want one without faults."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.simulation.world import CountingTwin
+from trading_system.app.desk import Desk
+from trading_system.app.hub import Hub
+from trading_system.app.recover import Recovery
+from trading_system.brokers.alpaca import connect
+from trading_system.core.risk import Limits
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.order import NewOrder, Order
+from trading_system.journal.replay import replay
+from trading_system.journal.store import Journal
+from trading_system.settings.secret import Secret
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
+from trading_system.sim.network import Faults, SimNetwork
+
+BROKER = BrokerName("alpaca")
+AAPL, BTC = InstrumentID("AAPL"), InstrumentID("BTC/USD")
+_T = TypeVar("_T")
+
+
+class Bench:
+    """Twin, network and folder; desks come and go on it."""
+
+    def __init__(self, clock: VirtualClock, folder: Path, seed: int = 5, **twin: Any) -> None:
+        self.clock = clock
+        self.folder = folder
+        options = {"requests_per_minute": 100_000, "orders_streams": 50} | twin
+        self.twin = CountingTwin(seed=seed, start_ns=START_NS, **options)
+        self.network = SimNetwork({"twin": self.twin}, clock, random.Random(seed), Faults(enabled=False))
+
+    def connector(self, environment: str = "paper", secret: str | None = None) -> Any:
+        return connect(
+            http=self.network.http(),
+            dialer=self.network.dialer(),
+            clock=self.clock,
+            rng=random.Random(1),
+            credentials={"key": Secret(self.twin.key), "secret": Secret(secret or self.twin.secret)},
+            environment=environment,
+            options={"url": "http://twin"},
+        )
+
+    @asynccontextmanager
+    async def desk(self, limits: Limits | None = None, *, environment: str = "paper", dry_run: bool = False) -> AsyncIterator[Desk]:
+        journal = Journal(self.folder / "journal.sqlite")
+        connector = self.connector(environment)
+        desk = Desk(
+            books=replay(entry.record for entry in journal.read()),
+            journal=journal,
+            brokers={BROKER: connector},
+            hub=Hub({BROKER: connector}),
+            limits=limits or Limits(),
+            clock=self.clock,
+            environment=environment,
+            dry_run=dry_run,
+        )
+        recovery = Recovery(desk, version="test", config_hash="test")
+        try:
+            await recovery.start()
+            await desk.wait(lambda: all(desk.ready.values()), 10 * SECOND_NS)
+            yield desk
+        finally:
+            await desk.drain()
+            await recovery.aclose()
+            await desk.hub.aclose()
+            if journal._failed is None and not journal._closed:
+                await journal.aclose()
+
+
+def on_bench(tmp_path: Path, story: Callable[[Bench], Awaitable[_T]], **twin: Any) -> _T:
+    """Run a story on virtual time, with the network carrying frames meanwhile."""
+
+    async def main(clock: VirtualClock) -> _T:
+        bench = Bench(clock, tmp_path, **twin)
+        carrier = asyncio.create_task(bench.network.run())
+        try:
+            return await story(bench)
+        finally:
+            carrier.cancel()
+
+    return run_virtual(main)
+
+
+def wish(intent: str, qty: str, side: Side = Side.BUY, instrument: InstrumentID = AAPL, price: Decimal | None = None, **changes: Any) -> NewOrder:
+    fields = {
+        "broker": BROKER,
+        "instrument": instrument,
+        "side": side,
+        "ord_type": OrdType.MARKET if price is None else OrdType.LIMIT,
+        "time_in_force": TimeInForce.GTC if "/" in instrument else TimeInForce.DAY,
+        "order_qty": Decimal(qty),
+        "price": price,
+        "intent": IntentID(intent),
+    }
+    return NewOrder(**(fields | changes))
+
+
+async def settled(desk: Desk, order: Order) -> Order:
+    """The order when nothing moves any more."""
+    assert await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).settled, 60 * SECOND_NS)  # type: ignore[union-attr]
+    done = desk.books.blotter.get(order.cl_ord_id)
+    assert done is not None
+    return done
+
+
+async def mid(desk: Desk, instrument: InstrumentID = AAPL) -> Decimal:
+    await desk.instrument(BROKER, instrument)
+    quote = await desk.hub.fetch(BROKER, instrument)
+    assert quote.mid is not None
+    return quote.mid.quantize(Decimal("0.01"))
