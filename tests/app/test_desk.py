@@ -283,11 +283,9 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
             await mid(desk)
             await desk.journal.flush()
             desk.journal._db.execute("PRAGMA max_page_count = 1")
-            text = "x" * 9000
-            with pytest.raises(JournalError):
-                for _ in range(50):
-                    desk.alert("info", text)
-                    await desk.journal.flush()
+            for _ in range(3):
+                desk.alert("info", "x" * 9000)
+            await desk.journal.flush()
             with pytest.raises(JournalError):
                 await desk.submit(wish("a", "10"))
             assert not bench.twin.posts

@@ -152,9 +152,11 @@ async def test_a_backup_is_a_journal_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_lease_has_one_holder(tmp_path: Path) -> None:
-    with Lease(tmp_path / "deep" / "desk.lock", f"the account at {BROKER}"):
-        with pytest.raises(LeaseHeld, match=r"the account at alpaca is in use by another desk \(process \d+\)"):
-            Lease(tmp_path / "deep" / "desk.lock", f"the account at {BROKER}")
-    again = Lease(tmp_path / "deep" / "desk.lock", "it")
-    again.release()
-    again.release()
+    path = tmp_path / "deep" / "desk.lock"
+    first = Lease(path, f"the account at {BROKER}")
+    with pytest.raises(LeaseHeld, match=r"the account at alpaca is in use by another desk \(process \d+\)"):
+        Lease(path, f"the account at {BROKER}")
+    first.release()
+    first.release()
+    with Lease(path, "it"):
+        pass

@@ -342,9 +342,9 @@ class World:
             if order is not None and order.ord_status is OrdStatus.REJECTED and exchange_status(exchange, cl_ord_id) is not OrdStatus.REJECTED:
                 self.violations.append(f"I8 {cl_ord_id} is rejected here and {exchange_status(exchange, cl_ord_id)} there")
         for entry in self.desk.journal.read():
-            if isinstance(entry.record, ClosedUnsent) and entry.record.cl_ord_id in ids:
-                if exchange_status(exchange, entry.record.cl_ord_id) is not OrdStatus.REJECTED:
-                    self.violations.append(f"I8 {entry.record.cl_ord_id} was closed as unsent and is at the broker")
+            closed = entry.record.cl_ord_id if isinstance(entry.record, ClosedUnsent) else ""
+            if closed in ids and exchange_status(exchange, closed) is not OrdStatus.REJECTED:
+                self.violations.append(f"I8 {closed} was closed as unsent and is at the broker")
         for cl_ord_id, count in self.twin.posts.items():
             if count > 1:
                 self.violations.append(f"I1 {count} submits on the wire for intent {cl_ord_id}")

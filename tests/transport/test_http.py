@@ -47,7 +47,7 @@ class Raw:
 async def raw_server(handler: Handler) -> AsyncIterator[tuple[Raw, AiohttpHttp, str]]:
     raw = Raw(handler)
     server = await asyncio.start_server(raw.serve, "127.0.0.1", 0)
-    netloc = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    netloc = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     http = AiohttpHttp({netloc})
     try:
         yield raw, http, f"http://{netloc}/x"

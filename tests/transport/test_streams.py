@@ -1,6 +1,7 @@
 """Streams: real sockets under picows, and the reconnect loop on virtual time."""
 
 import asyncio
+import itertools
 import random
 from collections.abc import Mapping
 
@@ -175,7 +176,7 @@ def test_a_login_that_is_not_answered_does_not_hang() -> None:
 
 def test_a_thousand_drops_do_not_become_a_storm() -> None:
     _, dialled = follow([NotSent("down") for _ in range(1000)])
-    gaps = [b - a for a, b in zip(dialled, dialled[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(dialled)]
 
     assert max(gaps) <= BACKOFF_MAX_NS
     assert sum(gaps[10:]) / len(gaps[10:]) > BACKOFF_MAX_NS * 0.4

@@ -272,13 +272,13 @@ async def served_twin(
     broker: str, *, port: int = 0, seed: int = 0, cash: Decimal = Decimal(100_000), hours: str = "always", speed: int = 1, faults: int | None = None
 ) -> AsyncIterator[Mapping[str, str]]:
     """A twin on loopback until the block ends: where it listens, and the key that it made. Raises BadRequest: no such twin."""
-    import time
-
     from trading_system.sim.faults import FaultPlan
     from trading_system.sim.host import serve
+    from trading_system.transport.clock import SystemClock
 
     registry.folder(broker)  # refuses a broker that is not there
-    twin = importlib.import_module(f"trading_system.brokers.{broker}.twin").AlpacaTwin(seed=seed, start_ns=time.time_ns(), cash=cash, hours=hours)
+    module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
+    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours)
     async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
         yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
 
