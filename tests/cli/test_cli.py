@@ -1,0 +1,151 @@
+"""The command line as a person runs it: processes, exit codes, JSON, and a running desk that other commands use."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TRADING = [sys.executable, "-m", "trading_system.cli.main"]
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "TRADING"))}
+
+
+class Shell:
+    """A home, a twin, and commands against both."""
+
+    def __init__(self, home: Path, twin: dict[str, str]) -> None:
+        self.env = CLEAN | {
+            "TRADING_HOME": str(home),
+            "TRADING_ENV_FILE": os.devnull,
+            "ALPACA_URL": twin["rest"],
+            "ALPACA_API_KEY": twin["key"],
+            "ALPACA_API_SECRET": twin["secret"],
+        }
+
+    def run(self, *args: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run([*TRADING, *args], env=self.env | env, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+    def ask(self, *args: str) -> Any:
+        done = self.run(*args, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[dict[str, str]]:
+    process = subprocess.Popen([*TRADING, "twins", "alpaca", "--json", "--seed", "3"], stdout=subprocess.PIPE, text=True, env=CLEAN)
+    assert process.stdout is not None
+    yield json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+
+
+@pytest.fixture
+def shell(tmp_path: Path, twin: dict[str, str]) -> Shell:
+    return Shell(tmp_path, twin)
+
+
+def test_a_day_at_the_command_line(shell: Shell) -> None:
+    bought = shell.ask("buy", "AAPL", "3", "--intent", "mine")
+
+    assert (bought["ord_status"], bought["cum_qty"]) == ("filled", "3")
+    assert shell.ask("buy", "AAPL", "3", "--intent", "mine")["cl_ord_id"] == bought["cl_ord_id"]
+    assert shell.ask("positions")[0]["qty"] == "3"
+    assert {fill["cl_ord_id"] for fill in shell.ask("fills")} == {bought["cl_ord_id"]}
+    assert "filled" in shell.run("orders", "--all").stdout
+
+    refused = shell.run("buy", "AAPL", "5000")
+
+    assert refused.returncode == 1
+    assert "MAX_POSITION_PCT" in refused.stderr
+
+    flat = shell.run("flatten")
+
+    assert (flat.returncode, flat.stdout.strip()) == (0, "Flat: no orders, no positions.")
+    assert shell.run("journal", "verify", "--folder", shell.env["TRADING_HOME"] + "/twin").returncode == 0
+
+
+def test_a_halt_needs_no_broker_and_resume_is_typed_twice(shell: Shell) -> None:
+    assert shell.run("halt", ALPACA_URL="http://127.0.0.1:1").returncode == 0
+    assert shell.run("buy", "AAPL", "1").returncode == 7
+    assert shell.run("resume", stdin="resume\nresum\n").returncode == 2
+    assert shell.run("resume", stdin="resume\nresume\n").returncode == 0
+    assert shell.run("buy", "F", "1", "--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "said"),
+    [
+        (("buy", "BTCUSD", "1"), {}, 2, "write BTC/USD"),
+        (("buy", "AAPL"), {}, 2, "quantity or an amount"),
+        (("cancel",), {}, 2, "--all"),
+        (("nonsense",), {}, 2, "No such command"),
+        (("account",), {"ALPACA_API_SECRET": "wrong-secret-here"}, 4, "ALPACA_API_SECRET"),
+        (("account",), {"ALPACA_API_KEY": ""}, 4, "trading demo"),
+        (("account",), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "connection"),
+        (("account",), {"MAX_LEVERAGE": "lots"}, 2, "MAX_LEVERAGE"),
+        (("twins", "kraken"), {}, 2, "no connector in this version"),
+        (("arm", "--max-notional", "500", "--until", "2099-01-01"), {}, 1, "paper desk"),
+    ],
+)
+def test_what_goes_wrong_has_its_exit_code_and_its_advice(shell: Shell, args: tuple[str, ...], env: dict[str, str], code: int, said: str) -> None:
+    done = shell.run(*args, **env)
+
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert shell.env["ALPACA_API_SECRET"] not in done.stderr + done.stdout
+
+
+def test_a_running_desk_serves_the_other_commands(shell: Shell) -> None:
+    watch = subprocess.Popen([*TRADING, "watch", "BTC/USD"], env=shell.env, stdout=subprocess.PIPE, text=True)
+    try:
+        socket = Path(shell.env["TRADING_HOME"], "twin", "desk.sock")
+        for _ in range(100):
+            if socket.exists():
+                break
+            time.sleep(0.1)
+
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert shell.ask("buy", "BTC/USD", "0.01")["ord_status"] == "filled"
+        assert shell.run("buy", "F", "1", "--dry-run").returncode == 2
+        assert shell.run("journal", "verify", "--folder", str(socket.parent)).returncode == 3
+        assert shell.run("halt").returncode == 0
+        assert shell.run("buy", "BTC/USD", "0.01").returncode == 7
+        assert shell.run("resume", "--confirm", "resume").returncode == 0
+        assert shell.ask("flatten")["positions"] == []
+    finally:
+        watch.send_signal(signal.SIGINT)
+        out, _ = watch.communicate(timeout=15)
+
+    assert watch.returncode == 0
+    assert "Desk up" in out
+    assert "BTC/USD" in out
+    assert not socket.exists()
+
+
+def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:
+    env = {"ALPACA_API_KEY": "", "ALPACA_API_SECRET": "", "ALPACA_URL": ""}
+
+    assert "Alpaca" in shell.run("brokers", **env).stdout
+    assert "state folder" in shell.run("doctor", **env).stdout
+    assert "ALPACA_API_KEY" in shell.run("credentials", "list", **env).stdout
+    assert shell.run("credentials", "age", "--json", **env).stdout.strip() == "[]"
+    assert shell.run("--version").stdout.startswith("trading, version")
+    assert shell.run("journal", "show", "--folder", str(tmp_path)).returncode == 2
+    help_text = shell.run("--help").stdout
+    for command in ("check brokers account positions orders fills buy sell cancel flatten quote watch bars halt resume arm twins demo credentials doctor").split():
+        assert f"\n  {command} " in help_text
+
+
+def test_the_demo_runs_and_proves_itself() -> None:
+    done = subprocess.run([*TRADING, "demo", "--fast"], env=CLEAN, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    for said in ("refused by CRYPTO_MAX_POSITION_PCT", "parts, on average", "kill -9", "never sent a second time", "exactly one intent"):
+        assert said in done.stdout
