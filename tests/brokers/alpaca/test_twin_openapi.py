@@ -1,0 +1,201 @@
+"""Every answer of the twin against Alpaca's OpenAPI files of 2026-08-13: a walk over the whole surface, refusals included.
+
+Where the files and what was seen of the broker differ, the twin follows what satisfies both: max_options_trading_level is an integer in the file and null
+where options are off, so it is 0; expires_at is never null in the file, so every order has one. Refusals have no schema: their message is checked.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
+
+from tests.brokers.alpaca.twin_client import SECOND, Client
+
+SPECS = Path(__file__).parents[4] / "shared" / "specs" / "alpaca"
+
+
+def _spec(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load((SPECS / f"{name}.openapi.yaml").read_text(), Loader=yaml.CSafeLoader)
+    fixed: dict[str, Any] = _nullable(loaded)
+    return fixed
+
+
+def _nullable(node: Any) -> Any:
+    """nullable: true (OpenAPI 3.0, the market data file) becomes a type that includes null."""
+    if isinstance(node, dict):
+        node = {key: _nullable(value) for key, value in node.items()}
+        if node.pop("nullable", False) is True and isinstance(node.get("type"), str):
+            node["type"] = [node["type"], "null"]
+    elif isinstance(node, list):
+        node = [_nullable(value) for value in node]
+    return node
+
+
+class Checked(Client):
+    """A client that holds every answer against the file that describes its path."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._specs = {"trading": _spec("trading"), "data": _spec("market-data")}
+        self.checked: dict[str, int] = {}
+        self.invalid: list[str] = []
+
+    def send(self, method: str, path: str, body: object = None, *, raw: bytes | None = None, keys: bool = True) -> Any:
+        answer = super().send(method, path, body, raw=raw, keys=keys)
+        bare = path.split("?")[0]
+        spec = self._specs["data" if bare.startswith(("/v2/stocks", "/v1beta3")) else "trading"]
+        template = self._template(spec, bare)
+        schema = self._schema(spec, template, method, answer.status)
+        self.checked[f"{method} {template} {answer.status}"] = self.checked.get(f"{method} {template} {answer.status}", 0) + 1
+        if answer.status == 204:
+            self._note(answer.body is None, f"{method} {template}: a body where none belongs")
+        elif schema is None:
+            self._note(isinstance(answer.body["message"], str), f"{method} {template} {answer.status}: no message")
+        else:
+            self.hold(spec, schema, answer.body, f"{method} {path} {answer.status}")
+        return answer
+
+    def hold(self, spec: Mapping[str, Any], schema: Mapping[str, Any], body: object, where: str) -> None:
+        validator = Draft202012Validator({**schema, "components": spec["components"]}, format_checker=FormatChecker())
+        for error in validator.iter_errors(body):
+            self.invalid.append(f"{where}: {error.json_path}: {error.message[:200]}")
+
+    def hold_event(self, order: object) -> None:
+        self.hold(self._specs["trading"], {"$ref": "#/components/schemas/Order"}, order, "trade_updates")
+        self.checked["trade_updates"] = self.checked.get("trade_updates", 0) + 1
+
+    def _note(self, fine: bool, text: str) -> None:
+        if not fine:
+            self.invalid.append(text)
+
+    @staticmethod
+    def _template(spec: Mapping[str, Any], path: str) -> str:
+        if path in spec["paths"]:
+            return path
+        found: list[str] = [t for t in spec["paths"] if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", t), path)]
+        assert found, f"{path} is not in the OpenAPI file"
+        return min(found, key=lambda template: template.count("{"))
+
+    @staticmethod
+    def _schema(spec: Mapping[str, Any], template: str, method: str, status: int) -> dict[str, Any] | None:
+        responses = spec["paths"][template][method.lower()]["responses"]
+        if str(status) not in responses and status < 300:
+            raise AssertionError(f"{method} {template} does not answer {status}")
+        described = responses.get(str(status), {})
+        content = described.get("content", {})
+        schema: dict[str, Any] | None = next(iter(content.values()))["schema"] if content else None
+        return schema
+
+
+def walk(client: Checked) -> None:
+    """The whole first-cut surface, and the refusals one can provoke."""
+    stream = client.listen()
+    for path in ("", "/configurations", "/activities"):
+        client.get("/v2/account" + path)
+    client.send("PATCH", "/v2/account/configurations", {"no_shorting": True, "unknown": 1})
+    client.send("PATCH", "/v2/account/configurations", {"trade_confirm_email": "often"})
+    for path in ("/v2/assets", "/v2/assets?asset_class=crypto", "/v2/assets/AAPL", "/v2/assets/BTC%2FUSD", "/v2/clock", "/v2/calendar"):
+        client.get(path)
+    client.send("GET", "/v2/assets/NOPE")
+    _orders(client)
+    _positions(client)
+    client.wait(3600 * 24 * SECOND)
+    for query in ("", "?activity_types=FILL,CFEE", "?category=non_trade_activity", "?page_size=2&direction=asc", "?date=2026-11-24"):
+        client.get("/v2/account/activities" + query)
+    client.get("/v2/account/activities/FILL")
+    client.get("/v2/account/activities/CFEE")
+    _market_data(client)
+    for frame in client.frames(stream):
+        client.hold_event(frame["data"]["order"])
+    client.secret = "wrong"
+    client.send("GET", "/v2/account")
+
+
+def _orders(client: Checked) -> None:
+    made = [client.order(client_order_id="m").body, client.order(notional="100").body, client.order(qty="0.5").body]
+    made.append(client.order("BTC/USD", tif="gtc", qty="0.05").body)
+    made.append(client.order("ETH/USD", tif="ioc", notional=100).body)
+    for kind, rest in (
+        ("limit", {"limit_price": "1.5", "client_order_id": "l"}),
+        ("stop", {"stop_price": 900}),
+        ("stop_limit", {"stop_price": 900, "limit_price": 901}),
+        ("limit", {"limit_price": 1, "extended_hours": True}),
+        ("limit", {"limit_price": 1, "tif": "fok"}),
+        ("limit", {"limit_price": 1, "tif": "cls"}),
+    ):
+        made.append(client.order(kind=kind, **rest).body)
+    for order in made:
+        client.get(f"/v2/orders/{order['id']}")
+    client.get("/v2/orders:by_client_order_id?client_order_id=l")
+    for query in (
+        "",
+        "?status=all&limit=3",
+        "?status=closed&direction=asc",
+        "?symbols=BTC/USD&status=all",
+        f"?after_order_id={made[2]['id']}&status=all",
+    ):
+        client.get("/v2/orders" + query)
+    replaced = client.send("PATCH", f"/v2/orders/{made[5]['id']}", {"qty": 2, "limit_price": 1.25}).body
+    client.send("PATCH", f"/v2/orders/{made[5]['id']}", {"qty": 3})
+    client.send("DELETE", f"/v2/orders/{replaced['id']}")
+    client.send("DELETE", f"/v2/orders/{replaced['id']}")
+    client.send("DELETE", "/v2/orders/61e69015-8549-4bfd-b9c3-01e75843f47d")
+    client.send("GET", "/v2/orders/61e69015-8549-4bfd-b9c3-01e75843f47d")
+    client.order(client_order_id="m")
+    client.order(qty="1000000")
+    client.order(kind="limit", limit_price="100.123")
+    client.send("POST", "/v2/orders", raw=b"{")
+    client.send("DELETE", "/v2/orders")
+
+
+def _positions(client: Checked) -> None:
+    for path in ("", "/AAPL", "/BTCUSD", "/BTC%2FUSD"):
+        client.get("/v2/positions" + path)
+    client.send("GET", "/v2/positions/TSLA")
+    client.send("DELETE", "/v2/positions/AAPL?qty=1")
+    client.send("DELETE", "/v2/positions/BTCUSD?percentage=50")
+    client.send("DELETE", "/v2/positions?cancel_orders=true")
+
+
+def _market_data(client: Checked) -> None:
+    start = "start=2026-11-24T15:00:00Z"
+    for kind in ("quotes", "trades", "bars"):
+        more = "&timeframe=1Min" if kind == "bars" else ""
+        client.get(f"/v2/stocks/{kind}/latest?symbols=AAPL,CENT")
+        client.get(f"/v2/stocks/AAPL/{kind}/latest")
+        client.get(f"/v2/stocks/{kind}?symbols=AAPL,F&{start}&limit=20{more}")
+        client.get(f"/v2/stocks/AAPL/{kind}?{start}&limit=20&sort=desc{more}")
+        client.get(f"/v1beta3/crypto/us/latest/{kind}?symbols=BTC/USD,DOGE/USD")
+        client.get(f"/v1beta3/crypto/us/{kind}?symbols=BTC/USD&{start}&limit=20{more}")
+    for frame in ("1Day", "1Week", "3Month", "4Hour", "15T"):
+        client.get(f"/v2/stocks/bars?symbols=SPY&timeframe={frame}&start=2026-11-01&limit=5")
+    client.get("/v1beta3/crypto/us/latest/orderbooks?symbols=BTC/USD")
+    client.send("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=61Min")
+    client.send("GET", "/v2/stocks/quotes/latest?symbols=AAPL&feed=sip")
+
+
+@pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")
+def test_every_answer_is_what_alpaca_describes(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Checked(hours="us")
+    walk(client)
+    with capsys.disabled():
+        total = sum(client.checked.values())
+        print(f"\nOpenAPI: {total} answers of {len(client.checked)} kinds checked, {len(client.invalid)} invalid")
+
+    assert client.invalid == []
+    assert len(client.checked) >= 50
+
+
+@pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")
+def test_the_check_notices_what_is_wrong() -> None:
+    client = Checked()
+    order = client.order().body
+    client.hold_event(order | {"status": "gone"})
+    client.hold_event(order | {"qty": 1})
+    client.hold_event(order | {"id": "no uuid"})
+
+    assert len(client.invalid) == 3
