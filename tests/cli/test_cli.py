@@ -139,7 +139,8 @@ def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:
     assert shell.run("--version").stdout.startswith("trading, version")
     assert shell.run("journal", "show", "--folder", str(tmp_path)).returncode == 2
     help_text = shell.run("--help").stdout
-    for command in ("check brokers account positions orders fills buy sell cancel flatten quote watch bars halt resume arm twins demo credentials doctor").split():
+    commands = "check brokers account positions orders fills buy sell cancel flatten quote watch bars halt resume arm twins demo credentials doctor"
+    for command in commands.split():
         assert f"\n  {command} " in help_text
 
 
