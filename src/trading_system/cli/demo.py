@@ -114,8 +114,8 @@ async def _refused(desk: Desk) -> None:
     try:
         await desk.submit(_wish("first", Side.BUY, "2", BTC))
     except RiskRefused as refused:
-        click.secho(f"     refused by {refused.rule}: {refused.value}; the limit is {refused.limit}", fg="yellow")
-        click.echo(f"     {refused.advice}")
+        click.secho(f"     refused by {refused.rule}: {refused.value}", fg="yellow")
+        click.echo(f"     The limit is {refused.limit}. {refused.advice}")
 
 
 async def _filled_in_parts(desk: Desk) -> None:

@@ -1,7 +1,8 @@
 """Every answer of the twin against Alpaca's OpenAPI files of 2026-08-13: a walk over the whole surface, refusals included.
 
-Where the files and what was seen of the broker differ, the twin follows what satisfies both: max_options_trading_level is an integer in the file and
-null where options are off, so it is 0; expires_at is never null in the file, so every order has one. Refusals have no schema: their message is checked.
+Where the files and what was seen of the broker differ, the twin follows what satisfies both: max_options_trading_level is
+an integer in the file and null where options are off, so it is 0; expires_at is never null in the file, so every order has one.
+Refusals have no schema: their message is checked.
 """
 
 import re
