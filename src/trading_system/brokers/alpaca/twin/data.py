@@ -171,7 +171,7 @@ class MarketData:
         """One page over all symbols in turn, each in order of time; the token says where the next one starts."""
         start_ns = parse_time(query["start"], "start") if query.get("start") else new_york_ns(new_york_day(now_ns), 0)
         end_ns = parse_time(query["end"], "end") if query.get("end") else now_ns
-        if end_ns < start_ns:
+        if query.get("end") and end_ns < start_ns:
             raise Refusal(400, None, "end should not be before start")
         self._feed(query, now_ns, crypto=crypto, end_ns=end_ns)
         reverse = choice(query, "sort", "asc", ("asc", "desc")) == "desc"
