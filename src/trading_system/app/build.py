@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trading_system import __version__
-from trading_system.app.config import Config
+from trading_system.app.config import Config, env_file_findings
 from trading_system.app.desk import Desk, Step
 from trading_system.app.hub import Hub
+from trading_system.app.logs import log_record
 from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, Server
 from trading_system.app.verbs import VERBS, Args
@@ -30,6 +31,9 @@ from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from trading_system.transport.tape import Tape
 
 SECOND_NS = 1_000_000_000
 READY_WITHIN_NS = 15 * SECOND_NS  # how long an order waits for a desk that was opened for it
@@ -147,11 +151,15 @@ async def open_desk(
         journal = Journal(folder / "journal.sqlite")
         stack.push_async_callback(journal.aclose)
         books = replay(entry.record for entry in journal.read())
-        brokers = {account.broker: _connector(account) for account in accounts}
+        tape = _tape(config)
+        if tape is not None:
+            stack.callback(tape.close)
+        brokers = {account.broker: _connector(account, tape) for account in accounts}
         for broker in brokers.values():
             stack.push_async_callback(broker.aclose)
         hub = Hub(brokers)
         stack.push_async_callback(hub.aclose)
+        _safe_settings(config, accounts)
         desk = Desk(
             books=books,
             journal=journal,
@@ -164,6 +172,8 @@ async def open_desk(
             dry_run=dry_run or config.dry_run,
             **({} if step is None else {"step": step}),
         )
+
+        desk.listeners.append(log_record)
 
         def account_lease(snapshot: AccountSnapshot) -> None:
             _same_account(desk, snapshot)
@@ -182,6 +192,14 @@ async def open_desk(
         yield desk
 
 
+def _safe_settings(config: Config, accounts: tuple[Account, ...]) -> None:
+    """A file with live keys that others can read or git would take along stops a live desk. Paper is told of it by `trading doctor`."""
+    if config.env_file and any(account.environment == "live" for account in accounts):
+        findings = env_file_findings(Path(config.env_file))
+        if findings:
+            raise AuthFailed(f"live keys are not safe where they are: {'; '.join(findings)}.")
+
+
 def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
     """A journal belongs to its accounts. Raises BadRequest: this one has another account's orders."""
     others = {order.account for order in desk.books.blotter if order.broker == snapshot.broker and order.account} - {snapshot.account}
@@ -191,14 +209,26 @@ def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
         )
 
 
-def _connector(account: Account) -> Connector:
-    from trading_system.transport.clock import SystemClock
-    from trading_system.transport.http import AiohttpHttp
-    from trading_system.transport.websocket import PicowsDialer
+def _tape(config: Config) -> "Tape | None":
+    from trading_system.app.logs import redact
+    from trading_system.transport.tape import Tape
 
+    return Tape(Path(config.trading_tape).expanduser(), redact) if config.trading_tape else None
+
+
+def _connector(account: Account, tape: "Tape | None") -> Connector:
+    from trading_system.transport.clock import SystemClock
+    from trading_system.transport.http import AiohttpHttp, Http
+    from trading_system.transport.tape import TapedDialer, TapedHttp
+    from trading_system.transport.websocket import Dialer, PicowsDialer
+
+    http: Http = AiohttpHttp(_hosts(account))
+    dialer: Dialer = PicowsDialer()
+    if tape is not None:
+        http, dialer = TapedHttp(http, tape), TapedDialer(dialer, tape)
     connector: Connector = registry.folder(account.broker).connect(
-        http=AiohttpHttp(_hosts(account)),
-        dialer=PicowsDialer(),
+        http=http,
+        dialer=dialer,
         clock=SystemClock(),
         rng=random.Random(secrets.randbits(64)),  # noqa: S311  jitter, not cryptography
         credentials=account.credentials,

@@ -56,6 +56,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     crypto_max_leverage: Decimal
     log_level: str
     log_format: str
+    trading_tape: str
     enable_circuit_breakers: bool
     halt_on_daily_loss: bool
     halt_on_drawdown: bool

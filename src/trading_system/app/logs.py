@@ -6,15 +6,15 @@ import re
 import sys
 import traceback
 from collections.abc import MutableMapping
-from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from trading_system.core.lifecycle import Applied
+from trading_system.journal.record import Alert, HaltSet, Intent, Record
 from trading_system.settings.secret import live_values
 
 MASK = "****"
-current_order: ContextVar[str | None] = ContextVar("cl_ord_id", default=None)  # set by the desk around an order's path
 
 _PATTERNS = (
     re.compile(r"(?i)(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"),
@@ -54,8 +54,6 @@ class _RootFormatter(logging.Formatter):
         extra = getattr(record, "fields", None)
         if isinstance(extra, dict):
             event |= extra
-        if current_order.get() is not None:
-            event["cl_ord_id"] = current_order.get() or ""
         if record.exc_info and record.exc_info[1] is not None:
             event["exception"] = "".join(traceback.format_exception(record.exc_info[1], limit=-8)).strip()
         if self._json:
@@ -84,6 +82,27 @@ def configure_logs(level: str, fmt: str, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
     sys.excepthook = _excepthook
     _no_core_dumps()
+
+
+def log_record(record: Record, applied: Applied | None) -> None:
+    """One line for each record the desk writes; everything about an order carries its cl_ord_id."""
+    import structlog
+
+    fields: dict[str, object] = {}
+    if applied is not None:
+        order = applied.order
+        fields = {"cl_ord_id": order.cl_ord_id, "instrument": order.instrument, "ord_status": str(order.ord_status), "cum_qty": str(order.cum_qty)}
+        fields |= {"anomaly": str(applied.anomaly)} if applied.anomaly is not None else {}
+    elif isinstance(record, Intent):
+        request = record.approved.request
+        fields = {"cl_ord_id": record.approved.cl_ord_id, "instrument": request.instrument, "side": str(request.side), "qty": str(request.order_qty)}
+    elif isinstance(record, HaltSet):
+        fields = {"scope": record.halt.scope, "rule": record.halt.rule, "text": record.halt.text}
+    else:
+        fields = {name: getattr(record, name) for name in ("cl_ord_id", "scope", "severity", "text") if hasattr(record, name)}
+    log = structlog.get_logger("desk")
+    severe = isinstance(record, HaltSet) or (isinstance(record, Alert) and record.severity != "info")
+    (log.warning if severe else log.info)(type(record).__name__.lower(), **fields)
 
 
 def _to_stdlib(_: Any, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[object, ...], dict[str, Any]]:

@@ -111,6 +111,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", "INFO", "how much is told"),
             Key("LOG_FORMAT", "json|text", "json", "json for production, text for development"),
+            Key("TRADING_TAPE", "path", "", "record all that goes over the wire, secrets masked, into this file", ours=True),
             Key("ENABLE_CIRCUIT_BREAKERS", "flag", "true", "halt a broker after errors in a row"),
             Key("HALT_ON_DAILY_LOSS", "flag", "true", "false only warns"),
             Key("HALT_ON_DRAWDOWN", "flag", "true", "false only warns"),

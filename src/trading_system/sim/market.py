@@ -376,9 +376,9 @@ class Market:
         return next(self.prints(symbol, now_ns - _LOOK_BACK_NS, now_ns + 1, reverse=True), None)
 
     def last_bar(self, symbol: str, now_ns: int) -> Bar | None:
-        """The last minute that is over."""
-        number = next(self.minutes(symbol, now_ns - _LOOK_BACK_NS, now_ns // MINUTE_NS * MINUTE_NS, reverse=True), None)
-        return None if number is None else self.bar(symbol, number * MINUTE_NS, (number,))
+        """The last minute that is over and in which something traded."""
+        over = self.minutes(symbol, now_ns - _LOOK_BACK_NS, now_ns // MINUTE_NS * MINUTE_NS, reverse=True)
+        return next((bar for number in over if (bar := self.bar(symbol, number * MINUTE_NS, (number,)))), None)
 
     def bar(self, symbol: str, start_ns: int, numbers: Iterable[int]) -> Bar | None:
         """The bar that these minutes make; None when nothing traded in them."""

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from tests.brokers.alpaca.twin_client import NOON, SECOND, Client
+from trading_system.brokers.alpaca.twin.universe import universe
 from trading_system.sim.exchange import Latency
+from trading_system.sim.market import read_recording
 from trading_system.sim.sessions import iso
 from trading_system.transport.message import Response
 
@@ -416,3 +418,16 @@ def test_a_page_token_is_not_for_reading() -> None:
     token = client.get("/v2/stocks/AAPL/trades?limit=1")["next_page_token"]
 
     assert base64.urlsafe_b64decode(token).decode().startswith("AAPL|")
+
+
+def test_recorded_prices_are_what_the_twin_shows_and_trades_at() -> None:
+    listing = next(listing for listing in universe("always").listings if listing.symbol == "AAPL")
+    lines = ["time,symbol,open,high,low,close,volume", f"{iso(NOON)},AAPL,150.00,151.00,149.00,150.50,9000"]
+    client = Client(recordings={"AAPL": read_recording(lines, listing)})
+    client.wait(120 * SECOND)
+    quote = client.get("/v2/stocks/AAPL/quotes/latest")["quote"]
+    order = client.order().body
+
+    assert 150.4 < quote["bp"] < quote["ap"] < 150.6
+    assert client.get("/v2/stocks/AAPL/bars/latest")["bar"] == client.get(f"/v2/stocks/AAPL/bars?timeframe=1Min&start={iso(NOON)}")["bars"][0]
+    assert Decimal(client.get(f"/v2/orders/{order['id']}")["filled_avg_price"]) == Decimal(str(quote["ap"]))

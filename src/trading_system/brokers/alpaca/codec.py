@@ -175,13 +175,13 @@ def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> Exe
     )
 
 
-def decode_account(account: wire.Account, positions: Iterable[wire.Position], recv_ns: int) -> AccountSnapshot:
+def decode_account(account: wire.Account, positions: Iterable[wire.Position], recv_ns: int, *, suspended: bool = False) -> AccountSnapshot:
     """Account and positions as one snapshot. Alpaca's equity includes unrealised P&L; the account number proves the kind."""
     blocks = {
         "the account is not ACTIVE but " + account.status: account.status != "ACTIVE",
         "trading_blocked": bool(account.trading_blocked),
         "account_blocked": bool(account.account_blocked),
-        "trade_suspended_by_user": bool(account.trade_suspended_by_user),
+        "trade_suspended_by_user": bool(account.trade_suspended_by_user) or suspended,
     }
     blocked = ", ".join(name for name, holds in blocks.items() if holds)
     equity = _number(account.equity)
@@ -212,8 +212,11 @@ def _position(position: wire.Position) -> Position:
     )
 
 
-def decode_asset(asset: wire.Asset, stock_hours: Hours) -> Instrument:
-    """An asset with its grid. Raises ProtocolError: an asset class that this version does not trade."""
+def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountConfigurations | None = None) -> Instrument:
+    """An asset with its grid, under what the owner allows on Alpaca's page (fractions, shorts).
+
+    Raises: ProtocolError: an asset class that this version does not trade.
+    """
     asset_class = _word(_ASSET_CLASS, asset.asset_class, "asset class")
     symbol = instrument_id(asset.symbol, asset.asset_class)
     if asset_class is AssetClass.CRYPTO:
@@ -234,6 +237,8 @@ def decode_asset(asset: wire.Asset, stock_hours: Hours) -> Instrument:
             hours=ALWAYS,
             tradable=asset.tradable and asset.status == "active",
         )
+    fractions = bool(asset.fractionable) and (choices is None or choices.fractional_trading)
+    shorts = bool(asset.shortable) and (choices is None or not choices.no_shorting)
     return Instrument(
         id=symbol,
         broker=NAME,
@@ -242,12 +247,12 @@ def decode_asset(asset: wire.Asset, stock_hours: Hours) -> Instrument:
         base=symbol,
         currency="USD",
         ticks=EQUITY_TICKS,
-        lot=EQUITY_LOT if asset.fractionable else ONE,
+        lot=EQUITY_LOT if fractions else ONE,
         whole_lot=ONE,
-        min_notional=ONE if asset.fractionable else ZERO,
+        min_notional=ONE if fractions else ZERO,
         hours=stock_hours,
         tradable=asset.tradable and asset.status == "active",
-        shortable=bool(asset.shortable) and asset.borrow_status in (None, "easy_to_borrow"),
+        shortable=shorts and asset.borrow_status in (None, "easy_to_borrow"),
         marginable=bool(asset.marginable),
     )
 

@@ -85,6 +85,7 @@ class AlpacaConnector:
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
         self._hours: Hours | None = None
+        self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
 
     # -- account ----------------------------------------------------------------------------------------------------------------
 
@@ -94,6 +95,7 @@ class AlpacaConnector:
         if snapshot.environment != self._environment:
             hint = "Set ALPACA_PAPER to what the key is for, and TRADING_MODE with it."
             raise AuthFailed(f"account {snapshot.account} is a {snapshot.environment} account, this desk trades {self._environment}.", hint)
+        self._choices = await self._ask("/v2/account/configurations", wire.AccountConfigurations)
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -101,14 +103,14 @@ class AlpacaConnector:
     async def account(self) -> AccountSnapshot:
         account = await self._ask("/v2/account", wire.Account)
         positions = await self._ask("/v2/positions", list[wire.Position])
-        return codec.decode_account(account, positions, self._clock.now_ns())
+        return codec.decode_account(account, positions, self._clock.now_ns(), suspended=self._choices.suspend_trade)
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
         hours = ALWAYS if symbols and all("/" in symbol for symbol in symbols) else await self._stock_hours()
         if not symbols:
             assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
-            return tuple(codec.decode_asset(asset, hours) for group in assets for asset in group)
-        return tuple([codec.decode_asset(await self._asset(symbol), hours) for symbol in symbols])
+            return tuple(codec.decode_asset(asset, hours, self._choices) for group in assets for asset in group)
+        return tuple([codec.decode_asset(await self._asset(symbol), hours, self._choices) for symbol in symbols])
 
     async def _asset(self, symbol: InstrumentID) -> wire.Asset:
         response = await self._get(f"/v2/assets/{percent(symbol, safe='')}")
