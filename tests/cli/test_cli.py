@@ -39,7 +39,9 @@ class Shell:
 
 @pytest.fixture(scope="module")
 def twin() -> Iterator[dict[str, str]]:
-    process = subprocess.Popen([*TRADING, "twins", "alpaca", "--json", "--seed", "3"], stdout=subprocess.PIPE, text=True, env=CLEAN)
+    process = subprocess.Popen(
+        [*TRADING, "twins", "alpaca", "--json", "--seed", "3", "--rate", "100000"], stdout=subprocess.PIPE, text=True, env=CLEAN
+    )
     assert process.stdout is not None
     yield json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)

@@ -299,7 +299,15 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
 
 @asynccontextmanager
 async def served_twin(
-    broker: str, *, port: int = 0, seed: int = 0, cash: Decimal = Decimal(100_000), hours: str = "always", speed: int = 1, faults: int | None = None
+    broker: str,
+    *,
+    port: int = 0,
+    seed: int = 0,
+    cash: Decimal = Decimal(100_000),
+    hours: str = "always",
+    speed: int = 1,
+    rate: int = 200,
+    faults: int | None = None,
 ) -> AsyncIterator[Mapping[str, str]]:
     """A twin on loopback until the block ends: where it listens, and the key that it made. Raises BadRequest: no such twin."""
     from trading_system.sim.faults import FaultPlan
@@ -308,7 +316,7 @@ async def served_twin(
 
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
-    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours)
+    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours, requests_per_minute=rate)
     async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
         yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
 

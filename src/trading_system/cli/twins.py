@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from decimal import Decimal
+from typing import Any
 
 import click
 import msgspec
@@ -19,8 +19,9 @@ from trading_system.domain.money import parse_decimal
 @click.option("--cash", default="100000", show_default=True)
 @click.option("--hours", type=click.Choice(["always", "us"]), default="always", show_default=True, help="When stocks trade.")
 @click.option("--speed", type=click.IntRange(1, 3600), default=1, show_default=True, help="Seconds of the market per second.")
+@click.option("--rate", type=click.IntRange(1), default=200, show_default=True, help="Requests a minute that it lets through.")
 @click.option("--faults", type=int, help="Let things go wrong, by this seed: late, lost, doubled, torn, 429, 5xx after accept, mute.")
-def twins(broker: str, as_json: bool, port: int, seed: int, cash: str, hours: str, speed: int, faults: int | None) -> None:
+def twins(broker: str, as_json: bool, port: int, cash: str, **options: Any) -> None:
     from trading_system.app import build
 
     try:
@@ -28,13 +29,13 @@ def twins(broker: str, as_json: bool, port: int, seed: int, cash: str, hours: st
     except ValueError as error:
         raise BadRequest(f"--cash: {error}") from None
     with suppress(KeyboardInterrupt):
-        build.run(_serve(broker, amount, as_json=as_json, port=port, seed=seed, hours=hours, speed=speed, faults=faults))
+        build.run(_serve(broker, as_json=as_json, port=port, cash=amount, **options))
 
 
-async def _serve(broker: str, cash: Decimal, *, as_json: bool, port: int, seed: int, hours: str, speed: int, faults: int | None) -> None:
+async def _serve(broker: str, *, as_json: bool, **options: Any) -> None:
     from trading_system.app import build
 
-    async with build.served_twin(broker, port=port, seed=seed, cash=cash, hours=hours, speed=speed, faults=faults) as twin:
+    async with build.served_twin(broker, **options) as twin:
         if as_json:
             click.echo(msgspec.json.encode(twin))  # one line, so that a program can read it while this goes on
         else:
