@@ -11,14 +11,16 @@ from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Level, Limits
-from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused
+from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
-from trading_system.domain.ids import IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
+from trading_system.domain.market import Quote
 from trading_system.domain.order import Replace
+from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
-from trading_system.transport.message import Request
+from trading_system.transport.message import Request, Response
 
 D = Decimal
 
@@ -376,3 +378,59 @@ def test_every_start_and_every_intent_is_in_the_journal(tmp_path: Path) -> None:
         return [record.epoch for record in records if isinstance(record, Started)]
 
     assert on_bench(tmp_path, story) == [1, 2, 3]
+
+
+def test_an_exit_needs_no_quote_and_an_entry_says_what_is_missing(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            plain = bench.twin.data.latest
+            bench.twin.data.latest = lambda *_, **__: Response(status=500, headers={}, body=b"")  # type: ignore[method-assign]
+            await asyncio.sleep(60)
+            with pytest.raises(Unavailable, match="500"):
+                await desk.submit(wish("b", "1"))
+            residue = await desk.flatten()
+
+            assert residue.positions == ()
+            bench.twin.data.latest = plain  # type: ignore[method-assign]
+
+    on_bench(tmp_path, story)
+
+
+def test_quotes_reach_every_reader_and_a_feed_that_cannot_be_had_says_so(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+
+            async def read(count: int, *names: InstrumentID) -> list[object]:
+                events: list[object] = []
+                async for event in desk.hub.stream(BROKER, names, Kinds(trades=True, bars=True)):
+                    events.append(event)
+                    if len(events) >= count:
+                        break
+                return events
+
+            one, two = await asyncio.gather(read(30, BTC, AAPL), read(10, BTC, AAPL))
+
+            assert {type(event) for event in one} >= {Quote, StreamState}
+            assert len(two) == 10
+            assert desk.hub.latest(BROKER, BTC) is not None
+
+            bench.twin.data_streams._secret = "changed"
+            await desk.hub.aclose()
+            refused = await read(1, BTC)
+
+            assert any(isinstance(event, StreamState) and event.link in (Link.REFUSED, Link.GAP) for event in refused)
+
+    on_bench(tmp_path, story)
+
+
+def test_a_refused_order_stream_halts_and_is_not_tried_for_ever(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            bench.twin.orders_stream._secret = "changed"  # the broker revokes the key for streams
+            bench.network.drop_all()
+            assert await desk.wait(lambda: BROKER in desk.books.halts, 120 * SECOND_NS)
+            assert desk.books.halts[BROKER].rule == "CREDENTIALS"
+            assert not desk.ready[BROKER]
+
+    on_bench(tmp_path, story)

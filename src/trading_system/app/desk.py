@@ -410,8 +410,15 @@ class Desk:
         return known
 
     async def _prepare(self, request: NewOrder) -> None:
-        """Fetch what the gate will want to be fresh. What cannot be had is left for the gate to refuse."""
+        """Fetch what the gate will want to be fresh. An exit goes on without; for an entry the reason is worth more than a stale price."""
         instrument = await self.instrument(request.broker, request.instrument)
+        try:
+            await self._freshen(request, instrument)
+        except DeskError:
+            if self.books.ledger.position(request.broker, request.instrument) * request.side.sign >= 0:
+                raise
+
+    async def _freshen(self, request: NewOrder, instrument: Instrument) -> None:
         now_ns = self.clock.now_ns()
         account = self.accounts.get(request.broker)
         if account is None or now_ns - account.recv_ns > self.limits.account_max_age_ns // 2:

@@ -5,12 +5,14 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
+from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.ports import Kinds, MarketData, StreamState
+from trading_system.domain.ports import Kinds, Link, MarketData, StreamState
 
 QUEUE_MAX = 1_000  # different instruments and events one consumer may have waiting
 Event = Quote | Trade | Bar | StreamState
+Feed = tuple[BrokerName, frozenset[InstrumentID], Kinds]
 
 
 class Consumer:
@@ -46,8 +48,8 @@ class Hub:
     def __init__(self, feeds: Mapping[BrokerName, MarketData]) -> None:
         self._feeds = feeds
         self._latest: dict[tuple[BrokerName, InstrumentID], Quote] = {}
-        self._consumers: dict[BrokerName, list[Consumer]] = {}
-        self._pumps: dict[tuple[BrokerName, frozenset[InstrumentID], Kinds], asyncio.Task[None]] = {}
+        self._consumers: dict[BrokerName, list[tuple[Feed, Consumer]]] = {}
+        self._pumps: dict[Feed, asyncio.Task[None]] = {}
 
     def latest(self, broker: BrokerName, instrument: InstrumentID) -> Quote | None:
         return self._latest.get((broker, instrument))
@@ -58,7 +60,7 @@ class Hub:
             before = self._latest.get((broker, event.instrument))
             if before is None or event.transact_ns >= before.transact_ns:
                 self._latest[broker, event.instrument] = event
-        for consumer in self._consumers.get(broker, ()):
+        for _, consumer in self._consumers.get(broker, ()):
             consumer.offer(event)
 
     async def fetch(self, broker: BrokerName, instrument: InstrumentID) -> Quote:
@@ -68,10 +70,10 @@ class Hub:
         return quote
 
     async def stream(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Event]:
-        """Everything about these instruments from now on, until the caller stops reading."""
+        """Everything about these instruments from now on, until the caller stops reading. A feed that fails says so as a StreamState."""
         consumer = Consumer()
-        self._consumers.setdefault(broker, []).append(consumer)
         key = (broker, frozenset(instruments), kinds)
+        self._consumers.setdefault(broker, []).append((key, consumer))
         if key not in self._pumps:
             self._pumps[key] = asyncio.create_task(self._pump(broker, instruments, kinds), name=f"feed {broker}")
         wanted = set(instruments)
@@ -80,7 +82,9 @@ class Hub:
                 if isinstance(event, StreamState) or event.instrument in wanted:
                     yield event
         finally:
-            self._consumers[broker].remove(consumer)
+            self._consumers[broker].remove((key, consumer))
+            if not any(other == key for other, _ in self._consumers[broker]):
+                self._pumps.pop(key).cancel()  # nobody reads: the broker's connection is free for another subscription
 
     async def aclose(self) -> None:
         for task in self._pumps.values():
@@ -91,5 +95,9 @@ class Hub:
         self._pumps.clear()
 
     async def _pump(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> None:
-        async for event in self._feeds[broker].subscribe(instruments, kinds):
-            self.take(broker, event)
+        try:
+            async for event in self._feeds[broker].subscribe(instruments, kinds):
+                self.take(broker, event)
+        except DeskError as error:
+            now_ns = max((quote.recv_ns for quote in self._latest.values()), default=0)
+            self.take(broker, StreamState(broker=broker, stream="market data", link=Link.REFUSED, text=str(error), recv_ns=now_ns))

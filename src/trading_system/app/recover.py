@@ -184,6 +184,7 @@ class Watch:
         self._desk = desk
         self._broker = desk.brokers[name]
         self.live = False  # the order stream is logged in and subscribed
+        self._refused = False
         self._wake = asyncio.Event()
         self._mismatch_ns: dict[InstrumentID, int] = {}
 
@@ -192,8 +193,9 @@ class Watch:
 
     async def pump(self) -> None:
         """Hand on what the broker's streams say. An event is folded at once; what was missed meanwhile, reconcile() reads again.
-        A message that cannot be read halts the broker for new risk; the stream goes on, because exits and fills still matter."""
-        while True:
+        A message that cannot be read halts the broker for new risk; the stream goes on, because exits and fills still matter.
+        A login that is refused is not tried again: the polling of run() goes on without the stream."""
+        while not self._refused:
             try:
                 await self._follow()
             except ProtocolError as error:
@@ -216,7 +218,9 @@ class Watch:
                     else:
                         self._desk.ready[self.name] = False
                     if link is Link.REFUSED:
-                        self._desk.alert("critical", f"{self.name} refuses the order stream: {event.text}")
+                        self._refused = True
+                        now_ns = self._desk.clock.now_ns()
+                        self._desk.set_halt(Halt(scope=self.name, level=Level.HALT, rule="CREDENTIALS", text=event.text, set_ns=now_ns))
 
     async def run(self) -> None:
         while True:
