@@ -95,6 +95,7 @@ def test_no_log_line_holds_it(fmt: str, secret: Secret, monkeypatch: pytest.Monk
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
     written = stream.getvalue()
     logging.getLogger().handlers = []
+    structlog.reset_defaults()
 
     assert clean(written)
     assert "said" in written

@@ -145,6 +145,8 @@ async def open_desk(
     async with AsyncExitStack() as stack:
         stack.enter_context(Lease(folder / "desk.lock", f"the state folder {folder.name}"))
         for account in accounts:
+            if account.twin:
+                continue  # two twins may well have the same key and account number
             print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
             stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
@@ -178,7 +180,7 @@ async def open_desk(
         def account_lease(snapshot: AccountSnapshot) -> None:
             _same_account(desk, snapshot)
             name = f"{snapshot.broker}-{snapshot.environment}-{snapshot.account}.lock"
-            if not any(account.twin for account in accounts):  # two twins may well have the same account number
+            if not any(account.twin for account in accounts):
                 stack.enter_context(Lease(leases / name, f"the account {snapshot.account} at {snapshot.broker}"))
 
         recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease)

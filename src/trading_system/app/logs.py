@@ -85,9 +85,11 @@ def configure_logs(level: str, fmt: str, stream: TextIO | None = None) -> None:
 
 
 def log_record(record: Record, applied: Applied | None) -> None:
-    """One line for each record the desk writes; everything about an order carries its cl_ord_id."""
+    """One line for each record the desk writes; everything about an order carries its cl_ord_id. Silent until configure_logs()."""
     import structlog
 
+    if not structlog.is_configured():
+        return
     fields: dict[str, object] = {}
     if applied is not None:
         order = applied.order

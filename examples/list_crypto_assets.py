@@ -1,0 +1,28 @@
+"""Which coins the broker lists, on which grid, and what those of CRYPTO_SYMBOLS cost now."""
+
+from _desk import main
+
+from trading_system.app.config import Config
+from trading_system.app.desk import Desk
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.money import plain
+
+BROKER = BrokerName("alpaca")
+
+
+async def story(desk: Desk, config: Config) -> None:
+    coins = [item for item in await desk.brokers[BROKER].instruments() if item.asset_class is AssetClass.CRYPTO and item.tradable]
+    print(f"{'Symbol':<12} {'smallest order':>15} {'step':>15} {'price step':>12}")
+    for coin in sorted(coins, key=lambda item: item.id):
+        print(f"{coin.id:<12} {plain(coin.min_qty):>15} {plain(coin.lot):>15} {plain(coin.ticks[0].tick):>12}")
+    print("\nCRYPTO_SYMBOLS now:")
+    listed = {coin.id for coin in coins}
+    for symbol in config.crypto_symbols:
+        if symbol in listed:
+            quote = await desk.hub.fetch(BROKER, InstrumentID(symbol))
+            print(f"  {symbol:<10} {quote.bid_px} / {quote.ask_px}")
+
+
+if __name__ == "__main__":
+    main(story)

@@ -1,0 +1,80 @@
+"""The full check, step by step: it asks before each; without a terminal it takes every step that costs nothing."""
+
+import asyncio
+import sys
+from decimal import Decimal
+
+from _desk import main
+
+from trading_system.app.config import Config
+from trading_system.app.desk import Desk
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.market import Quote
+from trading_system.domain.order import NewOrder
+from trading_system.domain.ports import Kinds
+
+BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
+QUOTES = 5
+STREAM_S = 20
+
+
+def wanted(question: str) -> bool:
+    """Yes, where nobody can be asked."""
+    return not sys.stdin.isatty() or input(f"\n{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+async def account(desk: Desk) -> None:
+    found = await desk.refresh_account(BROKER)
+    print(f"✅ account {found.account} ({found.environment}): equity ${found.equity:,.2f}, buying power ${found.buying_power:,.2f}")
+    for position in found.positions:
+        print(f"   {position.qty} {position.instrument}, {position.unrealized_pnl} unrealised")
+
+
+async def quotes(desk: Desk) -> None:
+    seen = 0
+    async with asyncio.timeout(STREAM_S):
+        async for event in desk.hub.stream(BROKER, (BTC,), Kinds()):
+            if isinstance(event, Quote):
+                print(f"   {event.instrument} {event.bid_px} / {event.ask_px}")
+                seen += 1
+            if seen == QUOTES:
+                break
+    print("✅ quotes stream")
+
+
+async def order(desk: Desk) -> None:
+    """A limit order at half the price: it rests, and is cancelled."""
+    quote = await desk.hub.fetch(BROKER, BTC)
+    assert quote.bid_px is not None
+    price = (quote.bid_px / 2).quantize(Decimal("0.01"))
+    request = NewOrder(
+        broker=BROKER,
+        instrument=BTC,
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        order_qty=Decimal("0.001"),
+        price=price,
+        intent=IntentID(f"connection-test-{desk.clock.now_ns()}"),
+    )
+    placed = await desk.submit(request)
+    print(f"   {placed.cl_ord_id} buy 0.001 BTC at {price}: {placed.ord_status} {placed.text}")
+    canceled = await desk.cancel(placed.cl_ord_id)
+    await desk.wait(lambda: bool(desk.books.blotter.get(canceled.cl_ord_id).settled), 10_000_000_000)  # type: ignore[union-attr]
+    print(f"✅ placed once, and cancelled: {desk.books.blotter.get(canceled.cl_ord_id).ord_status}")  # type: ignore[union-attr]
+
+
+async def story(desk: Desk, config: Config) -> None:
+    await account(desk)
+    if wanted("Stream a few quotes?"):
+        await quotes(desk)
+    if desk.environment == "live":
+        print("   (no test order on a live account)")
+    elif wanted("Place a limit order far from the market and cancel it?"):
+        await order(desk)
+    print("\n✅ All connection tests passed!")
+
+
+if __name__ == "__main__":
+    main(story)

@@ -1,0 +1,61 @@
+"""The scripts that a newcomer runs first, as a newcomer runs them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "TRADING"))} | {"TRADING_ENV_FILE": os.devnull}
+SUCCESS = r"""✅ All connection tests passed!
+📊 Account Info:
+  - Buying Power: \$100,000\.00
+  - Cash: \$100,000\.00
+  - Portfolio Value: \$100,000\.00
+"""
+
+
+def run(name: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "examples" / name)]
+    return subprocess.run(command, env=CLEAN | env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("[a-z]*.py")))
+def test_each_runs_without_keys_on_the_twin(name: str) -> None:
+    done = run(name)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of Alpaca")
+
+
+def test_the_quick_test_prints_what_the_guide_says(tmp_path: Path) -> None:
+    assert re.search(SUCCESS, run("quick_connection_test.py").stdout)
+
+
+def test_keys_are_used_and_rejected_keys_never_fall_back_to_the_twin(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trading_system.cli.main", "twins", "alpaca", "--json"]
+    twin = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=CLEAN)
+    assert twin.stdout is not None
+    where = json.loads(twin.stdout.readline())
+    env = {"ALPACA_URL": where["rest"], "ALPACA_API_KEY": where["key"], "ALPACA_API_SECRET": where["secret"], "TRADING_HOME": str(tmp_path)}
+    good = run("quick_connection_test.py", **env)
+    bad = run("quick_connection_test.py", **(env | {"ALPACA_API_SECRET": "not-the-secret"}))
+    twin.terminate()
+    twin.wait(10)
+
+    assert good.stdout.startswith("Using your Alpaca keys (paper).")
+    assert re.search(SUCCESS, good.stdout)
+    assert (bad.returncode, "twin" in bad.stdout) == (4, False)
+    assert "ALPACA_API_KEY" in bad.stderr
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "examples"])
+def test_the_guides_import_line_works_from_a_checkout(folder: Path) -> None:
+    code = "from src.brokers.credentials import BrokerCredentials; print(BrokerCredentials.from_env())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=CLEAN, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout.strip()) == (0, "BrokerCredentials(nothing configured)"), done.stderr
