@@ -52,6 +52,13 @@ def test_the_brokers_own_count_wins_where_it_is_stricter() -> None:
     assert budget.wait_ns(1011 * SECOND_NS) == 0
 
 
+def test_the_limit_is_the_one_of_this_key() -> None:
+    budget = RateBudget(200, MINUTE)
+    budget.learn(200, {"x-ratelimit-limit": "1000"}, 0)
+
+    assert budget.limit == 1000
+
+
 def test_a_refusal_stops_everything_for_as_long_as_it_says() -> None:
     budget = RateBudget(200, MINUTE)
     budget.learn(429, {"retry-after": "30"}, 0)

@@ -55,7 +55,10 @@ class RateBudget:
             self._told = (left, until_ns, since + weight)
 
     def learn(self, status: int, headers: Mapping[str, str], now_ns: int) -> None:
-        """Take the broker's own count (X-RateLimit-Remaining, -Reset in epoch seconds) and its Retry-After, where they are stricter than ours."""
+        """Take the broker's own count (X-RateLimit-Limit, -Remaining, -Reset in epoch seconds) and its Retry-After."""
+        limit = headers.get("x-ratelimit-limit", "")
+        if limit.isdecimal() and int(limit):
+            self.limit = int(limit)  # plans differ; what the broker says of this key holds
         retry_after = headers.get("retry-after", "")
         remaining, reset = headers.get("x-ratelimit-remaining", ""), headers.get("x-ratelimit-reset", "")
         if remaining.isdecimal() and reset.isdecimal():
