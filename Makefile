@@ -25,7 +25,7 @@ prove: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 
-bench: $(VENV)/.dev judges
+bench: $(VENV)/.dev judges .venv-peers/.done
 	@$(BIN)/python -m bench
 
 # The brokers' own SDKs live apart from ours: they are judges, not dependencies.
@@ -35,6 +35,13 @@ judges: .venv-judges/.done
 	@echo "Installing the brokers' own SDKs into .venv-judges …"
 	@$(PYTHON) -m venv .venv-judges
 	@.venv-judges/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/judges.txt
+	@touch $@
+
+# Other projects that the benchmark compares with.
+.venv-peers/.done: requirements/peers.txt
+	@echo "Installing the benchmark's peers into .venv-peers …"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.txt
 	@touch $@
 
 $(VENV)/bin/python:
@@ -58,4 +65,4 @@ lock:
 	@requirements/lock.sh
 
 clean:
-	rm -rf .venv .venv-judges .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-judges .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

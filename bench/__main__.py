@@ -227,10 +227,9 @@ async def journaling(home: Path) -> None:
         await asyncio.gather(*(journal.append(record, durable=True) for _ in range(64)))
     rate = 6400 * SECOND_NS / (time.perf_counter_ns() - start)
     await journal.aclose()
+    p50, p99 = statistics.median(single) / 1000, statistics.quantiles(single, n=100)[98] / 1000
     print("\nDurable append of a 300-byte record")
-    print(
-        f"  p50 {statistics.median(single) / 1000:.0f} µs, p99 {statistics.quantiles(single, n=100)[98] / 1000:.0f} µs, in groups of 64: {rate:,.0f} records/s"
-    )
+    print(f"  p50 {p50:.0f} µs, p99 {p99:.0f} µs, in groups of 64: {rate:,.0f} records/s")
 
 
 def gate() -> None:

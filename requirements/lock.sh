@@ -9,3 +9,4 @@ lock pyproject.toml -o requirements/default.txt
 lock pyproject.toml --extra dev -c requirements/default.txt -o requirements/dev.txt
 echo hatchling | lock - -o requirements/build.txt
 echo 'alpaca-py==0.44.0' | lock - -o requirements/judges.txt
+echo 'ccxt' | lock - -o requirements/peers.txt
