@@ -8,11 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.simulation.world import CountingTwin
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.recover import Recovery
 from trading_system.brokers.alpaca import connect
+from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.core.risk import Limits
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
@@ -35,7 +35,7 @@ class Bench:
         self.clock = clock
         self.folder = folder
         options = {"requests_per_minute": 100_000, "orders_streams": 50} | twin
-        self.twin = CountingTwin(seed=seed, start_ns=START_NS, **options)
+        self.twin = AlpacaTwin(seed=seed, start_ns=START_NS, **options)
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(seed), Faults(enabled=False))
 
     def connector(self, environment: str = "paper", secret: str | None = None) -> Any:

@@ -34,7 +34,7 @@ def test_an_order_goes_out_once_and_comes_back_filled(tmp_path: Path) -> None:
             assert done.ord_status is OrdStatus.FILLED
             assert again == done
             assert desk.books.ledger.position(BROKER, AAPL) == D(10)
-            assert bench.twin.posts == {done.cl_ord_id: 1}
+            assert bench.twin.trading.posts == {done.cl_ord_id: 1}
             with pytest.raises(BadRequest, match="new intent"):
                 await desk.submit(wish("a", "10", Side.SELL))
 
@@ -76,7 +76,7 @@ def test_dry_run_walks_the_whole_path_and_sends_nothing(tmp_path: Path) -> None:
 
             assert (order.ord_status, order.settled) == (OrdStatus.REJECTED, True)
             assert order.text.startswith("dry run")
-            assert not bench.twin.posts
+            assert not bench.twin.trading.posts
             with pytest.raises(RiskRefused):
                 await desk.submit(wish("b", "1000"))
         async with bench.desk() as desk:
@@ -153,7 +153,7 @@ def test_a_halt_between_the_gate_and_the_socket_wins(tmp_path: Path) -> None:
 
             assert "halted between" in order.text
             assert order.settled
-            assert not bench.twin.posts
+            assert not bench.twin.trading.posts
 
     on_bench(tmp_path, story)
 
@@ -197,7 +197,7 @@ def test_a_lost_answer_is_asked_about_and_adopted(tmp_path: Path) -> None:
             done = await settled(desk, order)
 
             assert (done.ord_status, done.doubt, done.cum_qty) == (OrdStatus.FILLED, Doubt.NONE, D(10))
-            assert bench.twin.posts[done.cl_ord_id] == 1
+            assert bench.twin.trading.posts[done.cl_ord_id] == 1
 
     on_bench(tmp_path, story)
 
@@ -217,7 +217,7 @@ def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> N
             assert await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 900 * SECOND_NS)  # type: ignore[union-attr]
             assert bench.clock.monotonic_ns() - started_ns >= 210 * SECOND_NS
             assert desk.books.blotter.total.notional == 0
-            assert not bench.twin.posts
+            assert not bench.twin.trading.posts
 
     on_bench(tmp_path, story)
 
@@ -290,7 +290,7 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
             await desk.journal.flush()
             with pytest.raises(JournalError):
                 await desk.submit(wish("a", "10"))
-            assert not bench.twin.posts
+            assert not bench.twin.trading.posts
 
     on_bench(tmp_path, story)
 

@@ -74,10 +74,17 @@ def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
     order = blotter.adopt(found, "PA1", prior=True)
     applied = blotter.apply(found)
 
+    assert blotter.reserved(BROKER, AAPL).buy_qty == D(6)
     assert order.cl_ord_id == "external:o1"
     assert (applied.order.external, applied.order.cum_qty, applied.order.leaves_qty, applied.order.unbooked_qty) == (True, D(4), D(6), D(0))
     assert applied.order.avg_px is None
-    assert blotter.reserved(BROKER, AAPL).buy_qty == D(6)
+
+    before = blotter.apply(trade("e0", "4", "100", "4", cl_ord_id=ClOrdID("")))
+    after = blotter.apply(trade("e1", "6", "100", "10", full=True, cl_ord_id=ClOrdID("")))
+
+    assert (before.bookings, len(after.bookings)) == ((), 1)
+    assert after.order.ord_status is OrdStatus.FILLED
+    assert blotter.total == NOTHING
 
 
 def test_a_reducing_order_reserves_units_and_no_money() -> None:

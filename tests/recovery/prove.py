@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.simulation.world import CountingTwin
+from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.domain.ids import is_ours
 from trading_system.journal.record import Intent
 from trading_system.journal.store import Journal
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...]
 
 
-async def life(home: str, host_url: str, twin: CountingTwin, point: str, count: int) -> tuple[int, bytes]:
+async def life(home: str, host_url: str, twin: AlpacaTwin, point: str, count: int) -> tuple[int, bytes]:
     """One process from start to its end, whichever that is."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -64,7 +64,7 @@ async def life(home: str, host_url: str, twin: CountingTwin, point: str, count: 
 
 
 async def kill_once(point: str, count: int) -> Outcome:
-    twin = CountingTwin(seed=count, start_ns=time.time_ns(), requests_per_minute=1_000_000, orders_streams=10)
+    twin = AlpacaTwin(seed=count, start_ns=time.time_ns(), requests_per_minute=1_000_000, orders_streams=10)
     with tempfile.TemporaryDirectory(prefix="kill") as home:
         async with serve(twin) as host:
             code, _ = await life(home, host.url, twin, point, 1 if point in ONCE else count)
@@ -74,14 +74,14 @@ async def kill_once(point: str, count: int) -> Outcome:
     return Outcome(point, count, code == -9, tuple(wrong))
 
 
-def judge(home: Path, twin: CountingTwin, said: bytes) -> list[str]:
+def judge(home: Path, twin: AlpacaTwin, said: bytes) -> list[str]:
     """What the twin knows against what the second life said and the journal holds."""
     state = json.loads(said)
     journal = Journal(home / "twin" / "journal.sqlite")
     intents = {entry.record.approved.cl_ord_id for entry in journal.read() if isinstance(entry.record, Intent)}
     journal.abandon()
     theirs = [order for order in twin.exchange.orders.values() if is_ours(order.cl_ord_id)]
-    wrong = [f"{count} submits of {cl_ord_id}" for cl_ord_id, count in twin.posts.items() if count > 1]
+    wrong = [f"{count} submits of {cl_ord_id}" for cl_ord_id, count in twin.trading.posts.items() if count > 1]
     wrong += [f"{count} orders {cl_ord_id}" for cl_ord_id, count in Counter(order.cl_ord_id for order in theirs).items() if count > 1]
     wrong += [f"{order.cl_ord_id} was sent without an intent on disk" for order in theirs if order.cl_ord_id not in intents]
     for order in theirs:

@@ -29,7 +29,6 @@ from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, VirtualLoop, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
-from trading_system.transport.message import Request, Response
 
 BROKER = BrokerName("alpaca")
 NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
@@ -81,19 +80,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     hits: dict[str, int]
 
 
-class CountingTwin(AlpacaTwin):
-    """The twin, with a tally of the orders that reached it: more than one with the same id is what must never happen."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
-        self.posts: Counter[str] = Counter()
-
-    def handle(self, request: Request, now_ns: int) -> Response:
-        if request.method == "POST" and request.url.endswith("/v2/orders"):
-            self.posts[msgspec.json.decode(request.body)["client_order_id"]] += 1
-        return super().handle(request, now_ns)
-
-
 class World:
     """Runs one seed."""
 
@@ -102,7 +88,7 @@ class World:
         self.clock = clock
         self.path = folder / "journal.sqlite"
         self.rng = random.Random(f"world {options.seed}")
-        self.twin = CountingTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
+        self.twin = AlpacaTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
         self.violations: list[str] = []
         self.seen_in_doubt: set[ClOrdID] = set()
@@ -345,7 +331,7 @@ class World:
             closed = entry.record.cl_ord_id if isinstance(entry.record, ClosedUnsent) else ""
             if closed in ids and exchange_status(exchange, closed) is not OrdStatus.REJECTED:
                 self.violations.append(f"I8 {closed} was closed as unsent and is at the broker")
-        for cl_ord_id, count in self.twin.posts.items():
+        for cl_ord_id, count in self.twin.trading.posts.items():
             if count > 1:
                 self.violations.append(f"I1 {count} submits on the wire for intent {cl_ord_id}")
         self.judge_fills()

@@ -184,6 +184,8 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
         fee_currency=report.fee_currency,
         transact_ns=report.transact_ns,
     )
+    if new.cum_qty is not None and new.cum_qty <= order.prior_qty:
+        return fills, voided, bookings, False  # done before we first looked: part of the position that we started from
     for fill in fills:
         if fill.exec_id == new.exec_id:
             return fills, voided, bookings, (fill.qty, fill.price) != (new.qty, new.price)
