@@ -130,8 +130,19 @@ def serve(stack: AsyncExitStack) -> dict[str, str]:
     return found
 
 
+def listen(stack: AsyncExitStack, twin: dict[str, str]) -> None:
+    """An order stream on the peers' twin too, in a process of its own."""
+    command = [sys.executable, "-m", "bench.listener", twin["rest"], twin["key"], twin["secret"]]
+    listener = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    stack.callback(listener.communicate)
+    stack.callback(listener.terminate)
+    assert listener.stdout is not None
+    assert listener.stdout.readline() == "listening\n"
+
+
 async def contenders(stack: AsyncExitStack, home: Path) -> dict[str, Contender]:
     twin = serve(stack)
+    listen(stack, twin)
     headers = {"APCA-API-KEY-ID": twin["key"], "APCA-API-SECRET-KEY": twin["secret"], "Content-Type": "application/json"}
     url = f"{twin['rest']}/v2/orders"
 

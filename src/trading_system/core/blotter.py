@@ -27,7 +27,15 @@ class Reserved(msgspec.Struct, frozen=True):
     in_doubt: int = 0
 
     def plus(self, other: "Reserved", sign: int) -> "Reserved":
-        return Reserved(*(getattr(self, name) + sign * getattr(other, name) for name in self.__struct_fields__))
+        return Reserved(
+            self.buy_qty + sign * other.buy_qty,
+            self.sell_qty + sign * other.sell_qty,
+            self.opening_buy_qty + sign * other.opening_buy_qty,
+            self.opening_sell_qty + sign * other.opening_sell_qty,
+            self.notional + sign * other.notional,
+            self.orders + sign * other.orders,
+            self.in_doubt + sign * other.in_doubt,
+        )
 
 
 NOTHING = Reserved()

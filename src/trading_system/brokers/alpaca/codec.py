@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
+
 from trading_system.brokers.alpaca import wire
 from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, PAGES, PAPER_ACCOUNT_PREFIX
 from trading_system.domain.account import AccountSnapshot, Position
@@ -153,7 +155,7 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
         }
     if exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT):
         fields |= {"last_qty": _positive(update.qty, "qty"), "last_px": _positive(update.price, "price")}
-    return _changed(report, fields)
+    return replace(report, **fields)
 
 
 def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> ExecutionReport:
@@ -162,16 +164,14 @@ def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> Exe
     Source: docs.alpaca.markets/docs/account-activities
     """
     cum_qty = _positive(activity.cum_qty, "cum_qty")
-    return _changed(
+    return replace(
         decode_order(order, recv_ns, ExecType.TRADE),
-        {
-            "exec_id": ExecID(activity.id.rpartition("::")[2]),
-            "last_qty": _positive(activity.qty, "qty"),
-            "last_px": _positive(activity.price, "price"),
-            "cum_qty": cum_qty,
-            "ord_status": OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
-            "transact_ns": _time(activity.transaction_time),
-        },
+        exec_id=ExecID(activity.id.rpartition("::")[2]),
+        last_qty=_positive(activity.qty, "qty"),
+        last_px=_positive(activity.price, "price"),
+        cum_qty=cum_qty,
+        ord_status=OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
+        transact_ns=_time(activity.transaction_time),
     )
 
 
@@ -317,11 +317,6 @@ def instrument_id(symbol: str, asset_class: str) -> InstrumentID:
         return parse_instrument(symbol)
     except ValueError as error:
         raise ProtocolError(str(error), symbol.encode()) from None
-
-
-def _changed(report: ExecutionReport, fields: dict[str, object]) -> ExecutionReport:
-    values = {name: getattr(report, name) for name in report.__struct_fields__} | fields
-    return ExecutionReport(**values)
 
 
 def _word(table: Mapping[str, _Word], word: str, what: str) -> _Word:
