@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SEEDS  ?= 500
-KILLS  ?= 60
+SEEDS  ?= 2000
+KILLS  ?= 70
 
 .PHONY: demo test check bench prove judges lock clean
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 NS = 1_000_000_000
@@ -17,8 +18,12 @@ def parse_rfc3339(text: str) -> int:
     if found is None:
         raise ValueError(f"{text[:40]!r} is no RFC 3339 time")
     day, clock, fraction, offset = found.groups()
-    seconds = int(datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset == 'Z' else offset}").timestamp())
-    return seconds * NS + int((fraction or "").ljust(9, "0"))
+    return _seconds(day, clock, offset) * NS + int((fraction or "").ljust(9, "0"))
+
+
+@lru_cache(maxsize=4096)  # a stream's messages come many to the second
+def _seconds(day: str, clock: str, offset: str) -> int:
+    return int(datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset == 'Z' else offset}").timestamp())
 
 
 def rfc3339(time_ns: int) -> str:

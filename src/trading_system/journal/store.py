@@ -14,6 +14,7 @@ from trading_system.domain.errors import JournalError
 from trading_system.journal.record import SCHEMA_VERSION, Record, decode, encode
 
 GROUP_MAX = 64  # records that share one sync of the disk
+NOTE_WAIT_S = 0.01  # how long records that nobody waits for may wait for one that somebody does, to share its sync
 BACKLOG_MAX = 10_000  # records waiting for the disk before the desk is told to stop
 _GENESIS = b"\0" * 32
 _HEAD_SLOT = 64  # bytes: seq (8), hash (32), check (16), padding; two slots written in turn, so that a torn write leaves the other
@@ -83,6 +84,7 @@ class Journal:
         self._durable = durable
         self._pending: list[tuple[Record, asyncio.Future[int] | None]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._failed: str | None = None
         self._closed = False
         try:
@@ -105,7 +107,7 @@ class Journal:
         return await asyncio.shield(future)
 
     def note(self, record: Record) -> None:
-        """Write one record without waiting: it reaches the disk with the next group, in order."""
+        """Write one record without waiting: it reaches the disk with the next group, in order, within NOTE_WAIT_S and a sync."""
         self._enqueue(record, None)
 
     def _enqueue(self, record: Record, future: asyncio.Future[int] | None) -> None:
@@ -114,13 +116,24 @@ class Journal:
         if len(self._pending) >= BACKLOG_MAX:
             raise JournalError(f"{BACKLOG_MAX} records wait for the disk; it does not keep up")
         self._pending.append((record, future))
-        if self._writer is None:
+        if future is not None:
+            self._start()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(NOTE_WAIT_S, self._start)
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writer is None and self._pending and not self._closed:
             self._writer = asyncio.get_running_loop().create_task(self._drain(), name="journal")
 
     async def flush(self) -> None:
         """Return when all that was noted is on disk."""
+        self._start()
         while self._writer is not None:
             await asyncio.shield(self._writer)
+            self._start()
 
     async def aclose(self) -> None:
         await self.flush()
@@ -132,6 +145,8 @@ class Journal:
     def abandon(self) -> None:
         """Close as a killed process would: what was not yet written is lost."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._db.close()
         self._head.close()
 
