@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,39 @@ def test_a_running_desk_serves_the_other_commands(shell: Shell) -> None:
     assert "Desk up" in out
     assert "BTC/USD" in out
     assert not socket.exists()
+
+
+def test_live_is_rehearsed_on_a_live_twin(tmp_path: Path) -> None:
+    process = subprocess.Popen([*TRADING, "twins", "alpaca", "--json", "--kind", "live"], stdout=subprocess.PIPE, text=True, env=CLEAN)
+    assert process.stdout is not None
+    shell = Shell(tmp_path / "home", json.loads(process.stdout.readline()))
+    settings = tmp_path / ".env"
+    settings.write_text("TRADING_MODE=live\nALPACA_PAPER=false\n")
+    settings.chmod(0o600)
+    live = {"TRADING_ENV_FILE": str(settings)}
+    until = datetime.now(UTC) + timedelta(hours=1)
+    arm = ("arm", "--max-notional", "500", "--until", until.isoformat())
+    try:
+        number = json.loads(shell.run("account", "--json", **live).stdout)["accounts"][0]["account"]
+        unarmed = shell.run("buy", "F", "1", **live)
+        wrong = shell.run(*arm, stdin="y\n" * 8 + "123\n", **live)
+        unsure = shell.run(*arm, stdin="y\nn\n", **live)
+        right = shell.run(*arm, stdin="y\n" * 8 + f"{number}\n", **live)
+        armed = shell.run("buy", "F", "1", **live)
+        beyond = shell.run("buy", "AAPL", "10", **live)
+        settings.chmod(0o644)
+        unsafe = shell.run("buy", "F", "1", "--repeat", **live)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+    assert (unarmed.returncode, "not armed" in unarmed.stderr) == (1, True)
+    assert (wrong.returncode, unsure.returncode) == (1, 1)
+    assert (right.returncode, "Armed" in right.stdout, "REAL MONEY" in right.stderr) == (0, True, True), right.stderr
+    assert (armed.returncode, "filled" in armed.stdout) == (0, True)
+    assert (beyond.returncode, "500.00" in beyond.stderr) == (1, True)
+    assert (unsafe.returncode, "chmod 600" in unsafe.stderr) == (4, True)
+    assert shell.run("account", **live, ALPACA_PAPER="true").returncode == 4
 
 
 def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:

@@ -307,6 +307,7 @@ async def served_twin(
     seed: int = 0,
     cash: Decimal = Decimal(100_000),
     hours: str = "always",
+    kind: str = "paper",
     speed: int = 1,
     rate: int = 200,
     faults: int | None = None,
@@ -318,7 +319,7 @@ async def served_twin(
 
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
-    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours, requests_per_minute=rate)
+    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours, environment=kind, requests_per_minute=rate)
     async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
         yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
 

@@ -82,7 +82,7 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     for line in _CHECKLIST:
         if not click.confirm(f"  {line}?", err=True):
             raise RiskRefused("ARM", "every line of the checklist", "one is not true yet", "Live can wait.")
-    found = call("status", {})
+    found = call("account", {})
     number = found["accounts"][0]["account"]
     if click.prompt(f"Type the account number ({number[:3]}…) to arm up to {money(max_notional)}", err=True) != number:
         raise RiskRefused("ARM", "the account number", "another one was typed", "Nothing is armed.")

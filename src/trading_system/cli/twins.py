@@ -18,6 +18,7 @@ from trading_system.domain.money import parse_decimal
 @click.option("--seed", type=int, default=0, show_default=True, help="The market, the key and every chance come from it.")
 @click.option("--cash", default="100000", show_default=True)
 @click.option("--hours", type=click.Choice(["always", "us"]), default="always", show_default=True, help="When stocks trade.")
+@click.option("--kind", type=click.Choice(["paper", "live"]), default="paper", show_default=True, help="A live twin, to rehearse arming.")
 @click.option("--speed", type=click.IntRange(1, 3600), default=1, show_default=True, help="Seconds of the market per second.")
 @click.option("--rate", type=click.IntRange(1), default=200, show_default=True, help="Requests a minute that it lets through.")
 @click.option("--faults", type=int, help="Let things go wrong, by this seed: late, lost, doubled, torn, 429, 5xx after accept, mute.")
