@@ -165,6 +165,27 @@ def test_live_is_rehearsed_on_a_live_twin(tmp_path: Path) -> None:
     assert shell.run("account", **live, ALPACA_PAPER="true").returncode == 4
 
 
+def test_a_twin_replays_prices_from_a_file(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    prices.write_text(
+        "time,open,high,low,close,volume\n2020-01-06T14:30:00Z,33.10,33.40,33.00,33.30,5000\n2020-01-06T14:31:00Z,33.30,33.50,33.20,33.40,4000\n"
+    )
+    process = subprocess.Popen([*TRADING, "twins", "alpaca", "--json", "--replay", f"AAPL={prices}"], stdout=subprocess.PIPE, text=True, env=CLEAN)
+    assert process.stdout is not None
+    shell = Shell(tmp_path / "home", json.loads(process.stdout.readline()))
+    try:
+        quote = shell.ask("quote", "AAPL")
+        bought = shell.ask("buy", "AAPL", "1")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+
+    assert 32 < float(quote["bid_px"]) < 34
+    assert 32 < float(bought["avg_px"]) < 34
+    for bad in (f"NOPE={prices}", "AAPL", f"AAPL={tmp_path / 'missing'}", f"AAPL={Path(__file__)}"):
+        assert shell.run("twins", "alpaca", "--replay", bad).returncode == 2
+
+
 def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:
     env = {"ALPACA_API_KEY": "", "ALPACA_API_SECRET": "", "ALPACA_URL": ""}
 

@@ -99,9 +99,10 @@ class FakeLine:
 
     async def send(self, frame: str | bytes) -> None: ...
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, within_ns: int = 0) -> bytes:
         pause, frame = self._script.pop(0)
-        await self._clock.sleep_ns(pause)
+        async with asyncio.timeout(within_ns / SECOND_NS if within_ns else None):
+            await self._clock.sleep_ns(pause)
         if frame is None:
             raise ConnectionLost("over")
         return frame

@@ -20,7 +20,7 @@ class Line:
 
     async def send(self, frame: str | bytes) -> None: ...
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, within_ns: int = 0) -> bytes:
         if not self.frames:
             raise ConnectionLost("over")
         return self.frames.pop(0)

@@ -33,6 +33,7 @@ from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
 
 if TYPE_CHECKING:
+    from trading_system.sim.market import Listing, Recording
     from trading_system.transport.tape import Tape
 
 SECOND_NS = 1_000_000_000
@@ -310,6 +311,7 @@ async def served_twin(
     kind: str = "paper",
     speed: int = 1,
     rate: int = 200,
+    replay: tuple[str, ...] = (),
     faults: int | None = None,
 ) -> AsyncIterator[Mapping[str, str]]:
     """A twin on loopback until the block ends: where it listens, and the key that it made. Raises BadRequest: no such twin."""
@@ -319,9 +321,36 @@ async def served_twin(
 
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
-    twin = module.AlpacaTwin(seed=seed, start_ns=SystemClock().now_ns(), cash=cash, hours=hours, environment=kind, requests_per_minute=rate)
+    now_ns = SystemClock().now_ns()
+    twin = module.AlpacaTwin(
+        seed=seed,
+        start_ns=now_ns,
+        cash=cash,
+        hours=hours,
+        environment=kind,
+        requests_per_minute=rate,
+        recordings=_recordings(module.universe(hours).listings, replay, now_ns),
+    )
     async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
         yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
+
+
+def _recordings(listings: "tuple[Listing, ...]", replay: tuple[str, ...], now_ns: int) -> "dict[str, Recording]":
+    """SYMBOL=FILE pairs as recordings that start now. Raises BadRequest: no such symbol, or a file that cannot be read."""
+    from trading_system.sim.market import read_recording
+
+    found = {}
+    for pair in replay:
+        symbol, _, name = pair.partition("=")
+        listing = next((item for item in listings if item.symbol == symbol.upper()), None)
+        if listing is None or not name:
+            raise BadRequest(f"--replay {pair}: write SYMBOL=FILE, with a symbol that the twin lists")
+        try:
+            with Path(name).expanduser().open(encoding="utf-8") as lines:
+                found[listing.symbol] = read_recording(lines, listing, jsonl=name.endswith(".jsonl")).starting(now_ns // (60 * SECOND_NS))
+        except (OSError, ValueError) as error:
+            raise BadRequest(f"--replay {pair}: {error}") from None
+    return found
 
 
 def twin_account(broker: str, twin: Mapping[str, str]) -> Account:

@@ -128,7 +128,9 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
 
 def env_file_findings(path: Path) -> tuple[str, ...]:
     """What is unsafe about the file that holds keys: owner, mode, kind, and whether git would take it along. Live refuses, paper warns."""
-    found = []
+    found: list[str] = []
+    if str(path) == os.devnull:
+        return ()  # the way to say: no file
     info = path.lstat()
     if not stat.S_ISREG(info.st_mode):
         found.append(f"{path.name} is no regular file")

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from trading_system.app.config import Config, load_config
+from trading_system.app.config import Config, env_file_findings, load_config
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -28,7 +29,8 @@ def settings() -> Config:
     from trading_system.app.logs import configure_logs
 
     configure_logs(config.log_level if config.log_level != "INFO" else "WARNING", config.log_format)
-    for warning in config.warnings:
+    unsafe = env_file_findings(Path(config.env_file)) if config.env_file and config.secrets else ()
+    for warning in (*config.warnings, *unsafe):
         click.secho(f"! {warning}", fg="yellow", err=True)
     return config
 

@@ -21,6 +21,9 @@ from trading_system.domain.money import parse_decimal
 @click.option("--kind", type=click.Choice(["paper", "live"]), default="paper", show_default=True, help="A live twin, to rehearse arming.")
 @click.option("--speed", type=click.IntRange(1, 3600), default=1, show_default=True, help="Seconds of the market per second.")
 @click.option("--rate", type=click.IntRange(1), default=200, show_default=True, help="Requests a minute that it lets through.")
+@click.option(
+    "--replay", multiple=True, metavar="SYMBOL=FILE", help="Prices from a CSV or JSONL file, from now on: time, and open … volume or price, size."
+)
 @click.option("--faults", type=int, help="Let things go wrong, by this seed: late, lost, doubled, torn, 429, 5xx after accept, mute.")
 def twins(broker: str, as_json: bool, port: int, cash: str, **options: Any) -> None:
     from trading_system.app import build

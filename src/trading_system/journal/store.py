@@ -14,7 +14,7 @@ from trading_system.domain.errors import JournalError
 from trading_system.journal.record import SCHEMA_VERSION, Record, decode, encode
 
 GROUP_MAX = 64  # records that share one sync of the disk
-NOTE_WAIT_S = 0.01  # how long records that nobody waits for may wait for one that somebody does, to share its sync
+NOTE_WAIT_NS = 10_000_000  # how long records that nobody waits for may wait for one that somebody does, to share its sync
 BACKLOG_MAX = 10_000  # records waiting for the disk before the desk is told to stop
 _GENESIS = b"\0" * 32
 _HEAD_SLOT = 64  # bytes: seq (8), hash (32), check (16), padding; two slots written in turn, so that a torn write leaves the other
@@ -107,7 +107,7 @@ class Journal:
         return await asyncio.shield(future)
 
     def note(self, record: Record) -> None:
-        """Write one record without waiting: it reaches the disk with the next group, in order, within NOTE_WAIT_S and a sync."""
+        """Write one record without waiting: it reaches the disk with the next group, in order, within NOTE_WAIT_NS and a sync."""
         self._enqueue(record, None)
 
     def _enqueue(self, record: Record, future: asyncio.Future[int] | None) -> None:
@@ -119,7 +119,7 @@ class Journal:
         if future is not None:
             self._start()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(NOTE_WAIT_S, self._start)
+            self._timer = asyncio.get_running_loop().call_later(NOTE_WAIT_NS / 1_000_000_000, self._start)
 
     def _start(self) -> None:
         if self._timer is not None:

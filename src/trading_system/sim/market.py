@@ -185,6 +185,11 @@ class Recording:
         self._minutes = minutes
         self._numbers = sorted(minutes)
 
+    def starting(self, number: int) -> "Recording":
+        """The same prices, as if the first minute were that one: yesterday's file replayed from now on."""
+        shift = number - self._numbers[0]
+        return Recording({at + shift: msgspec.structs.replace(minute, number=at + shift) for at, minute in self._minutes.items()})
+
     def minute(self, number: int) -> Minute:
         found = self._minutes.get(number)
         if found is not None:

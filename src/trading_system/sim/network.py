@@ -3,32 +3,31 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trading_system.sim.wire import Wire
+from trading_system.transport.clock import Clock
 from trading_system.transport.message import NoAnswer, NotSent, Refused, Request, Response
-from trading_system.transport.websocket import Connection, ConnectionLost
+from trading_system.transport.websocket import BACKLOG_FRAMES_MAX, Connection, ConnectionLost
 
 SECOND_NS = 1_000_000_000
-STEP_NS = SECOND_NS // 20  # the most that a twin's time lags behind while nobody speaks to it
-
-
-class Clock(Protocol):
-    def now_ns(self) -> int: ...
-    async def sleep_ns(self, duration_ns: int) -> None: ...
+_T = TypeVar("_T")
+LATE_MAX_NS = 20 * SECOND_NS  # after the client's deadline
+MUTE_MAX_S = 60
 
 
 class Faults(msgspec.Struct, kw_only=True):
-    """What goes wrong, each as a probability per request, frame or second. The seed prints this line."""
+    """What goes wrong: of each kind the chance, per request or per frame. The seed prints this line; enabled=False ends all but latency."""
 
     refused: float = 0.0  # no connection: certainly not sent
     lost_request: float = 0.0  # sent, never arrives
     lost_answer: float = 0.0  # done, the answer never arrives
     late_request: float = 0.0  # arrives after the client has given up
+    reset: float = 0.0  # sent, and the connection is reset at once: not done
     late_answer: float = 0.0  # done, answered after the client has given up
     torn_answer: float = 0.0  # the body ends in the middle
     garbage: float = 0.0  # HTTP 200 with something else
@@ -54,6 +53,8 @@ class SimNetwork:
         self.hit: Counter[str] = Counter()
         self._connections: dict[tuple[int, int], _Connection] = {}
         self._background: set[asyncio.Task[Response]] = set()
+        self._timers: dict[int, tuple[int, asyncio.TimerHandle]] = {}  # by twin: when it next has something to do
+        self._running = False
 
     def http(self) -> "_Http":
         return _Http(self)
@@ -62,11 +63,17 @@ class SimNetwork:
         return _Dialer(self)
 
     async def run(self) -> None:
-        """Let every twin's time pass, and carry what it pushes. Runs for as long as the simulation."""
-        while True:
-            await self.clock.sleep_ns(STEP_NS)
+        """Let every twin's time pass, event by event, and carry what it pushes. Runs for as long as the simulation."""
+        self._running = True
+        try:
             for wire in self.hosts.values():
                 self.carry(wire)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._running = False
+            for _, timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
 
     def drop_all(self) -> None:
         """The client's process dies: its streams end without a goodbye."""
@@ -91,6 +98,26 @@ class SimNetwork:
             connection = self._connections.get((id(wire), number))
             if connection is not None:
                 connection.deliver(frame)
+        if self._running:
+            self._wind(wire)
+
+    def _wind(self, wire: Wire) -> None:
+        """Set the alarm for a twin's next event, unless it stands there already."""
+        due_ns = wire.next_event_ns()
+        if id(wire) in self._timers:
+            set_for_ns, timer = self._timers[id(wire)]
+            if due_ns == set_for_ns:
+                return
+            timer.cancel()
+            del self._timers[id(wire)]
+        if due_ns is None:
+            return
+        wait_ns = max(1, due_ns - self.clock.now_ns())
+        self._timers[id(wire)] = due_ns, asyncio.get_running_loop().call_later(wait_ns / SECOND_NS, self._rings, wire)
+
+    def _rings(self, wire: Wire) -> None:
+        self._timers.pop(id(wire), None)
+        self.carry(wire)
 
     def spawn(self, task: "asyncio.Task[Response]") -> None:
         self._background.add(task)
@@ -129,8 +156,10 @@ class _Http:
         if network.chance("lost_request"):
             await network.clock.sleep_ns(within_ns)
             return _NOTHING
+        if network.chance("reset"):
+            raise NoAnswer("sent, but the connection was reset")
         if network.chance("late_request"):
-            await network.clock.sleep_ns(within_ns + network.rng.randrange(20 * SECOND_NS))
+            await network.clock.sleep_ns(within_ns + network.rng.randrange(LATE_MAX_NS))
         if network.chance("busy"):
             return Response(status=429, headers={}, body=b'{"code":42910000,"message":"rate limit exceeded"}', recv_ns=network.clock.now_ns())
         if network.chance("failed_before"):
@@ -142,7 +171,7 @@ class _Http:
             await network.clock.sleep_ns(within_ns)
             return _NOTHING
         if network.chance("late_answer"):
-            await network.clock.sleep_ns(within_ns + network.rng.randrange(20 * SECOND_NS))
+            await network.clock.sleep_ns(within_ns + network.rng.randrange(LATE_MAX_NS))
         await network.clock.sleep_ns(network.latency_ns())
         if network.chance("failed_after"):
             return Response(status=504, headers={}, body=b"", recv_ns=network.clock.now_ns())
@@ -184,7 +213,7 @@ class _Connection:
         self._network = network
         self._wire = wire
         self._number = number
-        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by _arrive, as the real one is
         self._last_ns = 0
         self._mute_until_ns = 0
         self._lost: str | None = None
@@ -196,10 +225,12 @@ class _Connection:
         self._wire.frame(self._number, frame, network.clock.now_ns())
         network.carry(self._wire)
 
-    async def receive(self) -> bytes:
-        frame = await self._inbox.get()
+    async def receive(self, *, within_ns: int = 0) -> bytes:
+        async with asyncio.timeout(within_ns / SECOND_NS if within_ns else None):
+            frame = await self._inbox.get()
         if frame is None:
-            raise ConnectionLost(self._lost or "closed by the other side")
+            self._inbox.put_nowait(None)  # the end stays the end, however often it is asked for
+            raise ConnectionLost(self._lost or "")
         return frame
 
     async def aclose(self) -> None:
@@ -216,19 +247,30 @@ class _Connection:
         network = self._network
         if self._lost is not None:
             return
-        if frame is None or network.chance("disconnect"):
+        now_ns = network.clock.now_ns()
+        if frame is None:
+            self._later(max(self._last_ns + 1, now_ns + 1), self.drop, "closed by the other side")  # behind what is still on its way
+            return
+        if network.chance("disconnect"):
             self.drop("the connection dropped")
             return
-        now_ns = network.clock.now_ns()
         if network.chance("mute"):
-            self._mute_until_ns = now_ns + network.rng.randrange(1, 60) * SECOND_NS
+            self._mute_until_ns = now_ns + network.rng.randrange(1, MUTE_MAX_S) * SECOND_NS
         if now_ns < self._mute_until_ns or network.chance("lost_frame"):
             return
         data = frame.encode() if isinstance(frame, str) else frame
         for _ in range(2 if network.chance("duplicate_frame") else 1):
-            self._last_ns = max(self._last_ns + 1, now_ns + network.latency_ns())
-            asyncio.get_running_loop().call_later((self._last_ns - now_ns) / SECOND_NS, self._arrive, data)
+            self._later(max(self._last_ns + 1, now_ns + network.latency_ns()), self._arrive, data)
+
+    def _later(self, when_ns: int, act: Callable[[_T], None], what: _T) -> None:
+        self._last_ns = when_ns
+        asyncio.get_running_loop().call_later((when_ns - self._network.clock.now_ns()) / SECOND_NS, act, what)
 
     def _arrive(self, data: bytes) -> None:
-        if self._lost is None:
-            self._inbox.put_nowait(data)
+        if self._lost is not None:
+            return
+        if self._inbox.qsize() >= BACKLOG_FRAMES_MAX:
+            self._inbox = asyncio.Queue()
+            self.drop("more waits to be read than may; the reader is too slow")
+            return
+        self._inbox.put_nowait(data)

@@ -6,12 +6,12 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
+from trading_system.transport.clock import Clock
+from trading_system.transport.message import LOOPBACK, NoAnswer, NotSent, Request, Response, TransportError
 
 SECOND_NS = 1_000_000_000
 BODY_MAX = 16 << 20  # bytes of one answer, unpacked
@@ -22,12 +22,6 @@ GET_ATTEMPTS_MAX = 4
 BACKOFF_NS = SECOND_NS // 2  # the first wait between two GETs is drawn from 0 … this, then twice as much
 RETRY_AFTER_MAX_NS = 30 * SECOND_NS  # a broker that wants a longer pause gets it from the caller
 _RETRIABLE = frozenset({429, 500, 502, 503, 504})
-
-
-class Sleeper(Protocol):
-    """What a retry needs of a clock."""
-
-    async def sleep_ns(self, duration_ns: int) -> None: ...
 
 
 class Http(Protocol):
@@ -52,15 +46,14 @@ class AiohttpHttp:
     async def send(self, request: Request, *, within_ns: int) -> Response:
         """One exchange. Raises NotSent, NoAnswer."""
         session = self._session or self._open()
-        if urlsplit(request.url).netloc not in self._hosts:
-            raise NotSent(f"{urlsplit(request.url).netloc} is not among the hosts this connector may talk to")
+        url = self._allowed(request.url)
         progress = _Progress()
         try:
             async with (
                 asyncio.timeout(within_ns / SECOND_NS),
                 session.request(
                     request.method,
-                    URL(request.url, encoded=True),
+                    url,
                     headers=request.headers,
                     data=request.body or None,
                     allow_redirects=False,
@@ -81,6 +74,18 @@ class AiohttpHttp:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _allowed(self, text: str) -> URL:
+        """The URL as aiohttp will read it, if a request may go there. Raises NotSent."""
+        try:
+            url = URL(text, encoded=True)
+        except ValueError as error:
+            raise NotSent(f"not a URL: {error}") from None
+        if url.raw_authority not in self._hosts:
+            raise NotSent(f"{url.raw_authority} is not among the hosts this connector may talk to")
+        if url.scheme != "https" and url.raw_host not in LOOPBACK:
+            raise NotSent(f"{url.raw_authority} is not this machine: use https, the keys would be readable on the way")
+        return url
 
     def _open(self) -> aiohttp.ClientSession:
         context = ssl.create_default_context()
@@ -123,7 +128,7 @@ def _outcome(error: Exception, progress: _Progress) -> TransportError:
 
 
 async def get_with_retry(
-    http: Http, request: Request, *, within_ns: int, clock: Sleeper, rng: random.Random, attempts: int = GET_ATTEMPTS_MAX
+    http: Http, request: Request, *, within_ns: int, clock: Clock, rng: random.Random, attempts: int = GET_ATTEMPTS_MAX
 ) -> Response:
     """Ask a question, again when it got no answer or a passing refusal. Questions only: nothing that changes state comes through here.
 
@@ -141,7 +146,7 @@ async def get_with_retry(
         else:
             if response.status not in _RETRIABLE or attempt == attempts:
                 return response
-            told_ns = _retry_after_ns(response)
+            told_ns = _retry_after_ns(response, clock.now_ns())
             if told_ns > RETRY_AFTER_MAX_NS:
                 return response
             wait_ns = max(wait_ns, told_ns)
@@ -150,6 +155,9 @@ async def get_with_retry(
     raise AssertionError("the loop returns or raises")
 
 
-def _retry_after_ns(response: Response) -> int:
-    text = response.headers.get("retry-after", "")
-    return int(text) * SECOND_NS if text.isdecimal() else 0
+def _retry_after_ns(response: Response, now_ns: int) -> int:
+    """What the broker itself says: Retry-After in seconds, else X-RateLimit-Reset in epoch seconds where the budget is what was refused."""
+    after, reset = response.headers.get("retry-after", ""), response.headers.get("x-ratelimit-reset", "")
+    if after.isdecimal():
+        return int(after) * SECOND_NS
+    return max(0, int(reset) * SECOND_NS - now_ns) if response.status == 429 and reset.isdecimal() else 0

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})  # the only hosts that may be spoken to without TLS: keys travel in headers and frames
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One HTTP request, complete: absolute URL (query included), headers (secrets included: never logged), body bytes."""

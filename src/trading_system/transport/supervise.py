@@ -1,13 +1,12 @@
 """The only reconnect loop: dials, drives a Session, watches the age of its data, and dials again with full jitter."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
+from trading_system.transport.clock import Clock
 from trading_system.transport.message import Refused, TransportError
 from trading_system.transport.session import Session, StreamRefused
 from trading_system.transport.websocket import Connection, Dialer
@@ -33,14 +32,6 @@ class LinkEvent(msgspec.Struct, frozen=True):
 
     kind: LinkKind
     text: str = ""
-
-
-class Clock(Protocol):
-    """What the loop needs of time."""
-
-    def now_ns(self) -> int: ...
-    def monotonic_ns(self) -> int: ...
-    async def sleep_ns(self, duration_ns: int) -> None: ...
 
 
 class Supervisor:
@@ -102,7 +93,7 @@ class Supervisor:
                 left_ns = data_ns + limit_ns - clock.monotonic_ns() if limit_ns else 0
                 if limit_ns and left_ns <= 0:
                     raise TimeoutError
-                frame_in = await _within(connection, left_ns)
+                frame_in = await connection.receive(within_ns=left_ns)
                 step = session.on_frame(frame_in, clock.now_ns())
         except TimeoutError:
             age_s = (clock.monotonic_ns() - data_ns) // SECOND_NS
@@ -111,10 +102,3 @@ class Supervisor:
             yield LinkEvent(LinkKind.REFUSED, str(error))
         except TransportError as error:
             yield LinkEvent(LinkKind.DOWN, str(error))
-
-
-async def _within(connection: Connection, limit_ns: int) -> bytes:
-    if not limit_ns:
-        return await connection.receive()
-    async with asyncio.timeout(limit_ns / SECOND_NS):
-        return await connection.receive()

@@ -14,7 +14,18 @@ from trading_system.transport.websocket import Connection, Dialer
 
 SIZE_MAX = 256 << 20  # bytes; a full tape stops recording, never trading
 BODY_MAX = 64 << 10  # of one message; the rest is cut off
-MASKED_HEADERS = ("authorization", "apca-api-key-id", "apca-api-secret-key", "x-mbx-apikey", "api-key", "api-sign", "x-bapi-api-key", "x-bapi-sign")
+MASKED_HEADERS = (
+    "authorization",
+    "apca-api-key-id",
+    "apca-api-secret-key",
+    "x-mbx-apikey",
+    "api-key",
+    "api-sign",
+    "x-bapi-api-key",
+    "x-bapi-sign",
+    "cookie",
+    "set-cookie",
+)
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,6 +47,7 @@ class Tape:
 
     def __init__(self, path: Path, redact: Callable[[str], str], *, now_ns: Callable[[], int] = time.time_ns) -> None:
         path.touch(mode=0o600)
+        path.chmod(0o600)  # it may have been there before
         self._file: TextIO = path.open("a", encoding="utf-8")
         self._redact = redact
         self._now_ns = now_ns
@@ -44,16 +56,28 @@ class Tape:
     def write(
         self, what: str, url: str, *, method: str = "", status: int = 0, headers: Mapping[str, str] | None = None, body: bytes = b"", text: str = ""
     ) -> None:
-        """One line; nothing any more when the tape is full."""
+        """One line; nothing any more when the tape or the disk is full: what is sent must not depend on its record."""
         if self._size > SIZE_MAX:
             return
-        shown, packed = _shown(body[:BODY_MAX])
+        shown, packed = self._shown(body)
         masked = {name: "****" if name.lower() in MASKED_HEADERS else value for name, value in (headers or {}).items()}
         entry = Entry(time_ns=self._now_ns(), what=what, url=url, method=method, status=status, headers=masked, body=shown, base64=packed, text=text)
         line = self._redact(msgspec.json.encode(entry).decode())
         self._size += len(line) + 1
-        self._file.write(line + "\n")
-        self._file.flush()
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError:
+            self._size = SIZE_MAX + 1
+
+    def _shown(self, body: bytes) -> tuple[str, bool]:
+        """Masked before it is cut, escaped or packed: none of that may hide a secret from the mask. Bytes that are no text (a msgpack frame
+        with a login) are masked in the one reading that has every byte."""
+        try:
+            return _cut(self._redact(body.decode())), False
+        except UnicodeDecodeError:
+            masked = self._redact(body.decode("latin-1")).encode("latin-1", "replace")
+            return base64.b64encode(masked[:BODY_MAX]).decode(), True
 
     def close(self) -> None:
         self._file.close()
@@ -105,9 +129,9 @@ class _TapedConnection:
         self._tape.write("out", self._url, body=frame.encode() if isinstance(frame, str) else frame)
         await self._connection.send(frame)
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, within_ns: int = 0) -> bytes:
         try:
-            frame = await self._connection.receive()
+            frame = await self._connection.receive(within_ns=within_ns)
         except TransportError as error:
             self._tape.write("closed", self._url, text=str(error))
             raise
@@ -130,8 +154,5 @@ def body_of(entry: Entry) -> bytes:
     return base64.b64decode(entry.body) if entry.base64 else entry.body.encode()
 
 
-def _shown(body: bytes) -> tuple[str, bool]:
-    try:
-        return body.decode(), False
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode(), True
+def _cut(text: str) -> str:
+    return text.encode()[:BODY_MAX].decode(errors="ignore")

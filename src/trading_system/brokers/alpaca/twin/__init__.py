@@ -25,7 +25,7 @@ from trading_system.sim.market import Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
 from trading_system.transport.message import Request, Response
 
-__all__ = ["AlpacaTwin"]
+__all__ = ["AlpacaTwin", "universe"]
 
 ORDERS_STREAM = "/stream"
 
