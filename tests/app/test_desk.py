@@ -434,3 +434,33 @@ def test_a_refused_order_stream_halts_and_is_not_tried_for_ever(tmp_path: Path) 
             assert not desk.ready[BROKER]
 
     on_bench(tmp_path, story)
+
+
+def test_market_data_comes_whole_over_all_pages(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connector = bench.connector()
+        await connector.connect()
+        await asyncio.sleep(120)
+        end = bench.clock.now_ns()
+        for name in (AAPL, BTC):
+            quotes = await connector.quotes(name, end - 90 * SECOND_NS, end)
+            trades = await connector.trades(name, end - 90 * SECOND_NS, end)
+            bars = await connector.bars(name, 60 * SECOND_NS, end - 600 * SECOND_NS, end)
+
+            assert len(quotes) > 100
+            assert [quote.transact_ns for quote in quotes] == sorted({quote.transact_ns for quote in quotes})
+            assert all(end - 90 * SECOND_NS <= trade.transact_ns <= end for trade in trades)
+            assert 8 <= len(bars) <= 11
+            assert (await connector.trade(name)).transact_ns <= end
+            assert (await connector.quote(name)).instrument == name
+            for page in (1, 3):
+                monkey = pytest.MonkeyPatch()
+                monkey.setattr("trading_system.brokers.alpaca.connector.DATA_PAGE_MAX", len(quotes) // page)
+                assert [quote.transact_ns for quote in await connector.quotes(name, end - 90 * SECOND_NS, end)] == [q.transact_ns for q in quotes]
+                monkey.undo()
+        with pytest.raises(BadRequest, match="1Min"):
+            await connector.bars(AAPL, 7, 0, end)
+        with pytest.raises(BadRequest):
+            await connector.trade(InstrumentID("NOPE"))
+
+    on_bench(tmp_path, story)

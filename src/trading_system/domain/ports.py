@@ -141,7 +141,17 @@ class Kinds(msgspec.Struct, frozen=True):
 
 
 class MarketData(Protocol):
+    """Prices. History covers start_ns <= time < end_ns, oldest first, all pages. Raises BadRequest (no such thing), Unavailable."""
+
     async def quote(self, instrument: InstrumentID) -> Quote: ...
+
+    async def trade(self, instrument: InstrumentID) -> Trade:
+        """The last print."""
+        ...
+
+    async def quotes(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Quote, ...]: ...
+
+    async def trades(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Trade, ...]: ...
 
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]: ...
 

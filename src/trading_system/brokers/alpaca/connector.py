@@ -5,7 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote as percent
 from urllib.parse import urlencode
 
@@ -196,34 +196,48 @@ class AlpacaConnector:
     # -- market data --------------------------------------------------------------------------------------------------------------
 
     async def quote(self, instrument: InstrumentID) -> Quote:
-        query = {"symbols": instrument} if "/" in instrument else {"symbols": instrument, "feed": self._stock_feed}
-        answer = await self._ask_data(
-            f"{_market(instrument)}/{'latest/quotes' if '/' in instrument else 'quotes/latest'}?{urlencode(query)}", wire.LatestQuotes
-        )
-        if instrument not in answer.quotes:
-            raise BadRequest(f"Alpaca has no quote of {instrument}")
-        return codec.decode_quote(answer.quotes[instrument], instrument, self._clock.now_ns())
+        return codec.decode_quote(await self._latest(instrument, "quotes", wire.LatestQuotes), instrument, self._clock.now_ns())
+
+    async def trade(self, instrument: InstrumentID) -> Trade:
+        return codec.decode_trade(await self._latest(instrument, "trades", wire.LatestTrades), instrument, self._clock.now_ns())
+
+    async def quotes(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Quote, ...]:
+        entries = await self._history(instrument, "quotes", wire.Quotes, start_ns, end_ns)
+        return tuple(codec.decode_quote(entry, instrument, self._clock.now_ns()) for entry in entries)
+
+    async def trades(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Trade, ...]:
+        entries = await self._history(instrument, "trades", wire.Trades, start_ns, end_ns)
+        return tuple(codec.decode_trade(entry, instrument, self._clock.now_ns()) for entry in entries)
 
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
         if period_ns not in _TIMEFRAMES:
             raise BadRequest(f"Alpaca has bars of {', '.join(_TIMEFRAMES.values())}")
-        query = {
-            "symbols": instrument,
-            "timeframe": _TIMEFRAMES[period_ns],
-            "start": rfc3339(start_ns),
-            "end": rfc3339(end_ns),
-            "limit": str(DATA_PAGE_MAX),
-        }
+        entries = await self._history(instrument, "bars", wire.Bars, start_ns, end_ns, timeframe=_TIMEFRAMES[period_ns])
+        return tuple(codec.decode_bar(entry, instrument, period_ns) for entry in entries)
+
+    async def _latest(self, instrument: InstrumentID, what: str, kind: type[Any]) -> Any:
+        """The newest entry of one symbol. Raises BadRequest: there is none."""
+        crypto = "/" in instrument
+        query = urlencode({"symbols": instrument} if crypto else {"symbols": instrument, "feed": self._stock_feed})
+        answer = await self._ask_data(f"{_market(instrument)}/{f'latest/{what}' if crypto else f'{what}/latest'}?{query}", kind)
+        found = getattr(answer, what).get(instrument)
+        if found is None:
+            raise BadRequest(f"Alpaca has no {what} of {instrument}")
+        return found
+
+    async def _history(self, instrument: InstrumentID, what: str, kind: type[Any], start_ns: int, end_ns: int, **more: str) -> list[Any]:
+        """Entries of one symbol over all pages; a short page is not the last, a null token is."""
+        query = {"symbols": instrument, "start": rfc3339(start_ns), "end": rfc3339(end_ns), "limit": str(DATA_PAGE_MAX), **more}
         if "/" not in instrument:
             query["feed"] = self._stock_feed
-        found: list[Bar] = []
+        found: list[Any] = []
         for _ in range(PAGES_MAX):
-            page = await self._ask_data(f"{_market(instrument)}/bars?{urlencode(query)}", wire.Bars)
-            found += [codec.decode_bar(bar, instrument, period_ns) for bar in (page.bars or {}).get(instrument, ())]
+            page = await self._ask_data(f"{_market(instrument)}/{what}?{urlencode(query)}", kind)
+            found += (getattr(page, what) or {}).get(instrument, ())
             if page.next_page_token is None:
-                return tuple(found)
+                return found
             query["page_token"] = page.next_page_token
-        raise ProtocolError(f"more than {PAGES_MAX} pages of bars")
+        raise ProtocolError(f"more than {PAGES_MAX} pages of {what}")
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """Stocks and crypto come over two sockets; both run for as long as somebody reads."""
