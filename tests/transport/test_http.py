@@ -1,10 +1,14 @@
 """HTTP on real sockets: one request on the wire per send, and every failure told as what it is."""
 
 import asyncio
+import datetime
 import gzip
+import ipaddress
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +127,97 @@ async def test_a_refused_connection_and_a_foreign_host_send_nothing() -> None:
     await http.aclose()
 
 
+async def test_keys_never_leave_in_the_clear() -> None:
+    http = AiohttpHttp({"broker.example"})
+    with pytest.raises(NotSent, match="use https"):
+        await http.send(Request(method="POST", url="http://broker.example/"), within_ns=SECOND)
+    with pytest.raises(NotSent, match="not a URL"):
+        await http.send(Request(method="POST", url="https://["), within_ns=SECOND)
+    with pytest.raises(NotSent, match="not among"):
+        await http.send(Request(method="POST", url="https://broker.example@evil.example/"), within_ns=SECOND)
+    await http.aclose()
+
+
+async def test_a_name_that_is_not_found_sends_nothing() -> None:
+    http = AiohttpHttp({"nowhere.invalid"})
+    with pytest.raises(NotSent, match="no connection"):
+        await http.send(Request(method="POST", url="https://nowhere.invalid/"), within_ns=5 * SECOND)
+    await http.aclose()
+
+
+async def test_a_certificate_nobody_vouches_for_sends_nothing(tmp_path: Path) -> None:
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(self_signed(tmp_path))
+    raw = Raw(answer)
+    server = await asyncio.start_server(raw.serve, "127.0.0.1", 0, ssl=served)
+    netloc = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    http = AiohttpHttp({netloc})
+    with pytest.raises(NotSent, match="certificate"):
+        await http.send(Request(method="POST", url=f"https://{netloc}/"), within_ns=5 * SECOND)
+    await http.aclose()
+    server.close()
+
+    assert raw.requests == 0
+
+
+def self_signed(folder: Path) -> Path:
+    x509 = pytest.importorskip("cryptography.x509", reason="nothing here makes certificates")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "twin.pem"
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(secret + certificate.public_bytes(pem))
+    return path
+
+
+async def test_waiting_in_vain_for_a_free_connection_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECTIONS_MAX", 1)
+    arrived = asyncio.Event()
+
+    async def silent(_: int, __: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await asyncio.sleep(5)
+
+    async with raw_server(silent) as (raw, http, url):
+        first = asyncio.create_task(http.send(Request(method="POST", url=url), within_ns=SECOND))
+        await arrived.wait()
+        with pytest.raises(NotSent, match="in time"):
+            await http.send(Request(method="POST", url=url), within_ns=SECOND // 10)
+        with pytest.raises(NoAnswer):
+            await first
+
+        assert raw.requests == 1
+
+
+async def test_headers_without_end_are_cut_off() -> None:
+    async def endless(_: int, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)))
+
+    async with raw_server(endless) as (_, http, url):
+        with pytest.raises(NoAnswer):
+            await http.send(Request(method="GET", url=url), within_ns=5 * SECOND)
+
+
+async def test_nothing_in_a_request_becomes_a_header_of_its_own() -> None:
+    async with raw_server(answer) as (raw, http, url):
+        with pytest.raises(NoAnswer):
+            await http.send(Request(method="POST", url=url, headers={"X": "a\r\nY: b"}), within_ns=SECOND)
+        with pytest.raises(NotSent, match="not a URL"):
+            await http.send(Request(method="POST", url=url + " HTTP/1.1\r\nY: b\r\n\r\n"), within_ns=SECOND)
+
+        assert raw.requests == 0
+
+
 async def test_a_redirect_is_an_answer_not_an_order() -> None:
     async def moved(_: int, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://example.com/\r\nContent-Length: 0\r\n\r\n")
@@ -170,7 +265,31 @@ async def ask(*script: Response | Exception, method: str = "GET") -> Response:
 
 
 class Quick(SystemClock):
-    async def sleep_ns(self, duration_ns: int) -> None: ...
+    """Time stands still at second 1000, and what was waited is written down."""
+
+    def __init__(self) -> None:
+        self.waited: list[int] = []
+
+    def now_ns(self) -> int:
+        return 1000 * SECOND
+
+    async def sleep_ns(self, duration_ns: int) -> None:
+        self.waited.append(duration_ns)
+
+
+async def test_a_broker_that_says_when_is_asked_then() -> None:
+    clock, rng, request = Quick(), random.Random(1), Request(method="GET", url="http://x/")
+    http = Scripted(
+        response(429, retry_after="7"),
+        response(429, x_ratelimit_reset="1012"),
+        response(503, x_ratelimit_reset="1012"),
+        response(429, x_ratelimit_reset="1060"),
+    )
+    last = await get_with_retry(http, request, within_ns=SECOND, clock=clock, rng=rng)
+
+    assert clock.waited[:2] == [7 * SECOND, 12 * SECOND]
+    assert clock.waited[2] < 2 * SECOND
+    assert (last.status, len(clock.waited)) == (429, 3)
 
 
 async def test_questions_are_asked_again_and_changes_never() -> None:

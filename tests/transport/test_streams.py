@@ -95,7 +95,7 @@ class FakeLine:
     """A connection whose frames and times are written down; None ends it."""
 
     def __init__(self, clock: VirtualClock, script: list[tuple[int, bytes | None]]) -> None:
-        self._clock, self._script = clock, script
+        self._clock, self._script, self.closed = clock, script, False
 
     async def send(self, frame: str | bytes) -> None: ...
 
@@ -107,19 +107,21 @@ class FakeLine:
             raise ConnectionLost("over")
         return frame
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 class FakeDialer:
     def __init__(self, clock: VirtualClock, outcomes: list[object]) -> None:
-        self._clock, self._outcomes, self.dialled_ns = clock, outcomes, []
+        self._clock, self._outcomes = clock, outcomes
+        self.dialled_ns: list[int] = []
 
     async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Connection:
         self.dialled_ns.append(self._clock.monotonic_ns())
         outcome = self._outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return FakeLine(self._clock, outcome)  # type: ignore[arg-type]
+        return outcome if isinstance(outcome, FakeLine) else FakeLine(self._clock, outcome)  # type: ignore[arg-type]
 
 
 class Echo:
@@ -159,6 +161,33 @@ def test_it_reconnects_and_says_what_happened() -> None:
         LinkKind.DOWN,
         LinkKind.REFUSED,
     ]
+
+
+def test_a_session_that_cannot_read_ends_the_connection_and_says_so_itself() -> None:
+    class Poisoned(Echo):
+        def on_frame(self, frame: bytes, now_ns: int) -> Step:
+            raise ValueError("poison")
+
+    async def main(clock: VirtualClock) -> FakeLine:
+        line = FakeLine(clock, [(0, b"x")])
+        dialer = FakeDialer(clock, [line])
+        with pytest.raises(ValueError, match="poison"):
+            await anext(Supervisor(Poisoned(), dialer, clock, random.Random(7)).run())
+        return line
+
+    assert run_virtual(main).closed
+
+
+def test_a_slow_reader_is_not_a_mute_stream() -> None:
+    async def main(clock: VirtualClock) -> list[object]:
+        dialer = FakeDialer(clock, [[(0, b"ready"), (SECOND_NS, b"one"), (SECOND_NS, b"two"), (SECOND_NS, b"no")]])
+        seen: list[object] = []
+        async for event in Supervisor(Echo(), dialer, clock, random.Random(7)).run():
+            seen.append(event.kind if isinstance(event, LinkEvent) else event)
+            await clock.sleep_ns(300 * SECOND_NS)
+        return seen
+
+    assert run_virtual(main) == [LinkKind.UP, b"one", b"two", LinkKind.REFUSED]
 
 
 def test_a_mute_stream_is_found_by_the_age_of_its_data() -> None:

@@ -89,6 +89,31 @@ async def test_frames_play_back_as_the_bytes_they_were(tmp_path: Path) -> None:
     assert [entry.what for entry in played(path)] == ["open", "out", "in", "in", "closed", "failure"]
 
 
+async def test_no_way_of_writing_hides_a_secret(tmp_path: Path) -> None:
+    tape = Tape(tmp_path / "t", lambda text: text.replace('p"ass\\', "****"), now_ns=lambda: 7)
+    packed = b"\x82\xa6secret\xa6" + b'p"ass\\' + b"\xff"
+    tape.write("out", "ws://x", body=packed)
+    tape.write("out", "ws://x", body=b'say p"ass\\')
+    tape.write("out", "ws://x", body=b"x" * (module.BODY_MAX - 3) + b'p"ass\\')
+    tape.close()
+    frame, text, cut = played(tmp_path / "t")
+
+    assert body_of(frame) == b"\x82\xa6secret\xa6****\xff"
+    assert text.body == "say ****"
+    assert cut.body == "x" * (module.BODY_MAX - 3) + "***"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_stops_the_tape_and_nothing_else(tmp_path: Path) -> None:
+    tape = recorder(tmp_path / "t")
+    tape._file = Path("/dev/full").open("w")  # noqa: SIM115  the tape closes it
+    tape.write("in", "ws://x", body=b"x")
+    tape.write("in", "ws://x", body=b"x")
+    tape.close()
+
+    assert (tmp_path / "t").read_text() == ""
+
+
 def test_a_full_tape_stops_and_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SIZE_MAX", 200)
     tape = recorder(tmp_path / "t")

@@ -77,6 +77,8 @@ class AiohttpHttp:
 
     def _allowed(self, text: str) -> URL:
         """The URL as aiohttp will read it, if a request may go there. Raises NotSent."""
+        if not (text.isascii() and text.isprintable()) or " " in text:  # a line break would begin a second request
+            raise NotSent("not a URL: it has characters that none may have")
         try:
             url = URL(text, encoded=True)
         except ValueError as error:

@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -80,7 +81,8 @@ class Tape:
             return base64.b64encode(masked[:BODY_MAX]).decode(), True
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what the disk refused stays refused
+            self._file.close()
 
 
 class TapedHttp:
