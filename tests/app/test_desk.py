@@ -464,3 +464,17 @@ def test_market_data_comes_whole_over_all_pages(tmp_path: Path) -> None:
             await connector.trade(InstrumentID("NOPE"))
 
     on_bench(tmp_path, story)
+
+
+def test_a_clock_that_is_off_is_told_once(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            now_ns = bench.clock.now_ns()
+            desk.brokers[BROKER]._offset.learn(now_ns + 2 * SECOND_NS, now_ns, now_ns)  # type: ignore[attr-defined]
+            await asyncio.sleep(60)
+            await desk.journal.flush()
+            alerts = [entry.record.text for entry in desk.journal.read() if isinstance(entry.record, Alert)]
+
+            assert sum("clock is at least 2 s off" in text for text in alerts) == 1
+
+    on_bench(tmp_path, story)

@@ -27,6 +27,7 @@ MISMATCH_NS = 5 * SECOND_NS  # a position difference must last this long, over t
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
 RESOLVE_MAX_NS = 30 * SECOND_NS  # the slowest pace of asking
+SKEW_NS = SECOND_NS // 2  # clocks further apart than this are worth an alert
 NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order counts as absent
 
 
@@ -185,6 +186,7 @@ class Watch:
         self._broker = desk.brokers[name]
         self.live = False  # the order stream is logged in and subscribed
         self._refused = False
+        self._skew_told = False
         self._wake = asyncio.Event()
         self._mismatch_ns: dict[InstrumentID, int] = {}
 
@@ -267,6 +269,10 @@ class Watch:
         for fill in await self._broker.fills(max(since_ns, books.first_start_ns[self.name])):
             desk.on_report(fill)
         await self._positions(first=first)
+        if self._broker.skew_ns() > SKEW_NS and not self._skew_told:
+            self._skew_told = True
+            off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
+            desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
         if before_ns is None or asked_ns - before_ns >= OVERLAP_NS // 5:
             desk.record(Watermark(broker=self.name, fills_ns=asked_ns))
             desk.step("watermark moved")

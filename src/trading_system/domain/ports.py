@@ -101,6 +101,10 @@ class Broker(Protocol):
 
     async def aclose(self) -> None: ...
 
+    def skew_ns(self) -> int:
+        """How far the broker's clock and ours are apart for certain; 0 while nothing is known."""
+        ...
+
     async def account(self) -> AccountSnapshot: ...
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote as percent
@@ -38,6 +39,7 @@ from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
+from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http, get_with_retry
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
@@ -83,6 +85,7 @@ class AlpacaConnector:
         self._stock_feed = options.get("feed", "iex")
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
+        self._offset = BrokerOffset()
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
         self._hours: Hours | None = None
         self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
@@ -99,6 +102,9 @@ class AlpacaConnector:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+
+    def skew_ns(self) -> int:
+        return self._offset.skew_ns()
 
     async def account(self) -> AccountSnapshot:
         account = await self._ask("/v2/account", wire.Account)
@@ -300,11 +306,14 @@ class AlpacaConnector:
         return self._decoded(await self._read(self._urls.data + path, self._data_budget), kind)
 
     async def _read(self, url: str, budget: RateBudget) -> Response:
+        sent_ns = self._clock.now_ns()
         try:
             response = await get_with_retry(self._http, self._request("GET", url, b""), within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
         except TransportError as error:
             raise Unavailable(f"Alpaca could not be asked: {error}. Check the connection, VPN and firewall") from None
         budget.learn(response.status, response.headers, self._clock.now_ns())
+        with suppress(ValueError):  # a date that nobody can read teaches nothing
+            self._offset.learn_date(response.headers.get("date", ""), sent_ns, self._clock.now_ns())
         return response
 
     async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
