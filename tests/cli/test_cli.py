@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -184,6 +185,35 @@ def test_a_twin_replays_prices_from_a_file(tmp_path: Path) -> None:
     assert 32 < float(bought["avg_px"]) < 34
     for bad in (f"NOPE={prices}", "AAPL", f"AAPL={tmp_path / 'missing'}", f"AAPL={Path(__file__)}"):
         assert shell.run("twins", "alpaca", "--replay", bad).returncode == 2
+
+
+def test_watch_speaks_json_lines(shell: Shell) -> None:
+    done = shell.run("watch", "BTC/USD", "--seconds", "3", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert done.returncode == 0, done.stderr
+    assert {next(iter(line)) for line in lines} <= {"quote", "stream", "order", "alert"}
+    assert any("quote" in line for line in lines)
+
+
+def test_the_json_that_is_documented_is_the_json_that_is_printed(shell: Shell) -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "CLI.md").read_text()
+    shell.ask("buy", "AAPL", "1")
+    found = shell.ask("account")
+    shown = {
+        "order": shell.ask("orders", "--all")[0],
+        "fill": shell.ask("fills")[0],
+        "position": shell.ask("positions")[0],
+        "account": found["accounts"][0],
+        "risk": found["risk"],
+        "quote": shell.ask("quote", "AAPL"),
+        "bar": shell.ask("bars", "AAPL")[0],
+        "halt": shell.ask("halt"),
+    }
+    for name, value in shown.items():
+        documented = re.search(rf"^\| `{name}` \| (.*) \|$", text, re.M)
+        assert documented is not None, name
+        assert sorted(re.findall(r"`([a-z_]+)`", documented.group(1))) == sorted(value), name
 
 
 def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def bars(instrument: str, period: str, count: int, broker: str | None, as_json: 
 @click.argument("instruments", nargs=-1, required=True)
 @click.option("--seconds", type=click.IntRange(1), help="Stop after so long (default: when you press Ctrl-C).")
 @at_broker
-def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None) -> None:
+@as_json
+def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None, as_json: bool) -> None:
     """This is a running desk: other commands use it while it runs."""
     import asyncio
 
@@ -51,21 +52,23 @@ def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None)
 
     async def follow() -> None:
         async with build.open_desk(config) as desk:
-            click.secho(f"Desk up ({desk.environment}). Ctrl-C stops it; orders stay at the broker.", bold=True)
-            desk.listeners.append(_show_record)
+            if not as_json:
+                click.secho(f"Desk up ({desk.environment}). Ctrl-C stops it; orders stay at the broker.", bold=True)
+            desk.listeners.append(_print_record if as_json else _show_record)
             try:
                 async with asyncio.timeout(seconds):
-                    await _show_quotes(desk, broker, instruments)
+                    await _show_quotes(desk, broker, instruments, as_json=as_json)
             except TimeoutError:
                 pass
 
     try:
         build.run(follow())
     except KeyboardInterrupt:
-        click.echo("Desk stopped.")
+        click.echo("Desk stopped.", err=True)
 
 
-async def _show_quotes(desk: Any, broker: str | None, names: tuple[str, ...]) -> None:
+async def _show_quotes(desk: Any, broker: str | None, names: tuple[str, ...], *, as_json: bool) -> None:
+    from trading_system.app.views import quote_view
     from trading_system.domain.ids import BrokerName, parse_instrument
     from trading_system.domain.market import Quote
     from trading_system.domain.money import plain
@@ -74,11 +77,33 @@ async def _show_quotes(desk: Any, broker: str | None, names: tuple[str, ...]) ->
     name = BrokerName(broker or next(iter(desk.brokers)))
     wanted = [(await desk.instrument(name, parse_instrument(text.upper()))).id for text in names]
     async for event in desk.hub.stream(name, wanted, Kinds(quotes=True)):
-        if isinstance(event, Quote) and event.bid_px is not None and event.ask_px is not None:
+        if as_json:
+            if isinstance(event, Quote):
+                _line({"quote": quote_view(name, event)})
+            elif isinstance(event, StreamState):
+                _line({"stream": {"name": event.stream, "link": event.link.value, "text": event.text, "recv_ns": event.recv_ns}})
+        elif isinstance(event, Quote) and event.bid_px is not None and event.ask_px is not None:
             line = f"{clock(event.recv_ns)}  {event.instrument:<10} {plain(event.bid_px):>12} × {plain(event.bid_qty):<8}"
             click.echo(f"{line} {plain(event.ask_px):>12} × {plain(event.ask_qty):<8}")
         elif isinstance(event, StreamState):
             click.secho(f"{clock(event.recv_ns)}  {event.stream}: {event.link} {event.text}", fg="cyan")
+
+
+def _line(value: object) -> None:
+    """One JSON object a line, told apart by its only key."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))
+
+
+def _print_record(record: object, applied: Any) -> None:
+    from trading_system.app.views import order_view
+    from trading_system.journal.record import Alert
+
+    if isinstance(record, Alert):
+        _line({"alert": {"severity": record.severity, "text": record.text, "now_ns": record.now_ns}})
+    elif applied is not None:
+        _line({"order": order_view(applied.order)})
 
 
 def _show_record(record: object, applied: Any) -> None:
