@@ -1,6 +1,7 @@
 """Virtual time: waiting moves the clock instead of the hands. Production code runs on it unchanged, and the same seed gives the same run."""
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -37,7 +38,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.disk_ns: Callable[[], int] = lambda: 0
         self._virtual = _Selector()
         super().__init__(self._virtual)
-        self._clock_resolution = 1e-9
+
+    @property
+    def _clock_resolution(self) -> float:
+        """A timer is due when it is less than this ahead. After 97 days a nanosecond is less than the float of time() can tell apart; with a
+        fixed one asyncio would find nothing due for ever."""
+        return max(1 / SECOND_NS, math.ulp(self.time()))
+
+    @_clock_resolution.setter
+    def _clock_resolution(self, _: float) -> None:
+        """asyncio sets the system clock's."""
 
     def time(self) -> float:
         return self._virtual.elapsed_ns / SECOND_NS
