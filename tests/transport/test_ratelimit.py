@@ -52,6 +52,18 @@ def test_the_brokers_own_count_wins_where_it_is_stricter() -> None:
     assert budget.wait_ns(1011 * SECOND_NS) == 0
 
 
+def test_an_old_answer_does_not_give_back_what_was_taken_since() -> None:
+    budget, now = RateBudget(200, MINUTE), 1000 * SECOND_NS
+    budget.learn(200, {"x-ratelimit-remaining": "62", "x-ratelimit-reset": "1010"}, now)
+    budget.take(now)
+    budget.take(now)
+    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, now)
+
+    assert budget.wait_ns(now) == 10 * SECOND_NS
+    budget.learn(200, {"x-ratelimit-remaining": "199", "x-ratelimit-reset": "1070"}, now + 10 * SECOND_NS)
+    assert budget.wait_ns(now + 10 * SECOND_NS) == 0
+
+
 def test_the_limit_is_the_one_of_this_key() -> None:
     budget = RateBudget(200, MINUTE)
     budget.learn(200, {"x-ratelimit-limit": "1000"}, 0)

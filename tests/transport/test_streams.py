@@ -125,7 +125,7 @@ class FakeDialer:
 
 
 class Echo:
-    """b"ready" makes it ready, b"no" refuses, anything else is an event."""
+    """b"ready" makes it ready, b"no" refuses, b"beat" is no data, anything else is an event."""
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return "ws://x/", {}
@@ -136,6 +136,8 @@ class Echo:
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         if frame == b"no":
             raise StreamRefused("never")
+        if frame == b"beat":
+            return Step()
         return Step(ready=True) if frame == b"ready" else Step(events=(frame,))
 
     def stale_after_ns(self) -> int:
@@ -195,6 +197,15 @@ def test_a_mute_stream_is_found_by_the_age_of_its_data() -> None:
 
     assert [event.kind if isinstance(event, LinkEvent) else event for event in events][:3] == [LinkKind.UP, b"one", LinkKind.STALE]
     assert dialled[1] - dialled[0] >= 59 * SECOND_NS
+
+
+def test_heartbeats_are_not_data() -> None:
+    beats = [(SECOND_NS, b"beat")] * 100
+    events, dialled = follow([[(0, b"ready"), *beats]])
+
+    assert isinstance(events[1], LinkEvent)
+    assert (events[1].kind, events[1].text) == (LinkKind.STALE, "connected, but nothing came for 30 s")
+    assert dialled[1] - dialled[0] >= 30 * SECOND_NS
 
 
 def test_a_login_that_is_not_answered_does_not_hang() -> None:

@@ -63,7 +63,10 @@ class RateBudget:
         remaining, reset = headers.get("x-ratelimit-remaining", ""), headers.get("x-ratelimit-reset", "")
         if remaining.isdecimal() and reset.isdecimal():
             until_ns = min(int(reset) * SECOND_NS, now_ns + self.window_ns)
-            self._told = (int(remaining), until_ns, 0) if until_ns > now_ns else None
+            left = int(remaining)
+            if self._told is not None and self._told[1] == until_ns:  # the same window: what is on its way is not in this answer's count yet
+                left = min(left, self._told[0] - self._told[2])
+            self._told = (left, until_ns, 0) if until_ns > now_ns else None
         if retry_after.isdecimal():
             self.banned_until_ns = max(self.banned_until_ns, now_ns + int(retry_after) * SECOND_NS)
         elif status == 429 and self._told is None:
