@@ -7,9 +7,10 @@ import pytest
 
 from trading_system.app.build import accounts_of, limits_of
 from trading_system.app.config import Config, ConfigError, env_file_findings, load_config
+from trading_system.brokers.credentials import BrokerCredentials
 from trading_system.core.risk import Limits
 from trading_system.domain.errors import AuthFailed
-from trading_system.settings.keys import ALIASES, KEYS, SECTIONS
+from trading_system.settings.keys import ALIASES, CREDENTIALS, KEYS, SECTIONS
 
 ROOT = Path(__file__).parent.parent.parent
 GUIDE = ROOT.parent / "shared" / "mission" / "brokerage-api-connection-guide.md"
@@ -72,6 +73,8 @@ def test_comments_and_spaces_are_stripped_and_the_environment_wins(tmp_path: Pat
         ("MAX_POSITION_PCT=0\n", "above 0"),
         ("MAX_LEVERAGE=NaN\n", "plain number"),
         ("MAX_LEVERAGE=-1\n", "not negative"),
+        ("MAX_LEVERAGE=0\n", "above 0"),
+        ("CRYPTO_MAX_LEVERAGE=0\n", "above 0"),
         ("MAX_CONCURRENT_POSITIONS=2.5\n", "whole number"),
         ("DRY_RUN=maybe\n", "true or false"),
         ("TRADING_MODE=real\n", "paper, live"),
@@ -151,3 +154,53 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config({}, env_file=tmp_path / "missing")
     assert load_config({"TRADING_ENV_FILE": str(ROOT / ".env.example")}).env_file.endswith(".env.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"APCA_API_KEY_ID": "PKBBBBBBBB"}),
+        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"ALPACA_API_KEY": ""}),
+        ("APCA_API_KEY_ID=PKAAAAAAAA\n", {}),
+        ("APCA_API_KEY_ID=PKAAAAAAAA\n", {"ALPACA_API_KEY": "PKBBBBBBBB"}),
+        ("ALPACA_API_KEY=PKxxxx\n", {}),
+        ("", {"ALPACA_API_KEY": " PKBBBBBBBB "}),
+    ],
+)
+def test_the_guides_credentials_are_the_desks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, environ: dict[str, str]) -> None:
+    for name in (*KEYS, *ALIASES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    config = load(tmp_path, text, **environ)
+
+    assert BrokerCredentials.from_env(tmp_path / ".env").secrets == config.secrets
+
+
+@pytest.mark.parametrize(
+    "text", ["ALPACA_API_KEY=PKAAAAAAAA\nALPACA_API_KEY=PKBBBBBBBB\n", "ALPACA_API_KEY=PKAAAAAAAA\nAPCA_API_KEY_ID=PKBBBBBBBB\n"]
+)
+def test_the_guides_credentials_refuse_what_the_desk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for name in (*KEYS, *ALIASES):
+        monkeypatch.delenv(name, raising=False)
+    problems(tmp_path, text)
+    with pytest.raises(ValueError, match=r"twice|contradict") as caught:
+        BrokerCredentials.from_env(tmp_path / ".env")
+
+    assert "PKAAAAAAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize("placeholder", ["", "your_alpaca_key_here", "xxxx", "PKxxxx", "PKxxxxxxxxxxxxxxxxxx", "AKXXXXXX", "<key>", "changeme"])
+def test_every_way_of_writing_a_placeholder_is_not_configured(tmp_path: Path, placeholder: str) -> None:
+    assert load(tmp_path, f"ALPACA_API_KEY={placeholder}\n").secrets == {}
+
+
+def test_every_brokers_credentials_can_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*KEYS, *ALIASES):
+        monkeypatch.delenv(name, raising=False)
+    names = [name for fields in CREDENTIALS.values() for name in fields.values()]
+    text = "".join(f"{name}=CK-value-{number}\n" for number, name in enumerate(names))
+    config = load(tmp_path, text)
+
+    assert BrokerCredentials.from_env(tmp_path / ".env").configured() == tuple(CREDENTIALS)
+    assert all(config.credentials(broker) for broker in CREDENTIALS)

@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import json
 import logging
 import pickle
 import sys
@@ -20,8 +21,19 @@ from trading_system.brokers.credentials import BrokerCredentials
 from trading_system.settings.secret import Secret
 from trading_system.transport.message import Request
 
-CANARY = "PKcanary/Zz9+sEcReT=="
-FORMS = (CANARY, quote(CANARY, safe=""), base64.b64encode(CANARY.encode()).decode(), CANARY.encode().hex(), CANARY[::-1])
+CANARY = 'PKcanary/Zz9+sE"cR\\eT=='  # a quote and a backslash: JSON and repr() write them differently
+FORMS = (
+    CANARY,
+    quote(CANARY, safe=""),
+    base64.b64encode(CANARY.encode()).decode(),
+    base64.b64encode(f"user:{CANARY}".encode()).decode(),
+    CANARY.encode().hex(),
+    CANARY.encode().hex().upper(),
+    CANARY[::-1],
+    json.dumps(CANARY)[1:-1],
+    json.dumps(json.dumps(CANARY))[1:-1],
+    repr(CANARY)[1:-1],
+)
 
 
 @pytest.fixture
@@ -49,8 +61,8 @@ def test_a_request_and_its_errors_show_no_headers(secret: Secret) -> None:
 
     assert clean(repr(request))
     assert request.headers["APCA-API-KEY-ID"] == CANARY
-    assert CANARY in orders_login(secret, secret)
-    assert CANARY in data_login(secret, secret)
+    assert json.loads(orders_login(secret, secret))["data"]["secret_key"] == CANARY
+    assert json.loads(data_login(secret, secret))["secret"] == CANARY
 
 
 def test_settings_errors_name_the_key_and_not_its_value(tmp_path: Path) -> None:
@@ -65,7 +77,7 @@ def test_settings_errors_name_the_key_and_not_its_value(tmp_path: Path) -> None:
 
 def test_a_config_and_the_credentials_show_fingerprints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
-    path.write_text(f"ALPACA_API_KEY={CANARY}\nALPACA_API_SECRET={CANARY}2\n")
+    path.write_text(f"ALPACA_API_KEY='{CANARY}'\nALPACA_API_SECRET='{CANARY}2'\n")
     for name in ("ALPACA_API_KEY", "ALPACA_API_SECRET"):
         monkeypatch.delenv(name, raising=False)
     found = BrokerCredentials.from_env(path)
@@ -85,7 +97,7 @@ def test_no_log_line_holds_it(fmt: str, secret: Secret, monkeypatch: pytest.Monk
     configure_logs("DEBUG", fmt, stream)
     log = structlog.get_logger("x")
     for form in FORMS:
-        log.info("said", url=f"https://x/?signature={form}", key=form, nested={"a": [form]})
+        log.info("said", url=f"https://x/?signature={form}", key=form, nested={"a": [form], form: form.encode()})
         logging.getLogger("aiohttp").warning("said %s", form)
     try:
         raise ValueError(f"bad key {CANARY}")
@@ -102,6 +114,11 @@ def test_no_log_line_holds_it(fmt: str, secret: Secret, monkeypatch: pytest.Monk
     assert "ValueError" in written
     assert sys.excepthook is not sys.__excepthook__
     sys.excepthook = sys.__excepthook__
+
+
+def test_a_secret_at_any_offset_of_a_base64_text_is_masked(secret: Secret) -> None:
+    for before in ("", "u", "us", "usr:"):
+        assert redact(base64.b64encode(f"{before}{CANARY}".encode()).decode()) != base64.b64encode(f"{before}{CANARY}".encode()).decode()
 
 
 def test_headers_are_masked_even_when_the_value_is_unknown() -> None:

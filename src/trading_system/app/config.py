@@ -15,8 +15,8 @@ from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
-from trading_system.settings.dotenv import Source, find_env_file, is_placeholder, read_env_file
-from trading_system.settings.keys import ALIASES, CREDENTIALS, KEYS, Key
+from trading_system.settings.dotenv import Source, find_env_file, is_placeholder, merge, parse_secret, read_env_file
+from trading_system.settings.keys import CREDENTIALS, KEYS, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -100,8 +100,8 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
             source = read_env_file(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError((f"{path.name} cannot be read: {error}",)) from None
-    problems = list(source.problems)
-    raw, places = _merged(source, environ, problems)
+    raw, places, found = merge(source, environ)
+    problems = list(found)
     values: dict[str, object] = {}
     for key in KEYS.values():
         try:
@@ -151,32 +151,12 @@ def env_file_findings(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _merged(source: Source, environ: Mapping[str, str], problems: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Our names only, the environment before the file; an alias and its name that differ are a contradiction."""
-    raw: dict[str, str] = {}
-    places: dict[str, str] = {}
-    for name in KEYS:
-        spellings = (name, *(alias for alias, target in ALIASES.items() if target == name))
-        for origin, values in (("environment", environ), ("file", source.values)):
-            said = {spelling: values[spelling].strip() for spelling in spellings if values.get(spelling, "").strip()}
-            if len(set(said.values())) > 1:
-                problems.append(f"{' and '.join(said)} contradict each other: keep one")
-            if said and name not in raw:
-                spelling, raw[name] = next(iter(said.items()))
-                places[name] = source.places.get(spelling, "environment") if origin == "file" else "environment"
-    return raw, places
-
-
 def _text(key: Key, raw: str) -> str:
     return raw or key.default
 
 
 def _secret(_: Key, raw: str) -> Secret | None:
-    if is_placeholder(raw):
-        return None
-    if any(char.isspace() for char in raw):
-        raise ValueError("has a space inside: copy it again")
-    return Secret(raw)
+    return parse_secret(raw)
 
 
 def _flag(key: Key, raw: str) -> bool:
@@ -190,6 +170,13 @@ def _decimal(key: Key, raw: str) -> Decimal:
     value = parse_decimal(raw or key.default)
     if value < 0:
         raise ValueError("is not negative")
+    return value
+
+
+def _positive(key: Key, raw: str) -> Decimal:
+    value = _decimal(key, raw)
+    if not value:
+        raise ValueError("is above 0")
     return value
 
 
@@ -246,6 +233,7 @@ _PARSERS: Mapping[str, Callable[[Key, str], object]] = {
     "secret": _secret,
     "flag": _flag,
     "decimal": _decimal,
+    "positive": _positive,
     "fraction": _fraction,
     "count": _count,
     "seconds": _count,

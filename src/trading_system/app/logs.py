@@ -1,11 +1,13 @@
 """Logs to stderr, as JSON or text, with one redaction at the root: whatever is said, no live secret is in it."""
 
 import base64
+import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -34,10 +36,36 @@ def redact(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=256)  # computed once a secret, not once a line
 def _forms(value: str) -> tuple[str, ...]:
+    """Every spelling in which a secret is looked for, the longest first, so that none is cut short by another."""
     raw = value.encode()
-    encoded = base64.b64encode(raw).decode().rstrip("=")
-    return (value, quote(value, safe=""), encoded, base64.urlsafe_b64encode(raw).decode().rstrip("="), raw.hex(), value[::-1])
+    plain = [value, value[::-1], quote(value, safe=""), quote(value), raw.hex(), raw.hex().upper(), *_packed(raw)]
+    escaped = [form for text in plain for form in (text, _json(text), _json(_json(text)), repr(text)[1:-1])]
+    return tuple(sorted(set(escaped), key=len, reverse=True))
+
+
+def _json(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _packed(raw: bytes) -> Iterator[str]:
+    """Base64 of a text that holds the secret somewhere: the characters that only the secret decides, for each of the three places it may begin."""
+    for before in range(3):
+        text = base64.b64encode(b"\0" * before + raw).decode()
+        core = text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+        yield from (core, core.replace("+", "-").replace("/", "_"))
+
+
+def _clean(value: object) -> object:
+    """A log field without secrets, before anything is escaped: what JSON does to a quote must not hide one."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, dict):
+        return {redact(str(name)): _clean(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(item) for item in value]
+    return redact(str(value))
 
 
 class _RootFormatter(logging.Formatter):
@@ -50,14 +78,15 @@ class _RootFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         import msgspec
 
-        event = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
+        event: dict[str, object] = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage()}
         extra = getattr(record, "fields", None)
         if isinstance(extra, dict):
             event |= extra
         if record.exc_info and record.exc_info[1] is not None:
             event["exception"] = "".join(traceback.format_exception(record.exc_info[1], limit=-8)).strip()
+        event = {redact(name): _clean(value) for name, value in event.items()}
         if self._json:
-            return redact(msgspec.json.encode({"time": self.formatTime(record), **event}, enc_hook=str).decode())
+            return redact(msgspec.json.encode({"time": self.formatTime(record), **event}).decode())
         rest = " ".join(f"{name}={value}" for name, value in event.items() if name not in ("level", "logger", "event"))
         return redact(f"{self.formatTime(record)} {event['level']:<7} {event['event']} {rest}".rstrip())
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from trading_system.settings.credentials import read_keyring
-from trading_system.settings.dotenv import find_env_file, is_placeholder, read_env_file
-from trading_system.settings.keys import ALIASES, CREDENTIALS
+from trading_system.settings.dotenv import Source, find_env_file, merge, parse_secret, read_env_file
+from trading_system.settings.keys import CREDENTIALS, KEYS
 from trading_system.settings.secret import Secret
 
 
@@ -19,14 +19,25 @@ class BrokerCredentials(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_env(cls, env_file: Path | None = None) -> "BrokerCredentials":
-        """From the environment, else from .env (the given one, or the one found from here). Placeholders count as missing."""
+        """From the environment, else from .env (the given one, or the one found from here): the very values that the desk takes.
+
+        Raises: ValueError: a key twice, two names that contradict, a value that cannot be one; the text names them, never their values.
+        OSError: the file cannot be read.
+        """
         path = env_file or find_env_file(os.environ, Path.cwd())
-        values = {**({} if path is None else read_env_file(path).values), **os.environ}
-        names = {name for fields in CREDENTIALS.values() for name in fields.values()}
-        named = {
-            name: values.get(name) or next((values[alias] for alias, to in ALIASES.items() if to == name and alias in values), "") for name in names
-        }
-        return cls({name: Secret(value.strip()) for name, value in sorted(named.items()) if not is_placeholder(value.strip())})
+        raw, places, found = merge(Source({}, {}, (), ()) if path is None else read_env_file(path), os.environ)
+        problems = list(found)
+        secrets: dict[str, Secret] = {}
+        for name in (name for name, key in KEYS.items() if key.kind == "secret"):
+            try:
+                secret = parse_secret(raw.get(name, ""))
+            except ValueError as error:
+                problems.append(f"{places[name]}: {name} {error}")
+            else:
+                secrets |= {} if secret is None else {name: secret}
+        if problems:
+            raise ValueError("settings: " + "; ".join(problems))
+        return cls(secrets)
 
     @classmethod
     def from_keyring(cls) -> "BrokerCredentials":

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trading_system.settings.keys import ALIASES, KEYS
+from trading_system.settings.secret import Secret
 
 PARENTS_MAX = 4
-_PLACEHOLDER = re.compile(r"your_.*|.{0,4}x{8,}|<.*>|\.\.\.|changeme", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"your_.*|.{0,4}x{4,}|<.*>|\.\.\.|changeme", re.IGNORECASE)
 
 
 class Source(NamedTuple):
@@ -62,6 +63,33 @@ def read_env_file(path: Path) -> Source:
             if found is not None:
                 (problems if found.startswith("!") else warnings).append(f"{line}: {found.lstrip('!')}")
     return Source(values, places, tuple(problems), tuple(warnings))
+
+
+def merge(source: Source, environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
+    """Our names only, each with its value, its place and what is wrong: the environment before the file, an empty value counts as none, and an
+    alias and its name that differ are a contradiction. The one merge that the desk and BrokerCredentials share."""
+    raw: dict[str, str] = {}
+    places: dict[str, str] = {}
+    problems = list(source.problems)
+    for name in KEYS:
+        spellings = (name, *(alias for alias, target in ALIASES.items() if target == name))
+        for origin, values in (("environment", environ), ("file", source.values)):
+            said = {spelling: values[spelling].strip() for spelling in spellings if values.get(spelling, "").strip()}
+            if len(set(said.values())) > 1:
+                problems.append(f"{' and '.join(said)} contradict each other: keep one")
+            if said and name not in raw:
+                spelling, raw[name] = next(iter(said.items()))
+                places[name] = source.places.get(spelling, "environment") if origin == "file" else "environment"
+    return raw, places, tuple(problems)
+
+
+def parse_secret(raw: str) -> Secret | None:
+    """None: a placeholder, not configured. Raises ValueError: it cannot be a key as it stands; the value is not in the text."""
+    if is_placeholder(raw):
+        return None
+    if any(char.isspace() for char in raw):
+        raise ValueError("has a space inside: copy it again")
+    return Secret(raw)
 
 
 def _judge(name: str) -> str | None:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """kind: text, secret, flag, decimal, fraction (0 < x <= 1), count (>= 1), seconds (>= 1), port, symbols, url, path, or a|b|c for a choice."""
+    """kind: text, secret, flag, decimal (>= 0), positive (> 0), fraction (0 < x <= 1), count (>= 1), seconds (>= 1), port, symbols, url, path,
+    or a|b|c for a choice."""
 
     name: str
     kind: str
@@ -66,7 +67,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         "6. OANDA (Forex)",
         (
             Key("OANDA_API_KEY", "secret", "", "personal access token", used=False),
-            Key("OANDA_ACCOUNT_ID", "text", "", "101-… is practice, 001-… is live", used=False),
+            Key("OANDA_ACCOUNT_ID", "secret", "", "101-… is practice, 001-… is live", used=False),
         ),
     ),
     (
@@ -80,11 +81,11 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         "TRADING CONFIGURATION",
         (
             Key("TRADING_MODE", "paper|live", "paper", "live also needs the broker's own flag and `trading arm`"),
-            Key("TARGET_WEALTH", "decimal", "500000", "where the plan shall arrive", used=False),
-            Key("STARTING_CAPITAL", "decimal", "5000", "what the plan starts from", used=False),
+            Key("TARGET_WEALTH", "positive", "500000", "where the plan shall arrive", used=False),
+            Key("STARTING_CAPITAL", "positive", "5000", "what the plan starts from", used=False),
             Key("TIME_HORIZON_DAYS", "count", "365", "in how many days", used=False),
             Key("MAX_POSITION_PCT", "fraction", "0.30", "most of equity in one instrument"),
-            Key("MAX_LEVERAGE", "decimal", "2.0", "gross exposure over all accounts, times equity"),
+            Key("MAX_LEVERAGE", "positive", "2.0", "gross exposure over all accounts, times equity"),
             Key("MAX_DAILY_LOSS_PCT", "fraction", "0.10", "today's loss that stops new risk"),
             Key("MAX_DRAWDOWN_PCT", "fraction", "0.50", "fall from the highest equity that stops new risk"),
             Key("KELLY_FRACTION", "fraction", "0.50", "fraction of Kelly's bet", used=False),
@@ -103,7 +104,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("CRYPTO_MAX_POSITION_PCT", "fraction", "0.20", "most of equity in one coin"),
             Key("CRYPTO_MAX_DAILY_LOSS_PCT", "fraction", "0.08", "today's crypto loss that stops new crypto risk"),
             Key("CRYPTO_MAX_DRAWDOWN_PCT", "fraction", "0.40", "fall of crypto from its best that stops new crypto risk"),
-            Key("CRYPTO_MAX_LEVERAGE", "decimal", "1.0", "crypto exposure, times equity", ours=True),
+            Key("CRYPTO_MAX_LEVERAGE", "positive", "1.0", "crypto exposure, times equity", ours=True),
         ),
     ),
     (
