@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from trading_system.app.hub import QUEUE_MAX
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID
-from trading_system.domain.market import Quote
+from trading_system.domain.market import Quote, Trade
 from trading_system.domain.order import Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
@@ -476,5 +477,26 @@ def test_a_clock_that_is_off_is_told_once(tmp_path: Path) -> None:
             alerts = [entry.record.text for entry in desk.journal.read() if isinstance(entry.record, Alert)]
 
             assert sum("clock is at least 2 s off" in text for text in alerts) == 1
+
+    on_bench(tmp_path, story)
+
+
+def test_a_slow_reader_loses_the_oldest_and_is_told(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            reader = desk.hub.stream(BROKER, (BTC,), Kinds())
+            first = asyncio.create_task(anext(reader))
+            await asyncio.sleep(0)
+            now_ns = bench.clock.now_ns()
+            for number in range(QUEUE_MAX + 5):
+                desk.hub.take(BROKER, Trade(instrument=BTC, price=D(1), qty=D(1), trade_id=str(number), transact_ns=now_ns, recv_ns=now_ns))
+            told = await first
+            oldest = await anext(reader)
+            await reader.aclose()  # type: ignore[attr-defined]
+
+            assert isinstance(told, StreamState)
+            assert (told.link, told.text.split()[0]) == (Link.GAP, "5")
+            assert isinstance(oldest, Trade)
+            assert oldest.trade_id == "5"
 
     on_bench(tmp_path, story)

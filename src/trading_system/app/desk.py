@@ -118,7 +118,6 @@ class Desk:
         self._rejects: dict[BrokerName, deque[int]] = {name: deque(maxlen=_RECENT_MAX) for name in brokers}
         self._warned: set[tuple[str, int]] = set()
         self._owned: set[asyncio.Task[Order]] = set()
-        self._changed = asyncio.Event()
 
     # -- the path of an order -------------------------------------------------------------------------------------------------
 

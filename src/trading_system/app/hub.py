@@ -21,14 +21,11 @@ class Consumer:
     def __init__(self) -> None:
         self._waiting: OrderedDict[object, Event] = OrderedDict()
         self._wake = asyncio.Event()
-        self.conflated = 0
         self.dropped = 0
 
     def offer(self, event: Event) -> None:
         key: object = event.instrument if isinstance(event, Quote) else object()
-        if key in self._waiting:
-            self.conflated += 1
-        elif len(self._waiting) >= QUEUE_MAX:
+        if key not in self._waiting and len(self._waiting) >= QUEUE_MAX:
             self._waiting.popitem(last=False)
             self.dropped += 1
         self._waiting[key] = event
@@ -76,9 +73,12 @@ class Hub:
         self._consumers.setdefault(broker, []).append((key, consumer))
         if key not in self._pumps:
             self._pumps[key] = asyncio.create_task(self._pump(broker, instruments, kinds), name=f"feed {broker}")
-        wanted = set(instruments)
+        wanted, told = set(instruments), 0
         try:
             async for event in consumer:
+                if consumer.dropped > told:
+                    yield self._state(broker, Link.GAP, f"{consumer.dropped - told} events were dropped: this reader is too slow")
+                    told = consumer.dropped
                 if isinstance(event, StreamState) or event.instrument in wanted:
                     yield event
         finally:
@@ -99,5 +99,9 @@ class Hub:
             async for event in self._feeds[broker].subscribe(instruments, kinds):
                 self.take(broker, event)
         except DeskError as error:
-            now_ns = max((quote.recv_ns for quote in self._latest.values()), default=0)
-            self.take(broker, StreamState(broker=broker, stream="market data", link=Link.REFUSED, text=str(error), recv_ns=now_ns))
+            self.take(broker, self._state(broker, Link.REFUSED, str(error)))
+
+    def _state(self, broker: BrokerName, link: Link, text: str) -> StreamState:
+        """A word of the hub's own; its time is that of the newest quote."""
+        recv_ns = max((quote.recv_ns for quote in self._latest.values()), default=0)
+        return StreamState(broker=broker, stream="market data", link=link, text=text, recv_ns=recv_ns)

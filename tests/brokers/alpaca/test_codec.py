@@ -144,8 +144,8 @@ def test_orders_leave_with_plain_numbers_and_nothing_extra() -> None:
         "limit_price": "99.1",
         "client_order_id": "q1aaaaaaaaaaaaaaaa",
     }
-    cash = codec.encode_order(approved(wish(None, cash_order_qty=D("250.00"))))
-    assert (cash.notional, cash.qty) == ("250", None)
+    cash = codec.encode_order(approved(wish(None, cash_order_qty=D("250.019"))))
+    assert (cash.notional, cash.qty) == ("250.01", None)
     assert codec.encode_replace(approved(wish("3"))).qty == "3"
 
 

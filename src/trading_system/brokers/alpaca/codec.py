@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from trading_system.brokers.alpaca import wire
-from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, PAGES, PAPER_ACCOUNT_PREFIX
+from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, NOTIONAL_STEP, PAGES, PAPER_ACCOUNT_PREFIX
 from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
@@ -17,7 +17,7 @@ from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain
+from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
@@ -87,7 +87,7 @@ def encode_order(approved: Approved) -> wire.OrderRequest:
     return wire.OrderRequest(
         symbol=approved.symbol,
         qty=None if request.order_qty is None else plain(request.order_qty),
-        notional=None if request.cash_order_qty is None else plain(request.cash_order_qty),
+        notional=None if request.cash_order_qty is None else plain(round_qty(request.cash_order_qty, NOTIONAL_STEP)),
         side=request.side.value,
         type=request.ord_type.value,
         time_in_force=request.time_in_force.value,

@@ -41,7 +41,6 @@ URLS: Mapping[str, Urls] = {
     ),
 }
 STOCK_STREAMS: Mapping[str, str] = {"iex": "/v2/iex", "sip": "/v2/sip"}  # by feed, below data_stream
-TEST_STREAM = "/v2/test"  # FAKEPACA, round the clock
 TEST_SYMBOL = "FAKEPACA"
 CRYPTO_STREAM = "/v1beta3/crypto/us"
 
@@ -66,12 +65,10 @@ REQUESTS_PER_MINUTE = 200  # per key, trading and data each; the headers say the
 LIMIT_HEADER = "X-RateLimit-Limit"
 REMAINING_HEADER = "X-RateLimit-Remaining"
 RESET_HEADER = "X-RateLimit-Reset"  # epoch seconds
-CLIENT_ORDER_ID_MAX = 48  # the OpenAPI file says 128, older pages 48: 48 always holds
 ORDERS_PAGE_MAX = 500
 ACTIVITIES_PAGE_MAX = 100
 DATA_PAGE_MAX = 10_000  # entries over all symbols of a request
 FREE_STREAM_SYMBOLS = 30  # trades and quotes on the free plan; beyond it: stream error 405
-STREAM_PING_NS = 10_000_000_000  # what alpaca-py does; the server closes nobody who pings
 STREAM_LOGIN_NS = 10_000_000_000  # said to be the time a data stream waits for auth before error 404
 
 # -- what ------------------------------------------------------------------------------------------------------------------------------------------
