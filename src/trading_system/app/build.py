@@ -15,7 +15,7 @@ import msgspec
 
 from trading_system import __version__
 from trading_system.app.config import Config, env_file_findings
-from trading_system.app.desk import Desk, Step
+from trading_system.app.desk import Desk, Step, no_step
 from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
 from trading_system.app.recover import Recovery
@@ -132,7 +132,7 @@ async def open_desk(
     folder: Path | None = None,
     listen: bool = True,
     dry_run: bool = False,
-    step: Step | None = None,
+    step: Step = no_step,
 ) -> AsyncIterator[Desk]:
     """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends.
 
@@ -151,7 +151,7 @@ async def open_desk(
             print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
             stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
-        journal = Journal(folder / "journal.sqlite")
+        journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
         books = replay(entry.record for entry in journal.read())
         tape = _tape(config)
@@ -173,8 +173,9 @@ async def open_desk(
             environment=accounts[0].environment,
             base_currency=config.base_currency,
             dry_run=dry_run or config.dry_run,
-            **({} if step is None else {"step": step}),
+            step=step,
         )
+        desk.step("replayed")
 
         desk.listeners.append(log_record)
 
@@ -192,6 +193,8 @@ async def open_desk(
             server = Server(desk, folder / "desk.sock")
             stack.push_async_callback(server.aclose)
             await server.start()
+        desk.step("socket up")
+        stack.callback(desk.step, "shutdown begun")
         yield desk
 
 
