@@ -10,7 +10,7 @@ from tests.recovery.scenes import SCENES, stopped_for_forty_seconds
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan((("intent opened > group committed", 2),)),
+        Plan((("intent opened > group committed", 1),)),
         Plan((("POST last byte out", 1), ("doubts asked", 1), ("doubts asked", 1))),
         Plan((("halt durable > DELETE last byte out", 1),)),
         Plan((("backup has its head", 1),)),
