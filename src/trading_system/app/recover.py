@@ -24,6 +24,8 @@ SECOND_NS = 1_000_000_000
 POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
 GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
 OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
+WATERMARK_NS = 60 * SECOND_NS  # how often the journal learns how far fills were read
+WATERMARK_IDLE_NS = 3600 * SECOND_NS  # while nothing fills: a year of quiet is few records
 LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
@@ -205,6 +207,7 @@ class Watch:
         self.live = False  # the order stream is logged in and subscribed
         self._refused = False
         self._skew_told = False
+        self._booked = 0
         self._stubborn: set[ClOrdID] = set()
         self._wake = asyncio.Event()
 
@@ -293,7 +296,9 @@ class Watch:
             self._skew_told = True
             off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
             desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
-        if before_ns is None or asked_ns - before_ns >= OVERLAP_NS // 5:
+        due_ns = WATERMARK_IDLE_NS if books.booked == self._booked else WATERMARK_NS
+        if before_ns is None or asked_ns - before_ns >= due_ns:
+            self._booked = books.booked
             desk.record(Watermark(broker=self.name, fills_ns=asked_ns))
             desk.step("watermark moved")
 

@@ -62,6 +62,7 @@ class Books:
         self.cancels: dict[ClOrdID, int] = {}  # orders that nobody wants any more, and how often the broker was asked
         self.alerts: dict[int, Alert] = {}  # not yet acknowledged, by their number in this journal
         self.alert_count = 0
+        self.booked = 0  # ledger entries that executions made
         self.retired = 0  # orders that left memory
         self.epoch = 0
         self.first_start_ns: dict[BrokerName, int] = {}
@@ -186,6 +187,7 @@ class Books:
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
+            self.booked += 1
             if applied.order.side is Side.BUY and not booking.reversal:
                 self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
             elif record.asset_class is AssetClass.CRYPTO and not booking.reversal:
