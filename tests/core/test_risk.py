@@ -93,6 +93,16 @@ def test_crypto_has_its_own_rules() -> None:
     assert check(coin_wish(), risk_state(**CRYPTO)).reserve_qty == D("0.1")
 
 
+@pytest.mark.parametrize(("free", "passes"), [(499_999_999, False), (500_000_000, True), (0, False)])
+def test_entries_stop_when_the_journal_has_too_little_room(free: int, passes: bool) -> None:
+    room = {"journal_free": free, "journal_free_min": 500_000_000}
+    if passes:
+        assert approved(**room).reserve_qty == D(10)
+    else:
+        assert "500 MB free" in refused("DISK_SPACE", **room).limit
+    assert approved(wish("10", Side.SELL), position=D(10), **room).reducing
+
+
 def test_concurrent_positions_count_instruments_not_orders() -> None:
     held = tuple(
         Holding(broker=BROKER, instrument=InstrumentID(name), asset_class=AssetClass.EQUITY, qty=D(1), mark=D(1)) for name in ("A", "B", "C")

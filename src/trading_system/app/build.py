@@ -15,7 +15,7 @@ import msgspec
 
 from trading_system import __version__
 from trading_system.app.config import Config, env_file_findings
-from trading_system.app.desk import Desk, Step
+from trading_system.app.desk import Desk, Step, no_step
 from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
 from trading_system.app.recover import Recovery
@@ -133,7 +133,7 @@ async def open_desk(
     folder: Path | None = None,
     listen: bool = True,
     dry_run: bool = False,
-    step: Step | None = None,
+    step: Step = no_step,
 ) -> AsyncIterator[Desk]:
     """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends.
 
@@ -152,7 +152,7 @@ async def open_desk(
             print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
             stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
-        journal = Journal(folder / "journal.sqlite")
+        journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
         books = replay(entry.record for entry in journal.read())
         tape = _tape(config)
@@ -175,9 +175,9 @@ async def open_desk(
             base_currency=config.base_currency,
             dry_run=dry_run or config.dry_run,
             flatten_unprotected=config.on_unprotected == "flatten",
+            step=step,
         )
-        if step is not None:
-            desk.step = step
+        desk.step("replayed")
         switch = Switch(desk, folder)
         stack.push_async_callback(switch.aclose)
         desk.listeners.append(log_record)
@@ -197,6 +197,8 @@ async def open_desk(
             server = Server(desk, folder / "desk.sock")
             stack.push_async_callback(server.aclose)
             await server.start()
+        desk.step("socket up")
+        stack.callback(desk.step, "shutdown begun")
         yield desk
 
 

@@ -73,7 +73,7 @@ _POLL_NS = 100_000_000
 Step = Callable[[str], None]  # called at named points of the order path; the recovery tests kill the process there
 
 
-def _no_step(_: str) -> None:
+def no_step(_: str) -> None:
     return None
 
 
@@ -101,7 +101,7 @@ class Desk:
         base_currency: str = "USD",
         dry_run: bool = False,
         flatten_unprotected: bool = False,
-        step: Step = _no_step,
+        step: Step = no_step,
     ) -> None:
         self.books = books
         self.journal = journal
@@ -223,10 +223,12 @@ class Desk:
             order = self._known(cl_ord_id)
             if order.ord_status is OrdStatus.PENDING_NEW and not order.fills:
                 self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, now_ns=now_ns))
+                self.step("order closed")
             if isinstance(error, Rejected):
                 self._count_reject(approved.request.broker, now_ns)
         elif self._known(cl_ord_id).order_id is None:  # the stream may have told us already that it arrived
             self.record(Doubted(cl_ord_id=cl_ord_id, text=str(error), now_ns=now_ns))
+            self.step("doubt noted")
             self.on_doubt(self._known(cl_ord_id))
             self._trip(approved.request.broker, now_ns)
         if isinstance(error, ProtocolError | AuthFailed):
@@ -329,7 +331,9 @@ class Desk:
         return Residue(positions=tuple(left), orders=orders, problems=tuple(problems))
 
     async def _flatten_one(self, name: BrokerName, problems: list[str]) -> None:
+        self.step("flatten begun")
         await self.cancel_all(name, external=True)
+        self.step("flatten cancelled")
         if not await self.wait(lambda: not any(order.broker == name for order in self.books.blotter.working()), _CANCEL_WAIT_NS):
             problems.append(f"{name}: some cancels are not confirmed")
         snapshot = await self.refresh_account(name)
@@ -395,6 +399,7 @@ class Desk:
             raise BadRequest(f"nothing named {scope!r} is halted; halted: {', '.join(self.books.halts) or 'nothing'}")
         record = HaltCleared(scope=scope, by=by, now_ns=self.clock.now_ns())
         await self.journal.append(record, durable=True)
+        self.step("resume durable")
         self._fold(record)
 
     def set_halt(self, halt: Halt) -> None:
@@ -406,6 +411,7 @@ class Desk:
     def alert(self, severity: str, text: str) -> None:
         """A journaled record first of all; whoever listens shows it."""
         self.record(Alert(severity=severity, text=text, now_ns=self.clock.now_ns()))
+        self.step("alert noted")
 
     # -- accounts and what the gate sees --------------------------------------------------------------------------------------
 
@@ -426,6 +432,7 @@ class Desk:
             return
         if references_moved(self.books.mark, mark):
             self.record(Marked(mark=mark))
+            self.step("mark noted")
         self.books.mark = mark
         for halt in breaches(self.limits, mark, snapshot.recv_ns):
             if latches(self.limits, halt):
@@ -524,6 +531,8 @@ class Desk:
             dry_run=self.dry_run,
             cl_ord_id=cl_ord_id,
             now_ns=now_ns,
+            journal_free=self.journal.free_bytes(),
+            journal_free_min=self.journal.free_min,
         )
 
     def _holdings(self) -> tuple[Holding, ...]:

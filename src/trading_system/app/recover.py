@@ -63,6 +63,7 @@ class Recovery:
             snapshot = await broker.account()
             self._account_lease(snapshot)
             desk.accounts[name] = snapshot
+        desk.step("accounts proven")
         desk.record(
             Started(
                 epoch=desk.books.epoch + 1,
@@ -73,11 +74,13 @@ class Recovery:
                 now_ns=desk.clock.now_ns(),
             )
         )
+        desk.step("start noted")
         await desk.journal.flush()
         desk.step("started")
         for order in desk.books.in_doubt():
             if order.doubt is not Doubt.IN_DOUBT:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
+                desk.step("old doubt noted")
             await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")
         for watch in self._watches.values():
@@ -278,6 +281,7 @@ class Watch:
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books
+        desk.step("look begun")
         asked_ns = desk.clock.now_ns()
         before_ns = books.watermarks.get(self.name)
         first = before_ns is None  # nothing was ever compared: what is there now is where we begin
@@ -286,10 +290,13 @@ class Watch:
         known = {order.cl_ord_id: order for order in books.blotter if order.broker == self.name}
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
+        desk.step("orders compared")
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
         for fill in await self._broker.fills(max(since_ns, books.first_start_ns[self.name])):
             desk.on_report(fill)
+        desk.step("fills read")
         await self.outside.compare(first=first)
+        desk.step("positions compared")
         await desk.enforce_kill(self.name)
         await self._insist()
         if self._broker.skew_ns() > SKEW_NS and not self._skew_told:

@@ -124,6 +124,8 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     cl_ord_id: ClOrdID
     now_ns: int
+    journal_free: int = 0  # bytes the journal can still take …
+    journal_free_min: int = 0  # … and how many it must be able to take before new risk is taken
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,6 +275,14 @@ def _ready(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("READY", "a reconciled order stream", "the desk is still reading what happened", "Wait a moment and try again.")
     if state.account is not None and not state.account.tradable:
         raise RiskRefused("ACCOUNT", "an account that may trade", state.account.text, f"See {state.facts.pages.get('status', 'the broker')}.")
+
+
+def _disk_space(terms: Terms, state: RiskState) -> None:
+    """What can no longer be written down is no longer begun; the journal keeps a reserve for exits, cancels and halts."""
+    if state.journal_free < state.journal_free_min and not terms.reducing:
+        free, limit = (f"{plain((Decimal(size) / 1_000_000).quantize(Decimal(1)))} MB" for size in (state.journal_free, state.journal_free_min))
+        advice = "Free some there and, if it was full, start the desk again; exits, cancels and halts still pass."
+        raise RiskRefused("DISK_SPACE", f"{limit} free on the journal's volume", f"{free} left", advice)
 
 
 def _armed(terms: Terms, state: RiskState) -> None:
@@ -506,6 +516,7 @@ Rule = Callable[[Terms, RiskState], None]
 _RULES: tuple[Rule, ...] = (
     _halted,
     _ready,
+    _disk_space,
     _armed,
     _reduce_only,
     _capability,

@@ -244,8 +244,13 @@ class Journal:
         self._step("backup done")
 
     def free_bytes(self) -> int:
-        """What is left for the journal: of the volume, and nothing once the reserve was given up."""
-        return 0 if self._spent else self._disk.free_bytes(self.path.parent)
+        """What is left for the journal: of the volume, and nothing once the reserve was given up or when nobody can say."""
+        if self._spent:
+            return 0
+        try:
+            return self._disk.free_bytes(self.path.parent)
+        except OSError:
+            return 0
 
     def _trusted(self) -> None:
         if self._failed is not None or self._closed:
@@ -264,7 +269,7 @@ class Journal:
         if size is None:
             self._disk.open(self.path).close()  # ours alone to read; SQLite would let the umask decide
         self._db = _connect(self.path, self._disk.vfs, durable=self._durable)
-        self._held.callback(self._db.close)
+        self._held.callback(_let_go, self._db)
         self._db.set_wal_hook(self._on_commit)
         version = self._db.execute("PRAGMA user_version").get
         if version > SCHEMA_VERSION:
@@ -338,6 +343,11 @@ class Journal:
                 self._checkpoint()
         self._held.close()
         self._step("journal closed")
+
+
+def _let_go(db: apsw.Connection) -> None:
+    with suppress(apsw.Error):  # of a disk that failed before; nothing is written here
+        db.close()
 
 
 def _connect(path: Path, vfs: str, *, durable: bool) -> apsw.Connection:

@@ -14,6 +14,7 @@ In a simulated world:
 `capacity` makes it full (`disk.capacity = disk.used()` for at once), `read_only` does that, `fail(kind, after)` lets it happen at the so many-th call
 from here. `hit` counts what happened. Chance decides by the order of calls alone, so that the same seed gives the same disk; how long a write takes
 is the virtual loop's business. A dropped sync is the worst one: the system forgets that the pages were ever written, and the next sync says yes.
+Of two errors in one call apsw shows the second one only, and gives the first to sys.unraisablehook.
 Source: LWN "PostgreSQL's fsync() surprise" (2018); sqlite.org/atomiccommit.html §2 on sectors, §6 on power-safe overwrite.
 """
 
@@ -79,6 +80,7 @@ class SimDisk:
         self.capacity = capacity
         self.read_only = False
         self.hit: Counter[str] = Counter()
+        self.calls = 0  # writes and syncs so far
         self.boots = 0  # handles of an earlier one are dead
         self._dark = False  # the power is gone, and power_loss() was not yet asked what is left
         self.vfs = f"sim-disk-{next(_numbers)}"
@@ -244,6 +246,7 @@ class SimDisk:
             raise OSError(errno.ENOSPC, "no space left on the disk")
 
     def _broken(self, kind: str) -> None:
+        self.calls += 1
         self._powered()
         if kind == "write" and self._is_due("full"):
             self.capacity = self.used()
