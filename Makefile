@@ -24,6 +24,7 @@ check: $(VENV)/.dev
 
 prove: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)
+	@$(BIN)/python -m tests.journal.prove
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 
 bench: $(VENV)/.dev judges .venv-peers/.done

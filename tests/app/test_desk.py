@@ -297,6 +297,26 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
     on_bench(tmp_path, story)
 
 
+def test_with_little_room_for_the_journal_only_entries_stop(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            price = (await mid(desk)) / 2
+            held = await settled(desk, await desk.submit(wish("a", "10")))
+            resting = await desk.submit(wish("b", "1", price=price.quantize(Decimal("0.01"))))
+            desk.journal.free_min = 1 << 60
+            with pytest.raises(RiskRefused, match="DISK_SPACE"):
+                await desk.submit(wish("c", "1", repeat=True))
+            await desk.cancel(resting.cl_ord_id)
+            await settled(desk, await desk.submit(wish("d", "4", Side.SELL)))
+            await desk.halt("all", Level.KILL, "stop")
+            residue = await desk.flatten()
+
+            assert held.ord_status is OrdStatus.FILLED
+            assert residue.positions == residue.orders == ()
+
+    on_bench(tmp_path, story)
+
+
 def test_a_paper_key_never_opens_a_live_desk(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         with pytest.raises(AuthFailed, match="paper account"):

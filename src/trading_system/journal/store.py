@@ -21,6 +21,7 @@ BACKLOG_MAX = 10_000  # records waiting for the disk before the desk is told to 
 JOURNAL_FREE_MIN = 500_000_000  # bytes: with less than this left on the volume the gate lets no entries through
 JOURNAL_RESERVE = 8 << 20  # bytes held back beside the journal and given up when the disk is full: room for halts, cancels and fills
 CHECKPOINT_PAGES = 1_000  # of the write-ahead log, before they are moved into the file itself
+_READ = "SELECT seq, CAST(body AS BLOB), CAST(digest AS BLOB) FROM records WHERE seq > ? ORDER BY seq"  # a flipped bit may call them text
 _AHEAD_MAX = 2 * GROUP_MAX  # records that the journal can be ahead of its head: a commit before a crash, and one more when a slot is torn
 
 
@@ -206,8 +207,8 @@ class Journal:
     def read(self, after: int = 0) -> Iterator[Entry]:
         """Records in order, from the one after `after`. Call before the desk runs, or through flush()."""
         self._trusted()
-        for seq, body, digest in self._db.execute("SELECT seq, body, digest FROM records WHERE seq > ? ORDER BY seq", (after,)):
-            yield Entry(int(seq), decode(bytes(body)), bytes(digest))
+        for seq, body, digest in self._db.execute(_READ, (after,)):
+            yield Entry(seq, decode(body), digest)
 
     async def about(self, cl_ord_id: str) -> list[Record]:
         """Every record of one order, in order, from the disk: for orders that have left memory."""
@@ -274,7 +275,7 @@ class Journal:
         version = self._db.execute("PRAGMA user_version").get
         if version > SCHEMA_VERSION:
             raise JournalError(f"the journal has schema {version}, this version knows {SCHEMA_VERSION}: use the newer trading_system")
-        if version:
+        if version or head_seq:
             self._verify(head_seq, head_digest)
             self._step("chain verified")
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -298,9 +299,9 @@ class Journal:
     def _verify(self, head_seq: int, head_digest: bytes) -> None:
         """Walk the whole chain. Raises JournalError: a hole, an edited record, or fewer records than the head has seen."""
         seq, digest, at_head = 0, GENESIS, GENESIS
-        for found, body, stored in self._db.execute("SELECT seq, body, digest FROM records ORDER BY seq"):
+        for found, body, stored in self._db.execute(_READ, (0,)):
             seq += 1
-            digest = chain(digest, seq, bytes(body))
+            digest = chain(digest, seq, body) if isinstance(body, bytes) else GENESIS
             if found != seq or digest != stored:
                 raise JournalError(f"journal record {seq} was changed or is missing; restore a backup, trade nothing until then")
             if seq == head_seq:
