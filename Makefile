@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SEEDS  ?= 2000
-KILLS  ?= 70
+KILLS  ?= 120
 
 .PHONY: demo test check bench prove judges lock clean
 

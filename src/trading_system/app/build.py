@@ -152,6 +152,7 @@ async def open_desk(
             print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
             stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
+        step("leases taken")
         journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
         books = replay(entry.record for entry in journal.read())
