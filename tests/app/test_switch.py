@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.conformance.test_streams import Shifted
 from tests.desks import AAPL, BROKER, Bench, mid, on_bench, settled, wish
 from trading_system.app.deadman import guard, opening
 from trading_system.app.switch import HEARTBEAT, Switch, pull, pulled
@@ -164,7 +165,9 @@ def test_on_a_live_desk_an_alert_that_nobody_sees_stops_new_risk(tmp_path: Path)
 def test_the_watchdog_acts_once_and_leaves_what_only_closes(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         said: list[str] = []
-        watching = asyncio.create_task(guard(tmp_path, [bench.connector()], Now(bench), after_ns=60 * SECOND_NS, say=said.append))
+        watching = asyncio.create_task(
+            guard(tmp_path, [bench.connector()], Shifted(bench.clock, 365 * 86_400 * SECOND_NS), after_ns=60 * SECOND_NS, say=said.append)
+        )
         await asyncio.sleep(30)
         assert said == []  # nobody runs: nothing to do
         async with bench.desk() as desk:
@@ -186,22 +189,6 @@ def test_the_watchdog_acts_once_and_leaves_what_only_closes(tmp_path: Path) -> N
         watching.cancel()
 
     on_bench(tmp_path, story)
-
-
-class Now:
-    """The bench's clock, a year ahead of the files that the test writes."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._clock = bench.clock
-
-    def now_ns(self) -> int:
-        return self._clock.now_ns() + 365 * 86_400 * SECOND_NS
-
-    def monotonic_ns(self) -> int:
-        return self._clock.monotonic_ns()
-
-    async def sleep_ns(self, duration_ns: int) -> None:
-        await self._clock.sleep_ns(duration_ns)
 
 
 def test_a_foreign_order_is_nobodys_to_cancel(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ def _fresh(terms: Terms, state: RiskState) -> None:
     if state.quote is None or state.quote.mid is None:
         raise RiskRefused("QUOTE_AGE", limit, f"{state.instrument.id} has no two-sided quote", "Wait for the market, or check the data feed.")
     age_ns = state.now_ns - state.quote.transact_ns
-    if age_ns > limit_ns:
+    if abs(age_ns) > limit_ns:  # from the future: this machine's clock is off, and no age means anything
         raise RiskRefused("QUOTE_AGE", limit, f"{plain(Decimal(age_ns // 1_000_000) / 1000)} s", "Wait for a fresh quote, or check the data feed.")
     if state.account is None or state.now_ns - state.account.recv_ns > state.limits.account_max_age_ns:
         raise RiskRefused("ACCOUNT_AGE", "account figures no older than ACCOUNT_MAX_AGE_S", "older or missing", "Run `trading check`.")

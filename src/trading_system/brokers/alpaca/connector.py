@@ -300,7 +300,7 @@ class AlpacaConnector:
             raise refusal(response, changes=True)
         try:
             return msgspec.json.decode(response.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise InDoubt(f"Alpaca answered HTTP {response.status} with something that is no order ({error})") from None
 
     async def _get(self, path: str) -> Response:
@@ -344,7 +344,7 @@ class AlpacaConnector:
             raise refusal(response, changes=False)
         try:
             return msgspec.json.decode(response.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
 
     def _row(self, order: wire.Order) -> ExecutionReport:
