@@ -20,6 +20,7 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest tests/test_tidy.py
+	@$(BIN)/pytest tests/core tests/domain src/trading_system/domain --cov=trading_system.core --cov=trading_system.domain --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 
 prove: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)

@@ -20,6 +20,7 @@ from trading_system.domain.market import Quote, Trade
 from trading_system.domain.order import Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
+from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 from trading_system.transport.message import Request, Response
@@ -339,7 +340,7 @@ def test_a_paper_key_never_opens_a_live_desk(tmp_path: Path) -> None:
             async with bench.desk(environment="live"):
                 pass
         with pytest.raises(AuthFailed) as caught:
-            await bench.connector(secret="wrong").connect()
+            await bench.connector(credentials={"key": Secret(bench.twin.key), "secret": Secret("wrong")}).connect()
         assert caught.value.exit_code == 4
         assert "ALPACA_API_KEY" in str(caught.value)
 

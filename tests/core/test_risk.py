@@ -307,3 +307,22 @@ def test_a_reducing_order_never_grows_or_turns_a_position(position: int, qty: in
 
         assert abs(after) <= abs(position)
         assert after * position >= 0
+
+
+def test_a_stop_that_guards_must_be_able_to_rest() -> None:
+    assert approved(wish(protect_stop_px=D("99.98"))).request.protect_stop_px == D("99.98")
+    assert approved(wish(ord_type=OrdType.LIMIT, price=D(98), protect_stop_px=D("97.99"))).request.protect_stop_px == D("97.99")
+    refused("PROTECT", wish(protect_stop_px=D(100)))
+    refused("PROTECT", wish(protect_stop_px=D(0)))
+    refused("PROTECT", wish(ord_type=OrdType.LIMIT, price=D(98), protect_stop_px=D(98)))
+    refused("TICK", wish(protect_stop_px=D("95.001")))
+    refused("PROTECT", wish("5", Side.SELL, protect_stop_px=D(110)), position=D(5))
+    short = {"limits": Limits(enable_shorts=True)}
+    assert approved(wish("5", Side.SELL, protect_stop_px=D(110)), **short).request.protect_stop_px == D(110)
+    refused("PROTECT", wish("5", Side.SELL, protect_stop_px=D(90)), **short)
+    refused("QUOTE_AGE", wish(protect_stop_px=D(95)), quote=None)
+    assert approved(wish(protect_stop_px=D("95.001")), limits=Limits(validate_orders=False)).request.protect_stop_px == D("95.001")
+
+
+def test_halts_have_an_order_of_hardness() -> None:
+    assert [level.rank for level in (Level.REDUCE_ONLY, Level.HALT, Level.KILL)] == [0, 1, 2]

@@ -20,6 +20,7 @@ from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
 from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, Server
+from trading_system.app.switch import Switch, pulled
 from trading_system.app.verbs import VERBS, Args
 from trading_system.brokers import registry
 from trading_system.core.risk import Level, Limits
@@ -174,10 +175,12 @@ async def open_desk(
             environment=accounts[0].environment,
             base_currency=config.base_currency,
             dry_run=dry_run or config.dry_run,
+            flatten_unprotected=config.on_unprotected == "flatten",
             step=step,
         )
         desk.step("replayed")
-
+        switch = Switch(desk, folder)
+        stack.push_async_callback(switch.aclose)
         desk.listeners.append(log_record)
 
         def account_lease(snapshot: AccountSnapshot) -> None:
@@ -189,6 +192,7 @@ async def open_desk(
         recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease)
         stack.push_async_callback(recovery.aclose)
         stack.push_async_callback(desk.drain)
+        switch.start(signals=listen)
         await recovery.start()
         if listen:
             server = Server(desk, folder / "desk.sock")
@@ -258,7 +262,7 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     accounts = accounts_of(config)
     folder = state_folder(config, accounts)
     try:
-        if verb in _OFFLINE:
+        if verb in _OFFLINE and not args.get("adopt"):
             async with _offline_desk(config, accounts[0].environment, folder) as desk:
                 done = await VERBS[verb](desk, args)
             if args.get("level") != Level.KILL:
@@ -279,7 +283,7 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         await client.aclose()
 
 
-_OFFLINE = frozenset({"halt", "resume", "status"})  # they must work when no broker can be reached
+_OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge"})  # they must work when no broker can be reached
 
 
 @asynccontextmanager
@@ -290,7 +294,7 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
     with Lease(folder / "desk.lock", f"the state folder {folder.name}"):
         journal = Journal(folder / "journal.sqlite")
         try:
-            yield Desk(
+            desk = Desk(
                 books=replay(entry.record for entry in journal.read()),
                 journal=journal,
                 brokers={},
@@ -300,8 +304,23 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
                 environment=environment,
                 base_currency=config.base_currency,
             )
+            desk.pulled = lambda: pulled(folder)
+            yield desk
         finally:
             await journal.aclose()
+
+
+async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str], None]) -> None:
+    """The watchdog of one state folder, for ever. It takes no lease: it must act while a desk that hangs still holds them."""
+    from trading_system.app.deadman import guard
+    from trading_system.transport.clock import SystemClock
+
+    accounts = accounts_of(config)
+    async with AsyncExitStack() as stack:
+        brokers = [_connector(account, None) for account in accounts]
+        for broker in brokers:
+            stack.push_async_callback(broker.aclose)
+        await guard(state_folder(config, accounts), brokers, SystemClock(), after_ns=after_ns, say=say)
 
 
 @asynccontextmanager

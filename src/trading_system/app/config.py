@@ -62,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     halt_on_drawdown: bool
     validate_orders: bool
     dry_run: bool
+    on_unprotected: str
     enable_shorts: bool
     price_collar_pct: Decimal
     crypto_price_collar_pct: Decimal

@@ -61,6 +61,14 @@ class Level(StrEnum):
     HALT = "halt"
     KILL = "kill"
 
+    @property
+    def rank(self) -> int:
+        """How hard it is: a halt is only ever replaced by one as hard."""
+        return _RANK[self]
+
+
+_RANK = {Level.REDUCE_ONLY: 0, Level.HALT: 1, Level.KILL: 2}
+
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
     """A latched stop. scope: "all", "crypto", a broker's name, or "broker:INSTRUMENT". Only `trading resume` clears it."""
@@ -307,6 +315,21 @@ def _capability(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
 
 
+def _protection(terms: Terms, state: RiskState) -> None:
+    """The stop that an entry asks for must be one that can rest: on the grid, and on the losing side of the price."""
+    stop_px, request = terms.request.protect_stop_px, terms.request
+    if stop_px is None:
+        return
+    if terms.reducing:
+        raise RiskRefused("PROTECT", "a stop for what opens", f"{request.side} only closes", "Leave --protect away.")
+    price = request.price or request.stop_px or (None if state.quote is None else state.quote.mid)
+    if stop_px <= 0 or (price is not None and (price - stop_px) * request.side.sign <= 0):
+        side = "below" if request.side is Side.BUY else "above"
+        raise RiskRefused("PROTECT", f"a stop {side} the price", plain(stop_px), "It would go off at once; name another price.")
+    if state.limits.validate_orders and not on_grid(stop_px, state.instrument.tick(stop_px)):
+        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(stop_px))}", plain(stop_px), "Round the stop price.")
+
+
 def _crypto_allowed(terms: Terms, state: RiskState) -> None:
     if not terms.crypto or terms.reducing:
         return
@@ -355,7 +378,7 @@ def _fresh(terms: Terms, state: RiskState) -> None:
     if state.quote is None or state.quote.mid is None:
         raise RiskRefused("QUOTE_AGE", limit, f"{state.instrument.id} has no two-sided quote", "Wait for the market, or check the data feed.")
     age_ns = state.now_ns - state.quote.transact_ns
-    if age_ns > limit_ns:
+    if abs(age_ns) > limit_ns:  # from the future: this machine's clock is off, and no age means anything
         raise RiskRefused("QUOTE_AGE", limit, f"{plain(Decimal(age_ns // 1_000_000) / 1000)} s", "Wait for a fresh quote, or check the data feed.")
     if state.account is None or state.now_ns - state.account.recv_ns > state.limits.account_max_age_ns:
         raise RiskRefused("ACCOUNT_AGE", "account figures no older than ACCOUNT_MAX_AGE_S", "older or missing", "Run `trading check`.")
@@ -497,6 +520,7 @@ _RULES: tuple[Rule, ...] = (
     _armed,
     _reduce_only,
     _capability,
+    _protection,
     _crypto_allowed,
     _broker_rules,
     _shorts,

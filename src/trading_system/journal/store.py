@@ -210,6 +210,15 @@ class Journal:
         for seq, body, digest in self._db.execute(_READ, (after,)):
             yield Entry(seq, decode(body), digest)
 
+    async def about(self, cl_ord_id: str) -> list[Record]:
+        """Every record of one order, in order, from the disk: for orders that have left memory."""
+        query = f"SELECT body FROM records WHERE {_ORDER} = ? ORDER BY seq"  # noqa: S608  a constant, the id is bound
+
+        def read() -> list[Record]:
+            return [decode(bytes(body)) for (body,) in self._db.execute(query, (cl_ord_id,))]
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, read)
+
     def backup(self, target: Path) -> None:
         """A whole copy while the desk runs, by SQLite's own means. Its head comes first: a copy that was cut short is shorter than its head.
 
@@ -351,6 +360,10 @@ def _connect(path: Path, vfs: str, *, durable: bool) -> apsw.Connection:
     return db
 
 
+_FIELDS = ("$.cl_ord_id", "$.approved.cl_ord_id", "$.report.cl_ord_id")
+_EXTRACTS = (f"json_extract(CAST(body AS TEXT), '{field}')" for field in _FIELDS)
+_ORDER = f"coalesce({', '.join(_EXTRACTS)})"  # the order that a record is about
 _MIGRATIONS = {
     0: "CREATE TABLE records (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
+    1: f"CREATE INDEX by_order ON records ({_ORDER}) WHERE {_ORDER} IS NOT NULL",
 }

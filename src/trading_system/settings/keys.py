@@ -118,6 +118,13 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("HALT_ON_DRAWDOWN", "flag", "true", "false only warns"),
             Key("VALIDATE_ORDERS", "flag", "true", "false skips our copy of the broker's rules, no risk limit"),
             Key("DRY_RUN", "flag", "false", "true walks the whole path and sends nothing"),
+            Key(
+                "ON_UNPROTECTED",
+                "alarm|flatten",
+                "alarm",
+                "no stop rests within 2 s of a fill that asked for one: an alert, or it is sold",
+                ours=True,
+            ),
             Key("ENABLE_SHORTS", "flag", "false", "true allows selling stocks one does not hold", ours=True),
             Key("PRICE_COLLAR_PCT", "fraction", "0.03", "how far a limit price may be on the wrong side of the market", ours=True),
             Key("CRYPTO_PRICE_COLLAR_PCT", "fraction", "0.03", "the same for crypto", ours=True),
