@@ -1,6 +1,7 @@
 """The journal on the simulated disk: whatever goes wrong at whatever call, what was acknowledged is there afterwards, or it does not open."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from tests.factories import NOW
 from trading_system.domain.errors import JournalError
 from trading_system.journal import store
 from trading_system.journal.head import Head
-from trading_system.journal.record import Alert, Record
+from trading_system.journal.record import SCHEMA_VERSION, Alert, Record
 from trading_system.journal.store import JOURNAL_RESERVE, Journal
 from trading_system.sim.clock import run_virtual
 from trading_system.sim.disk import DiskFaults, SimDisk
@@ -226,6 +227,31 @@ def test_a_full_disk_gets_the_reserve_and_a_restart_finds_everything() -> None:
     assert disk.size(PATH.with_suffix(".reserve")) == JOURNAL_RESERVE
     journal.abandon()
     disk.close()
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_journal_is_brought_forward_whatever_happens_meanwhile(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power lost at any call of the migration: every record is there, under the old schema or the new one; the file as it was stays beside it."""
+    wanted = [alert(number) for number in range(sum(GROUPS))]
+    for after in itertools.count(1):
+        disk = SimDisk(random.Random(after), DiskFaults(torn=0.6))
+        with monkeypatch.context() as older:
+            older.setattr(store, "SCHEMA_VERSION", version)
+            run_virtual(lambda _, disk=disk: life(disk))  # type: ignore[misc]
+        before = disk.calls
+        disk.fail("power", after)
+        whole = found(disk) is not None
+        calls = disk.calls - before
+        disk.power_loss()
+
+        assert found(disk) == wanted, after
+        former = Journal(PATH.with_suffix(f".schema{version}.sqlite"), disk=disk)
+        assert [entry.record for entry in former.read()] == wanted
+        former.abandon()
+        disk.close()
+        if whole:
+            assert calls > 10
+            return
 
 
 def test_the_head_of_version_0_1_0_is_read_and_goes_on() -> None:

@@ -233,12 +233,8 @@ class Journal:
             head.write(self.seq, self.digest)
             head.close()
             self._step("backup has its head")
-            copy = apsw.Connection(str(target), vfs=self._disk.vfs or None)
-            try:
-                with copy.backup("main", self._db, "main") as step:
-                    step.step()
-            finally:
-                copy.close()
+            self._disk.open(target).close()  # ours alone to read
+            self._db.execute("VACUUM INTO ?", (str(target),))
             self._disk.sync_folder(target.parent)
         except (apsw.Error, OSError) as error:
             raise JournalError(f"the copy {target.name} is not whole: {error}. Remove it and try again") from None
@@ -316,8 +312,10 @@ class Journal:
         """Bring an older file forward, one step at a time, each in one transaction. The file as it was stays beside it under another name."""
         self._step("migration begun")
         former = self.path.with_suffix(f".schema{version}.sqlite")
-        if version and self._disk.size(former) is None:
-            self._db.execute("VACUUM INTO ?", (str(former),))
+        if version:
+            for leftover in (former, former.with_suffix(".head")):  # of an attempt that was cut short
+                self._disk.remove(leftover)
+            self.backup(former)
         for number in range(version, SCHEMA_VERSION):
             self._db.execute("BEGIN EXCLUSIVE")
             self._db.execute(_MIGRATIONS[number])
