@@ -254,6 +254,24 @@ def test_an_older_journal_is_brought_forward_whatever_happens_meanwhile(version:
             return
 
 
+def test_a_spoilt_head_falls_back_by_one_commit_whatever_the_numbers() -> None:
+    """By the number's parity, as version 0.1.0 had it, groups of two overwrote the newest slot each time."""
+    disk = SimDisk(random.Random(1))
+    path = PATH.with_suffix(".head")
+    head = Head(disk, path)
+    for seq in (2, 4, 6):
+        head.write(seq, bytes(32))
+    head.close()
+    content = disk.read(path)
+    place = content.find((6).to_bytes(8, "big") + bytes(32))
+    disk.replace(path, content[:place] + bytes(512) + content[place + 512 :])
+    again = Head(disk, path)
+
+    assert again.read()[0] == 4
+    again.close()
+    disk.close()
+
+
 def test_the_head_of_version_0_1_0_is_read_and_goes_on() -> None:
     """It had both slots in 128 bytes, the second at 64."""
     disk = SimDisk(random.Random(1))
