@@ -326,3 +326,24 @@ def test_a_stop_that_guards_must_be_able_to_rest() -> None:
 
 def test_halts_have_an_order_of_hardness() -> None:
     assert [level.rank for level in (Level.REDUCE_ONLY, Level.HALT, Level.KILL)] == [0, 1, 2]
+
+
+def test_an_order_without_a_price_is_refused_where_the_sides_are_far_apart() -> None:
+    assert approved(quote=quote("99.5", "100.49"))
+    refused("MAX_SPREAD_PCT", quote=quote("99.4", "100.6"))
+    refused("MAX_SPREAD_PCT", wish(ord_type=OrdType.STOP, stop_px=D(101)), quote=quote("99.4", "100.6"))
+    assert approved(wish(ord_type=OrdType.LIMIT, price=D(100)), quote=quote("99.4", "100.6"))
+    assert approved(wish("5", Side.SELL), quote=quote("70", "115"), position=D(5)).reducing
+    refused("CRYPTO_MAX_SPREAD_PCT", coin_wish(), **(CRYPTO | {"quote": quote("99000", "99600", BTC)}))
+
+
+def test_the_least_worth_is_measured_at_the_order_s_own_price() -> None:
+    least = {"instrument": coin(), "quote": quote("99990", "100010", BTC)}
+
+    refused("MIN_NOTIONAL", coin_wish("0.0001", ord_type=OrdType.LIMIT, price=D(90000)), **least)
+    assert approved(coin_wish("0.0002", ord_type=OrdType.LIMIT, price=D(90000)), **least)
+
+
+def test_a_quote_from_the_future_is_as_bad_as_an_old_one() -> None:
+    assert approved(quote=quote(at_ns=NOW + 15 * SECOND))
+    refused("QUOTE_AGE", quote=quote(at_ns=NOW + 15 * SECOND + 1))

@@ -25,7 +25,7 @@ from trading_system.app.verbs import VERBS, Args
 from trading_system.brokers import registry
 from trading_system.core.risk import Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld
+from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
@@ -71,6 +71,8 @@ def limits_of(config: Config) -> Limits:
         halt_on_drawdown=config.halt_on_drawdown,
         validate_orders=config.validate_orders,
         enable_shorts=config.enable_shorts,
+        max_spread_pct=config.max_spread_pct,
+        crypto_max_spread_pct=config.crypto_max_spread_pct,
         price_collar_pct=config.price_collar_pct,
         crypto_price_collar_pct=config.crypto_price_collar_pct,
         max_orders_per_second=config.max_orders_per_second,
@@ -105,8 +107,11 @@ def state_folder(config: Config, accounts: tuple[Account, ...]) -> Path:
 
 
 def home(config: Config) -> Path:
-    if config.trading_home:
-        return Path(config.trading_home).expanduser()
+    return Path(config.trading_home).expanduser() if config.trading_home else machine_folder()
+
+
+def machine_folder() -> Path:
+    """The platform's folder for what this user's programs remember; the same whatever TRADING_HOME says."""
     from platformdirs import user_state_path
 
     return user_state_path("trading_system")
@@ -143,7 +148,7 @@ async def open_desk(
 
     accounts = accounts or accounts_of(config)
     folder = folder or state_folder(config, accounts)
-    leases = home(config) / "leases"
+    leases = machine_folder() / "leases"  # not in TRADING_HOME: two homes with one key are still two desks on one account
     async with AsyncExitStack() as stack:
         stack.enter_context(Lease(folder / "desk.lock", f"the state folder {folder.name}"))
         for account in accounts:
@@ -267,6 +272,7 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
                 done = await VERBS[verb](desk, args)
             if args.get("level") != Level.KILL:
                 return done
+            return await _finish_kill(config, accounts, folder, done)
         async with open_desk(config, accounts, folder=folder, listen=False, dry_run=dry_run) as desk:
             if verb in ("submit", "replace", "flatten"):
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
@@ -274,7 +280,7 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     except LeaseHeld:
         if not (folder / "desk.sock").exists():
             raise
-    if dry_run and verb == "submit":
+    if (dry_run or config.dry_run) and verb in _CHANGES:
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
     client = await Client.connect(folder / "desk.sock")
     try:
@@ -283,6 +289,19 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         await client.aclose()
 
 
+async def _finish_kill(config: Config, accounts: tuple[Account, ...], folder: Path, done: object) -> object:
+    """The halt is on disk; a desk opened for it cancels the entries at its first look. Raises Unavailable: not now, and says what holds."""
+    try:
+        async with open_desk(config, accounts, folder=folder, listen=False) as desk:
+            await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
+            for name in desk.brokers:
+                await desk.enforce_kill(name)
+            return done
+    except (Unavailable, AuthFailed, ProtocolError) as error:
+        raise Unavailable(f"HALTED, and on disk; but the working entries could not be cancelled now: {error} The next desk cancels them") from None
+
+
+_CHANGES = frozenset({"submit", "replace", "cancel", "flatten"})
 _OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge"})  # they must work when no broker can be reached
 
 

@@ -2,10 +2,11 @@
 place where a wish becomes bytes."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from itertools import takewhile
 
 import msgspec
 from msgspec.structs import replace as changed
@@ -63,7 +64,7 @@ from trading_system.journal.replay import Books, replay
 from trading_system.journal.store import Journal
 
 _MINUTE_NS = 60_000_000_000
-_RECENT_MAX = 1_000  # approved orders remembered for the throttle; more than any limit lets through in a minute
+INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between gate and socket is not sent: the machine stood still
 CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only asked how it stands
 _LOOKS_MAX = 3  # at an account that moves while it is looked at
 _CANCEL_WAIT_NS = 10_000_000_000  # how long flatten waits for cancels, and then for closes, to settle
@@ -128,8 +129,6 @@ class Desk:
         self.pulled: Callable[[], Level | None] = _not_pulled  # switch.py: the kill switch's file, asked at the last hop
         self.adopting: set[str] = set()  # scopes whose difference a person has said to take over
         self.listeners: list[Callable[[Record, Applied | None], None]] = []
-        self._recent: deque[tuple[int, NewOrder]] = deque(maxlen=_RECENT_MAX)
-        self._rejects: dict[BrokerName, deque[int]] = {name: deque(maxlen=_RECENT_MAX) for name in brokers}
         self._warned: set[tuple[str, int]] = set()
         self._owned: set[asyncio.Task[Order]] = set()
         self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
@@ -188,7 +187,6 @@ class Desk:
 
     async def _send(self, approved: Approved) -> Order:
         self._fold(Intent(approved=approved))  # reserved before any await: two strategies cannot share one limit
-        self._recent.append((approved.approved_ns, approved.request))
         self.step("intent opened")
         try:
             await self.journal.append(Intent(approved=approved), durable=True)  # on disk before a byte leaves
@@ -212,6 +210,8 @@ class Desk:
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")
         instrument = self.instruments[request.broker, request.instrument]
+        if self.clock.now_ns() - approved.approved_ns > INTENT_MAX_NS:
+            raise NotSent("it waited too long between the gate and the socket; the market is another now")
         level = self.pulled()
         if level is not None and not approved.reducing:
             raise NotSent(f"the file {level.upper()} is in the state folder")
@@ -225,10 +225,10 @@ class Desk:
         if isinstance(error, NotSent | Rejected | Unavailable):
             order = self._known(cl_ord_id)
             if order.ord_status is OrdStatus.PENDING_NEW and not order.fills:
-                self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, now_ns=now_ns))
+                no = isinstance(error, Rejected)
+                self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, rejected=no, now_ns=now_ns))
                 self.step("order closed")
-            if isinstance(error, Rejected):
-                self._count_reject(approved.request.broker, now_ns)
+            self._trip(approved.request.broker, now_ns)
         elif self._known(cl_ord_id).order_id is None:  # the stream may have told us already that it arrived
             self.record(Doubted(cl_ord_id=cl_ord_id, text=str(error), now_ns=now_ns))
             self.step("doubt noted")
@@ -249,7 +249,6 @@ class Desk:
             self._knight(order, report)
             if _says_nothing_new(order, report):
                 return order
-        was_in_doubt = order is not None and order.doubt is not Doubt.NONE
         instrument = self.instruments.get((report.broker, report.instrument))
         account = self.accounts.get(report.broker)
         record = Reported(
@@ -268,8 +267,8 @@ class Desk:
             self.on_fill(applied.order)
         if applied.anomaly is not None:
             self._halt_instrument(applied.order, applied.anomaly)
-        if applied.order.ord_status is OrdStatus.REJECTED and not applied.order.external and not was_in_doubt:
-            self._count_reject(report.broker, self.clock.now_ns())
+        if applied.order.ord_status is OrdStatus.REJECTED:
+            self._trip(report.broker, self.clock.now_ns())
         fee_in_kind = applied.bookings and record.asset_class is AssetClass.CRYPTO and report.side is Side.BUY
         if applied.order.unbooked_qty or fee_in_kind:  # the broker may hold less than was bought: look, before anybody sells it all
             self.on_gap(report.broker)
@@ -284,6 +283,8 @@ class Desk:
         order = self._known_or_refuse(cl_ord_id)
         if order.ord_status.terminal:
             return order
+        if self.dry_run:
+            return changed(order, text="dry run: the cancel was not sent")
         if order.order_id is None:  # in doubt, or its answer is still on the way
             self.record(CancelAsked(cl_ord_id=cl_ord_id, sent=False, now_ns=self.clock.now_ns()))
         if order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
@@ -319,10 +320,10 @@ class Desk:
     async def flatten(self, broker: BrokerName | None = None) -> Residue:
         """Cancel every order, close every position, read again, and say what is left. Passes every halt."""
         names = [name for name in self.brokers if broker in (None, name)]
-        problems: list[str] = []
+        problems: list[str] = ["dry run: nothing was cancelled or closed"] if self.dry_run else []
         self.flattening.update(names)
         try:
-            for name in names:
+            for name in () if self.dry_run else names:
                 await self._flatten_one(name, problems)
         finally:
             self.flattening.difference_update(names)
@@ -508,8 +509,7 @@ class Desk:
         """The desk at this instant, as the gate sees it."""
         key = (request.broker, request.instrument)
         books, now_ns = self.books, self.clock.now_ns()
-        while self._recent and now_ns - self._recent[0][0] > _MINUTE_NS:
-            self._recent.popleft()
+        recent = tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent)))
         reserving = books.blotter.reserved_keys()
         crypto = [reserved for reserved in reserving if self._asset_class(*reserved) is AssetClass.CRYPTO]
         return RiskState(
@@ -527,7 +527,7 @@ class Desk:
             holdings=self._holdings(),
             reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
             working=books.blotter.working_on(*key),
-            recent=tuple(self._recent),
+            recent=recent,
             reserving=frozenset(reserving),
             live=self.environment == "live",
             arming=self._arming(),
@@ -678,12 +678,8 @@ class Desk:
         if wrong:
             self.set_halt(Halt(scope=order.broker, level=Level.HALT, rule="KNIGHT", text=wrong, set_ns=self.clock.now_ns()))
 
-    def _count_reject(self, broker: BrokerName, now_ns: int) -> None:
-        self._rejects[broker].append(now_ns)
-        self._trip(broker, now_ns)
-
     def _trip(self, broker: BrokerName, now_ns: int) -> None:
-        rejects = sum(1 for at_ns in self._rejects[broker] if now_ns - at_ns < _MINUTE_NS)
+        rejects = sum(1 for at_ns in self.books.rejects.get(broker, ()) if now_ns - at_ns < _MINUTE_NS)
         doubtful = sum(1 for order in self.books.blotter.unsettled() if order.broker == broker and order.doubt is Doubt.IN_DOUBT)
         halt = tripped(self.breaker, self.limits, broker, {"rejects": rejects, "in_doubt": doubtful}, now_ns)
         if halt is not None:

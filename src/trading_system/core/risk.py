@@ -42,6 +42,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     halt_on_drawdown: bool = True
     validate_orders: bool = True
     enable_shorts: bool = False
+    max_spread_pct: Decimal = Decimal("0.01")
+    crypto_max_spread_pct: Decimal = Decimal("0.005")
     price_collar_pct: Decimal = Decimal("0.03")
     crypto_price_collar_pct: Decimal = Decimal("0.03")
     max_orders_per_second: int = 5
@@ -353,8 +355,9 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
     if request.order_qty is not None and request.order_qty < instrument.min_qty:
         raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
-    if terms.px and terms.notional < instrument.min_notional and not terms.reducing:
-        raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(terms.notional), "Raise the quantity.")
+    worth = terms.qty * (request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
+    if terms.px and worth < instrument.min_notional and not terms.reducing:
+        raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(worth), "Raise the quantity.")
     auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
     if not auction and is_open(instrument.hours, state.now_ns, extended=request.extended_hours) is not True:
         raise RiskRefused("HOURS", "the trading session", f"{instrument.id} is closed", "Wait for the open, or use --extended-hours with --limit.")
@@ -395,6 +398,18 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if (price - worst) * terms.request.side.sign > 0:
         name = "CRYPTO_PRICE_COLLAR_PCT" if terms.crypto else "PRICE_COLLAR_PCT"
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
+
+
+def _spread(terms: Terms, state: RiskState) -> None:
+    """An order without a price takes what it finds: not where the two sides are far apart."""
+    quote, limits = state.quote, state.limits
+    if terms.reducing or terms.request.price is not None or quote is None or quote.mid is None or quote.ask_px is None or quote.bid_px is None:
+        return
+    name, pct = ("CRYPTO_MAX_SPREAD_PCT", limits.crypto_max_spread_pct) if terms.crypto else ("MAX_SPREAD_PCT", limits.max_spread_pct)
+    spread = (quote.ask_px - quote.bid_px) / quote.mid
+    if spread > pct:
+        sides = f"{plain(quote.bid_px)} to {plain(quote.ask_px)}, {_pct(spread)}"
+        raise RiskRefused(name, f"{_pct(pct)} between bid and offer for orders without a price", sides, "Name a price with --limit.")
 
 
 def _throttle(terms: Terms, state: RiskState) -> None:
@@ -526,6 +541,7 @@ _RULES: tuple[Rule, ...] = (
     _shorts,
     _fresh,
     _collar,
+    _spread,
     _throttle,
     _duplicate,
     _open_orders,

@@ -53,11 +53,12 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag="doubted"):
 
 
 class ClosedUnsent(msgspec.Struct, frozen=True, kw_only=True, tag="closed_unsent"):
-    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text."""
+    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text. rejected: the broker said no."""
 
     cl_ord_id: ClOrdID
     text: str
     proven_absent: bool
+    rejected: bool = False
     now_ns: int
 
 

@@ -1,5 +1,6 @@
 """Records become the desk's state again: the one fold that both a running desk and a restart use."""
 
+from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import Order
+from trading_system.domain.order import NewOrder, Order
 from trading_system.journal.record import (
     Adjusted,
     Alert,
@@ -37,6 +38,7 @@ from trading_system.journal.record import (
 NS_PER_DAY = 86_400_000_000_000
 RETIRE_NS = 7 * NS_PER_DAY  # a settled order older than this leaves memory; the journal keeps it for ever
 FLOWS_KEPT_NS = 30 * NS_PER_DAY  # flows remembered by id: more than any look reads back
+RECENT_MAX = 1_000  # approved orders, and rejects of a broker, that are remembered for the throttle: more than any limit lets through in a minute
 ALERTS_MAX = 1_000  # waiting for somebody to see them; beyond this the oldest go
 
 
@@ -62,6 +64,8 @@ class Books:
         self.cancels: dict[ClOrdID, int] = {}  # orders that nobody wants any more, and how often the broker was asked
         self.alerts: dict[int, Alert] = {}  # not yet acknowledged, by their number in this journal
         self.alert_count = 0
+        self.recent: deque[tuple[int, NewOrder]] = deque(maxlen=RECENT_MAX)  # what was approved, and when
+        self.rejects: dict[BrokerName, deque[int]] = {}  # when a broker said no
         self.booked = 0  # ledger entries that executions made
         self.retired = 0  # orders that left memory
         self.epoch = 0
@@ -74,16 +78,20 @@ class Books:
         match record:
             case Intent(approved=approved):
                 self._guard(self.blotter.open(approved))
+                if not approved.dry_run:
+                    self.recent.append((approved.approved_ns, approved.request))
                 if not (approved.reducing or approved.dry_run):
                     self.armed_spent += approved.reserve_qty * approved.reserve_px
             case Reported():
                 return self._report(record)
             case Doubted(cl_ord_id=cl_ord_id, text=text, now_ns=now_ns):
                 self.blotter.put(in_doubt(self._order(cl_ord_id), text, now_ns))
-            case ClosedUnsent(cl_ord_id=cl_ord_id, text=text, proven_absent=absent, now_ns=now_ns):
+            case ClosedUnsent(cl_ord_id=cl_ord_id, text=text, proven_absent=absent, rejected=rejected, now_ns=now_ns):
                 doubt = Doubt.PROVEN_ABSENT if absent else Doubt.NONE
                 self.blotter.put(closed_unsent(self._order(cl_ord_id), text, now_ns, doubt))
                 self.cancels.pop(cl_ord_id, None)
+                if rejected:
+                    self._refused(self._order(cl_ord_id).broker, now_ns)
             case Escalated(cl_ord_id=cl_ord_id, text=text, now_ns=now_ns):
                 self.blotter.put(escalated(self._order(cl_ord_id), text, now_ns))
             case HaltSet(halt=halt):
@@ -181,8 +189,7 @@ class Books:
 
     def _report(self, record: Reported) -> Applied:
         report = record.report
-        if self.blotter.find(report) is None:
-            self.blotter.adopt(report, record.account, prior=record.prior)
+        before = self.blotter.find(report) or self.blotter.adopt(report, record.account, prior=record.prior)
         key = (report.broker, report.instrument)
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
@@ -194,9 +201,14 @@ class Books:
                 self.sold[report.broker] = self.sold.get(report.broker, ZERO) + booking.fill.qty * booking.fill.price
         if applied.order.ord_status.terminal:
             self._gone(applied.order)
+        if applied.order.ord_status is OrdStatus.REJECTED is not before.ord_status and not before.external and before.doubt is Doubt.NONE:
+            self._refused(report.broker, report.recv_ns)
         self.asset_classes[key] = record.asset_class
         self.multipliers[key] = record.multiplier
         return applied
+
+    def _refused(self, broker: BrokerName, now_ns: int) -> None:
+        self.rejects.setdefault(broker, deque(maxlen=RECENT_MAX)).append(now_ns)
 
     def _gone(self, order: Order) -> None:
         """An unwanted order is over. If another has taken its place, that one is not wanted either."""

@@ -126,6 +126,8 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
                 ours=True,
             ),
             Key("ENABLE_SHORTS", "flag", "false", "true allows selling stocks one does not hold", ours=True),
+            Key("MAX_SPREAD_PCT", "fraction", "0.01", "no order without a price where bid and offer are further apart", ours=True),
+            Key("CRYPTO_MAX_SPREAD_PCT", "fraction", "0.005", "the same for crypto", ours=True),
             Key("PRICE_COLLAR_PCT", "fraction", "0.03", "how far a limit price may be on the wrong side of the market", ours=True),
             Key("CRYPTO_PRICE_COLLAR_PCT", "fraction", "0.03", "the same for crypto", ours=True),
             Key("MAX_ORDERS_PER_SECOND", "count", "5", "new orders", ours=True),
