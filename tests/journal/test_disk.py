@@ -106,6 +106,15 @@ def test_power_lost_at_any_call_leaves_everything_that_was_acknowledged() -> Non
     assert hit["torn"] > 50
 
 
+def test_the_names_of_its_files_are_synced_even_where_sqlite_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading_system.sim.disk.FOLDER_SYNCED", 0)
+    for after in range(1, CALLS + 1, 5):
+        acknowledged, records, _ = broken("power", after, DiskFaults(), cut=True)
+
+        assert records is not None, after
+        assert holds(acknowledged, records), after
+
+
 def test_a_torn_write_that_spoils_its_whole_sector_is_survived_or_noticed() -> None:
     refused = 0
     for after in range(1, CALLS + 1):

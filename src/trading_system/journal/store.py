@@ -38,6 +38,10 @@ def chain(previous: bytes, seq: int, body: bytes) -> bytes:
     return hashlib.blake2b(seq.to_bytes(8, "big") + body, key=previous, digest_size=32).digest()
 
 
+def _ignore(_: str) -> None:
+    return None
+
+
 class Journal:
     """Append-only. One writer: the folder's lease says so, SQLite's exclusive lock enforces it.
 
@@ -52,12 +56,13 @@ class Journal:
         durable: bool = True,
         disk: Disk | None = None,
         free_min: int = JOURNAL_FREE_MIN,
-        step: Callable[[str], None] = lambda _: None,
+        step: Callable[[str], None] = _ignore,
     ) -> None:
         """Open or create. `durable=False` is for backtests: the same code without waiting for the disk. step: called at named points, where
         the recovery tests kill the process. Raises JournalError: it does not verify; nothing was written then."""
         self.path = path
         self.free_min = free_min
+        self.on_failure: Callable[[str], None] = _ignore  # build.py puts the end of the desk here
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._durable = durable
         self._disk = disk or SystemDisk()
@@ -157,6 +162,7 @@ class Journal:
 
     def _fail(self, group: list[tuple[Record, asyncio.Future[int] | None]], text: str) -> None:
         self._failed = text
+        self.on_failure(text)
         for _, future in (*group, *self._pending):
             if future is not None and not future.done():
                 future.set_exception(JournalError(text))
