@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SEEDS  ?= 2000
-KILLS  ?= 120
+KILLS  ?= 140
 
 .PHONY: demo test check bench prove judges lock clean
 
