@@ -9,6 +9,7 @@ import pytest
 
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
 from trading_system.app.hub import QUEUE_MAX
+from trading_system.app.recover import PULSE_NS
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Level, Limits
@@ -362,6 +363,21 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
             with pytest.raises(JournalError):
                 await desk.submit(wish("a", "10"))
             assert not bench.twin.trading.posts
+
+    on_bench(tmp_path, story)
+
+
+def test_after_a_standstill_everything_is_looked_at_before_new_risk_is_taken(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.clock._start_ns += 40 * SECOND_NS  # the machine was suspended: its monotonic clock stood still, the wall's did not
+            with pytest.raises(RiskRefused, match="READY"):
+                await desk.submit(wish("a", "1"))
+            await desk.clock.sleep_ns(PULSE_NS)
+            assert desk.standstills == 1
+            assert await desk.wait(lambda: all(desk.ready.values()), 5 * SECOND_NS)
+            await desk.submit(wish("b", "1"))
 
     on_bench(tmp_path, story)
 

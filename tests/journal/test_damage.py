@@ -7,6 +7,7 @@ import apsw
 import pytest
 
 from tests.journal.damage import FILES, LAST, PROOFS, Damage, Specimen, alert, opened, proven, specimen
+from trading_system.journal.head import Head
 from trading_system.journal.record import encode
 from trading_system.sim.disk import SimDisk
 
@@ -43,9 +44,13 @@ def test_an_older_head_beside_a_newer_journal_is_refused_when_no_crash_explains_
 
 
 def test_a_head_of_another_journal_is_refused() -> None:
-    other = specimen((*LAST[:-1], 2))
+    disk = SimDisk(random.Random(4))
+    other = Head(disk, FILES["head"])
+    other.write(len(WHOLE.history), bytes(32))  # as long, and another history
+    other.close()
 
-    refused({**WHOLE.files, "head": other.files["head"]})
+    assert "its end is lost" in refused({**WHOLE.files, "head": disk.read(FILES["head"])})
+    disk.close()
 
 
 def test_a_missing_log_is_refused_when_records_were_in_it() -> None:

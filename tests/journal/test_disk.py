@@ -1,6 +1,7 @@
 """The journal on the simulated disk: whatever goes wrong at whatever call, what was acknowledged is there afterwards, or it does not open."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from tests.factories import NOW
 from trading_system.domain.errors import JournalError
 from trading_system.journal import store
 from trading_system.journal.head import Head
-from trading_system.journal.record import Alert, Record
+from trading_system.journal.record import SCHEMA_VERSION, Alert, Record
 from trading_system.journal.store import JOURNAL_RESERVE, Journal
 from trading_system.sim.clock import run_virtual
 from trading_system.sim.disk import DiskFaults, SimDisk
@@ -103,6 +104,15 @@ def test_power_lost_at_any_call_leaves_everything_that_was_acknowledged() -> Non
         assert records is not None, after
         assert holds(acknowledged, records), after
     assert hit["torn"] > 50
+
+
+def test_the_names_of_its_files_are_synced_even_where_sqlite_would_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading_system.sim.disk.FOLDER_SYNCED", 0)
+    for after in range(1, CALLS + 1, 5):
+        acknowledged, records, _ = broken("power", after, DiskFaults(), cut=True)
+
+        assert records is not None, after
+        assert holds(acknowledged, records), after
 
 
 def test_a_torn_write_that_spoils_its_whole_sector_is_survived_or_noticed() -> None:
@@ -225,6 +235,49 @@ def test_a_full_disk_gets_the_reserve_and_a_restart_finds_everything() -> None:
     journal = Journal(PATH, disk=disk, free_min=1 << 20)
     assert disk.size(PATH.with_suffix(".reserve")) == JOURNAL_RESERVE
     journal.abandon()
+    disk.close()
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_journal_is_brought_forward_whatever_happens_meanwhile(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power lost at any call of the migration: every record is there, under the old schema or the new one; the file as it was stays beside it."""
+    wanted = [alert(number) for number in range(sum(GROUPS))]
+    for after in itertools.count(1):
+        disk = SimDisk(random.Random(after), DiskFaults(torn=0.6))
+        with monkeypatch.context() as older:
+            older.setattr(store, "SCHEMA_VERSION", version)
+            run_virtual(lambda _, disk=disk: life(disk))  # type: ignore[misc]
+        before = disk.calls
+        disk.fail("power", after)
+        whole = found(disk) is not None
+        calls = disk.calls - before
+        disk.power_loss()
+
+        assert found(disk) == wanted, after
+        former = Journal(PATH.with_suffix(f".schema{version}.sqlite"), disk=disk)
+        assert [entry.record for entry in former.read()] == wanted
+        former.abandon()
+        disk.close()
+        if whole:
+            assert calls > 10
+            return
+
+
+def test_a_spoilt_head_falls_back_by_one_commit_whatever_the_numbers() -> None:
+    """By the number's parity, as version 0.1.0 had it, groups of two overwrote the newest slot each time."""
+    disk = SimDisk(random.Random(1))
+    path = PATH.with_suffix(".head")
+    head = Head(disk, path)
+    for seq in (2, 4, 6):
+        head.write(seq, bytes(32))
+    head.close()
+    content = disk.read(path)
+    place = content.find((6).to_bytes(8, "big") + bytes(32))
+    disk.replace(path, content[:place] + bytes(512) + content[place + 512 :])
+    again = Head(disk, path)
+
+    assert again.read()[0] == 4
+    again.close()
     disk.close()
 
 

@@ -147,6 +147,7 @@ async def test_a_backup_is_a_journal_of_its_own(tmp_path: Path) -> None:
         journal.backup(tmp_path / "copy.sqlite")
     await journal.aclose()
 
+    assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
     assert reopened(tmp_path / "copy.sqlite") == [alert(0)]
 
 

@@ -25,7 +25,7 @@ from trading_system.app.verbs import VERBS, Args
 from trading_system.brokers import registry
 from trading_system.core.risk import Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld, ProtocolError, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
@@ -205,7 +205,29 @@ async def open_desk(
             await server.start()
         desk.step("socket up")
         stack.callback(desk.step, "shutdown begun")
-        yield desk
+        async with _ends_with(journal):
+            yield desk
+
+
+@asynccontextmanager
+async def _ends_with(journal: Journal) -> AsyncIterator[None]:
+    """Once the disk has refused, nothing is remembered any more: the block ends there, and what called it. Raises JournalError."""
+    task, told = asyncio.current_task(), list[str]()
+    assert task is not None
+
+    def end(text: str) -> None:
+        told.append(text)
+        task.cancel()
+
+    journal.on_failure = end
+    try:
+        yield
+    except asyncio.CancelledError:
+        if told and task.uncancel() == 0:
+            raise JournalError(told[0]) from None
+        raise
+    finally:
+        journal.on_failure = told.append
 
 
 def _safe_settings(config: Config, accounts: tuple[Account, ...]) -> None:

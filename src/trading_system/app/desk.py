@@ -70,6 +70,7 @@ _LOOKS_MAX = 3  # at an account that moves while it is looked at
 _CANCEL_WAIT_NS = 10_000_000_000  # how long flatten waits for cancels, and then for closes, to settle
 _ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
 _POLL_NS = 100_000_000
+STANDSTILL_NS = 30_000_000_000  # a desk that did not run for longer knows nothing of the present: SIGSTOP, a suspended machine, a stepped clock
 
 Step = Callable[[str], None]  # called at named points of the order path; the recovery tests kill the process there
 
@@ -130,6 +131,8 @@ class Desk:
         self.listeners: list[Callable[[Record, Applied | None], None]] = []
         self._warned: set[tuple[str, int]] = set()
         self._owned: set[asyncio.Task[Order]] = set()
+        self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
+        self.standstills = 0
 
     # -- the path of an order -------------------------------------------------------------------------------------------------
 
@@ -513,7 +516,7 @@ class Desk:
             limits=self.limits,
             facts=self.brokers[request.broker].facts,
             halts=tuple(books.halts.values()),
-            ready=self.ready[request.broker],
+            ready=self.ready[request.broker] and not self.stood_still(),
             account=self.accounts.get(request.broker),
             equity=self._marked(now_ns),
             instrument=self.instruments[key],
@@ -571,6 +574,21 @@ class Desk:
         applied = self._fold(record)
         self.journal.note(record)
         return applied
+
+    def stood_still(self) -> bool:
+        """Whether too long has passed since the last pulse. A suspended machine's monotonic clock may have stood still with it."""
+        return max(self.clock.monotonic_ns() - self._ran_ns[0], self.clock.now_ns() - self._ran_ns[1]) > STANDSTILL_NS
+
+    def pulse(self) -> bool:
+        """The desk runs. True: again, after a standstill; nothing is ready then until it was looked at anew."""
+        stood = self.stood_still()
+        if stood:
+            self.standstills += 1
+            self.ready = dict.fromkeys(self.ready, False)
+            still_s = (self.clock.now_ns() - self._ran_ns[1]) // 1_000_000_000
+            self.alert("warning", f"the desk stood still for {still_s} s; it looks at everything anew before it takes new risk")
+        self._ran_ns = (self.clock.monotonic_ns(), self.clock.now_ns())
+        return stood
 
     async def wait(self, condition: Callable[[], bool], within_ns: int) -> bool:
         """Wait until the books satisfy something; False: not within that time."""

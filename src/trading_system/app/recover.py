@@ -31,6 +31,7 @@ ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
 RESOLVE_MAX_NS = 30 * SECOND_NS  # the slowest pace of asking
 SKEW_NS = SECOND_NS // 2  # clocks further apart than this are worth an alert
+PULSE_NS = 5 * SECOND_NS  # how often the desk notes that it runs
 UNSEEN_NS = 300 * SECOND_NS  # a critical alert must be seen within this, on a live desk
 NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order counts as absent
 
@@ -83,6 +84,7 @@ class Recovery:
                 desk.step("old doubt noted")
             await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")
+        self._spawn(self._pulse(), "pulse")
         for watch in self._watches.values():
             await watch.load_instruments()
             self._spawn(watch.pump(), f"events {watch.name}")
@@ -101,6 +103,13 @@ class Recovery:
         for task in tuple(self._tasks):
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def _pulse(self) -> None:
+        while True:
+            if self.desk.pulse():
+                for watch in self._watches.values():
+                    watch.wake()
+            await self.desk.clock.sleep_ns(PULSE_NS)
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -265,7 +274,7 @@ class Watch:
 
     async def reconcile(self) -> None:
         """One look: orders, fills, account, positions. Ready only when it went through and the stream lives."""
-        desk, live_before = self._desk, self.live
+        desk, live_before, standstills = self._desk, self.live, self._desk.standstills
         try:
             await self._look()
         except (ProtocolError, AuthFailed) as error:
@@ -277,7 +286,7 @@ class Watch:
         except DeskError:
             self._wake.set()  # could not be asked: try again at the next turn; readiness stays what the stream made it
         else:
-            desk.ready[self.name] = live_before and self.live
+            desk.ready[self.name] = live_before and self.live and standstills == desk.standstills
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books

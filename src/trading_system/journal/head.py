@@ -26,7 +26,6 @@ class Head:
         if (size or 0) < _SIZE:  # new, of version 0.1.0, or a power loss came before it had its size
             self._file.write(b"\0" * (_SIZE - (size or 0)), size or 0)
             self._file.sync()
-            disk.sync_folder(path.parent)
         self._next = 0
 
     def read(self) -> tuple[int, bytes]:

@@ -38,6 +38,10 @@ def chain(previous: bytes, seq: int, body: bytes) -> bytes:
     return hashlib.blake2b(seq.to_bytes(8, "big") + body, key=previous, digest_size=32).digest()
 
 
+def _ignore(_: str) -> None:
+    return None
+
+
 class Journal:
     """Append-only. One writer: the folder's lease says so, SQLite's exclusive lock enforces it.
 
@@ -52,12 +56,13 @@ class Journal:
         durable: bool = True,
         disk: Disk | None = None,
         free_min: int = JOURNAL_FREE_MIN,
-        step: Callable[[str], None] = lambda _: None,
+        step: Callable[[str], None] = _ignore,
     ) -> None:
         """Open or create. `durable=False` is for backtests: the same code without waiting for the disk. step: called at named points, where
         the recovery tests kill the process. Raises JournalError: it does not verify; nothing was written then."""
         self.path = path
         self.free_min = free_min
+        self.on_failure: Callable[[str], None] = _ignore  # build.py puts the end of the desk here
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._durable = durable
         self._disk = disk or SystemDisk()
@@ -157,6 +162,7 @@ class Journal:
 
     def _fail(self, group: list[tuple[Record, asyncio.Future[int] | None]], text: str) -> None:
         self._failed = text
+        self.on_failure(text)
         for _, future in (*group, *self._pending):
             if future is not None and not future.done():
                 future.set_exception(JournalError(text))
@@ -233,12 +239,8 @@ class Journal:
             head.write(self.seq, self.digest)
             head.close()
             self._step("backup has its head")
-            copy = apsw.Connection(str(target), vfs=self._disk.vfs or None)
-            try:
-                with copy.backup("main", self._db, "main") as step:
-                    step.step()
-            finally:
-                copy.close()
+            self._disk.open(target).close()  # ours alone to read
+            self._db.execute("VACUUM INTO ?", (str(target),))
             self._disk.sync_folder(target.parent)
         except (apsw.Error, OSError) as error:
             raise JournalError(f"the copy {target.name} is not whole: {error}. Remove it and try again") from None
@@ -316,8 +318,10 @@ class Journal:
         """Bring an older file forward, one step at a time, each in one transaction. The file as it was stays beside it under another name."""
         self._step("migration begun")
         former = self.path.with_suffix(f".schema{version}.sqlite")
-        if version and self._disk.size(former) is None:
-            self._db.execute("VACUUM INTO ?", (str(former),))
+        if version:
+            for leftover in (former, former.with_suffix(".head")):  # of an attempt that was cut short
+                self._disk.remove(leftover)
+            self.backup(former)
         for number in range(version, SCHEMA_VERSION):
             self._db.execute("BEGIN EXCLUSIVE")
             self._db.execute(_MIGRATIONS[number])
