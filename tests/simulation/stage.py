@@ -431,6 +431,7 @@ class Stage:
     async def _resume(self) -> None:
         self.oracle.halts = {}  # from here on either answer is right
         await self.desk.resume("*", by="owner")
+        self.oracle.halts = {}  # whatever was set meanwhile may have gone with it
 
     async def foreign(self, rng: random.Random, place: int) -> None:
         self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES))
