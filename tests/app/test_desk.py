@@ -11,7 +11,7 @@ from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
 from trading_system.app.hub import QUEUE_MAX
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
-from trading_system.core.risk import Level, Limits
+from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID
@@ -19,6 +19,7 @@ from trading_system.domain.market import Quote, Trade
 from trading_system.domain.order import Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
+from trading_system.journal.replay import replay
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 from trading_system.transport.message import Request, Response
@@ -262,6 +263,21 @@ def test_a_fee_in_units_is_booked_and_everything_can_be_sold(tmp_path: Path) -> 
             assert bench.twin.exchange.position("BTC/USD") < D("0.0001")
 
     on_bench(tmp_path, story)
+
+
+def test_a_halt_set_while_a_resume_is_written_stays(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> tuple[set[str], set[str]]:
+        async with bench.desk() as desk:
+            await desk.halt("all", Level.HALT, "a test")
+            resuming = asyncio.create_task(desk.resume("*", by="owner"))
+            await asyncio.sleep(0)
+            desk.set_halt(Halt(scope="alpaca", level=Level.HALT, rule="TEST", text="meanwhile", set_ns=1))
+            await resuming
+            live = set(desk.books.halts)
+            await desk.journal.flush()
+            return live, set(replay(entry.record for entry in desk.journal.read()).halts)
+
+    assert on_bench(tmp_path, story) == ({"alpaca"}, {"alpaca"})
 
 
 def test_a_refusal_of_the_brokers_frees_the_reservation_and_five_in_a_minute_halt(tmp_path: Path) -> None:
