@@ -69,7 +69,7 @@ class Recovery:
         await desk.journal.flush()
         desk.step("started")
         for order in desk.books.in_doubt():
-            if order.doubt is not Doubt.IN_DOUBT:
+            if order.doubt is Doubt.NONE:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
             await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")

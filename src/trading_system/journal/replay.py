@@ -89,7 +89,7 @@ class Books:
 
     def in_doubt(self) -> tuple[Order, ...]:
         """Orders that may or may not be at the broker: said so, or with an intent and no word since. They are asked about before trading resumes."""
-        return tuple(order for order in self.blotter.working() if order.doubt is Doubt.IN_DOUBT or _unanswered(order))
+        return tuple(order for order in self.blotter.working() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED) or _unanswered(order))
 
     def _order(self, cl_ord_id: ClOrdID) -> Order:
         order = self.blotter.get(cl_ord_id)
