@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from tests.desks import AAPL, BROKER, BTC, Bench, SteppedClock, mid, on_bench, settled, wish
 from trading_system.app.hub import QUEUE_MAX
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
@@ -220,6 +220,22 @@ def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> N
             assert bench.clock.monotonic_ns() - started_ns >= 210 * SECOND_NS
             assert desk.books.blotter.total.notional == 0
             assert not bench.twin.trading.posts
+
+    on_bench(tmp_path, story)
+
+
+def test_a_clock_that_jumps_proves_no_absence(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.network.faults = Faults(lost_request=1.0)
+            task = asyncio.create_task(desk.submit(wish("a", "10")))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            order = await task
+            desk.clock = SteppedClock(bench.clock, 3600 * SECOND_NS)
+
+            assert not await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 200 * SECOND_NS)  # type: ignore[union-attr]
 
     on_bench(tmp_path, story)
 

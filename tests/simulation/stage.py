@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tests.desks import SteppedClock
 from tests.simulation.oracle import Oracle
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
@@ -63,23 +64,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     hits: dict[str, int]  # fault kinds, actions and crash points
 
 
-class SteppedClock:
-    """The desk's clock: time of day jumps when the seed says so, waiting does not notice."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._clock = clock
-        self.offset_ns = 0
-
-    def now_ns(self) -> int:
-        return self._clock.now_ns() + self.offset_ns
-
-    def monotonic_ns(self) -> int:
-        return self._clock.monotonic_ns()
-
-    async def sleep_ns(self, duration_ns: int) -> None:
-        await self._clock.sleep_ns(duration_ns)
-
-
 class Life:
     """One process. Dead, it writes nothing and sends nothing, however far its code still runs."""
 
@@ -110,7 +94,7 @@ class Stage:
         self.clock = clock
         self.path = folder / "journal.sqlite"
         self.off = off
-        self.desk_clock = SteppedClock(clock)
+        self.desk_clock = SteppedClock(clock, 0)
         self.rng = random.Random(f"{layer} {seed}")
         self.hit: Counter[str] = Counter()
         self.life = Life()

@@ -117,35 +117,37 @@ class Recovery:
     async def _resolve(self, order: Order) -> None:
         """Ask until the broker says, or until it has said "not found" often enough, long enough, in enough places."""
         desk, broker = self.desk, self.desk.brokers[order.broker]
-        started_ns, pace_ns, not_found, alerted = desk.clock.now_ns(), SECOND_NS, 0, False
-        horizon_ns = order.sent_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
+        started_ns, pace_ns, not_found, alerted = desk.clock.monotonic_ns(), SECOND_NS, 0, False
+        # From here, not from sent_ns: time of day may step, and a slow disk may have held the order back after sent_ns.
+        horizon_ns = started_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
         try:
             while self._doubtful(order.cl_ord_id):
                 await desk.clock.sleep_ns(pace_ns)
                 pace_ns = min(2 * pace_ns, RESOLVE_MAX_NS)
-                now_ns = desk.clock.now_ns()
+                asked_ns = desk.clock.monotonic_ns()
                 if not self._doubtful(order.cl_ord_id):
                     return
                 absent = await self._ask(broker, order)
                 healthy = desk.ready[order.broker] and self._watches[order.broker].matched
-                not_found = not_found + 1 if absent and healthy and now_ns > horizon_ns else 0
+                not_found = not_found + 1 if absent and healthy and asked_ns > horizon_ns else 0
                 if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order):
                     text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; positions agree"
-                    desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=now_ns))
+                    desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=desk.clock.now_ns()))
                     desk.alert("warning", f"{order.cl_ord_id} never reached {order.broker}: {text}")
                     return
-                if not alerted and now_ns - started_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
+                waited_ns = asked_ns - started_ns
+                if not alerted and waited_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
                     alerted = True
                     desk.alert("warning", f"{order.cl_ord_id} is in doubt at {order.broker}; it is being asked about, do not send it again")
-                self._escalate(order, started_ns, now_ns)
+                self._escalate(order, waited_ns)
         finally:
             self._resolving.discard(order.cl_ord_id)
 
-    def _escalate(self, order: Order, started_ns: int, now_ns: int) -> None:
+    def _escalate(self, order: Order, waited_ns: int) -> None:
         current = self.desk.books.blotter.get(order.cl_ord_id)
-        if now_ns - started_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
-            text = f"in doubt for {(now_ns - started_ns) // SECOND_NS} s: look for it on the broker's own page"
-            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=now_ns))
+        if waited_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
+            text = f"in doubt for {waited_ns // SECOND_NS} s: look for it on the broker's own page"
+            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=self.desk.clock.now_ns()))
             self.desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
 
     def _doubtful(self, cl_ord_id: ClOrdID) -> bool:
