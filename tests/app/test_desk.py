@@ -240,6 +240,22 @@ def test_a_clock_that_jumps_proves_no_absence(tmp_path: Path) -> None:
     on_bench(tmp_path, story)
 
 
+def test_a_clock_that_jumps_hides_no_fill(tmp_path: Path) -> None:
+    """The watermark is in the broker's time: a fill that no stream told of is found behind a clock that runs ahead."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            desk.clock = SteppedClock(bench.clock, 3600 * SECOND_NS)
+            await desk.clock.sleep_ns(60 * SECOND_NS)
+            desk.clock = bench.clock
+            bench.network.faults = Faults(lost_frame=1.0)
+            done = await settled(desk, await desk.submit(wish("a", "10")))
+
+            assert done.cum_qty == D(10)
+
+    on_bench(tmp_path, story)
+
+
 def test_what_others_do_is_adopted_and_counts(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async def by_hand(client_id: str, qty: str, **more: str) -> None:

@@ -168,7 +168,8 @@ class Recovery:
     async def _nowhere(self, broker: Broker, order: Order) -> bool:
         """The second and third place to look: among the open orders and among the fills."""
         try:
-            reports = (*await broker.open_orders(), *await broker.fills(order.sent_ns - OVERLAP_NS))
+            known_ns = self.desk.books.watermarks.get(order.broker, order.sent_ns)
+            reports = (*await broker.open_orders(), *await broker.fills(min(known_ns, order.sent_ns) - OVERLAP_NS))
         except DeskError:
             return False
         for report in reports:
@@ -259,7 +260,6 @@ class Watch:
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books
-        asked_ns = desk.clock.now_ns()
         before_ns = books.watermarks.get(self.name)
         first = before_ns is None  # nothing was ever compared: what is there now is where we begin
         ours = tuple(order for order in books.blotter.working() if order.broker == self.name and order.doubt is Doubt.NONE)
@@ -268,15 +268,17 @@ class Watch:
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
-        for fill in await self._broker.fills(max(since_ns, books.first_start_ns[self.name])):
+        fills = await self._broker.fills(max(since_ns, books.first_start_ns[self.name]))
+        for fill in fills:
             desk.on_report(fill)
         await self._positions(first=first)
         if self._broker.skew_ns() > SKEW_NS and not self._skew_told:
             self._skew_told = True
             off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
             desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
-        if before_ns is None or asked_ns - before_ns >= OVERLAP_NS // 5:
-            desk.record(Watermark(broker=self.name, fills_ns=asked_ns))
+        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)  # in the broker's time: ours may step
+        if before_ns is None or newest_ns - before_ns >= OVERLAP_NS // 5:
+            desk.record(Watermark(broker=self.name, fills_ns=newest_ns))
             desk.step("watermark moved")
 
     async def _heal(self, difference: Difference, *, first: bool) -> None:
