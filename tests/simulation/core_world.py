@@ -116,6 +116,7 @@ class CoreWorld(Stage):
     def calm(self) -> None:
         for venue in self.venues.values():
             venue.faults = VenueFaults()
+            venue.drop_all()  # a stream that is mute would stay so for a while
 
     def cut(self) -> None:
         for venue in self.venues.values():

@@ -182,7 +182,7 @@ class Oracle:
                 keys.add(key)
         if gross > self.limits.max_leverage * equity:
             self.hold(f"I2 gross exposure may reach {gross:.0f} with {approved.cl_ord_id}, the limit is {self.limits.max_leverage * equity:.0f}")
-        if len(keys) > self.limits.max_concurrent_positions and self._opening(broker, instrument, side.sign) and not self._position(broker, instrument):
+        if len(keys) > self.limits.max_concurrent_positions and not self.truth.position(broker, instrument):
             self.hold(f"I2 {len(keys)} positions may be open with {approved.cl_ord_id}, the limit is {self.limits.max_concurrent_positions}")
 
     def _position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:

@@ -204,13 +204,14 @@ class VenueConnector:
         return tuple(self._received(report) for report in await self._read(act))
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """By id where the venue has such a question; else by the tag among open orders, then fills, then the orders that are done."""
-        if self.venue.semantics.lookup:
-            report = await self._read(lambda: self._looked_up(cl_ord_id))
-            return None if report is None else self._received(report)
-        for report in (*await self.open_orders(), *reversed(await self.fills(0))):
-            if report.cl_ord_id == cl_ord_id:
-                return report
+        """By id where the venue has such a question; else by the tag among open orders, then executions, then the orders that are done."""
+        if not self.venue.semantics.lookup:
+            for report in await self.open_orders():
+                if report.cl_ord_id == cl_ord_id:
+                    return report
+            fills = [report for report in await self.fills(0) if report.cl_ord_id == cl_ord_id]
+            if fills and all(report.exec_type is ExecType.TRADE for report in fills):
+                return fills[-1]
         report = await self._read(lambda: self._looked_up(cl_ord_id))
         return None if report is None else self._received(report)
 
