@@ -141,6 +141,7 @@ class Stage:
         loop.disk_ns = lambda: self.disk_rng.randrange(100_000, self.disk_max_ns)
         self.keep.add(asyncio.current_task())
         await self.start_desk()
+        await self.desk.wait(lambda: len(self.desk.books.watermarks) == len(self.desk.brokers), SETTLE_NS)  # the account as it was found
         for place, name in enumerate(self.plan):
             if place in self.skip:
                 continue

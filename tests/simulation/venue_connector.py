@@ -204,16 +204,19 @@ class VenueConnector:
         return tuple(self._received(report) for report in await self._read(act))
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """By id where the venue has such a question; else by the tag among open orders, then executions, then the orders that are done."""
+        """By id where the venue has such a question; else by the tag among the open orders, those that are done, and the executions."""
         if not self.venue.semantics.lookup:
             for report in await self.open_orders():
                 if report.cl_ord_id == cl_ord_id:
                     return report
-            fills = [report for report in await self.fills(0) if report.cl_ord_id == cl_ord_id]
-            if fills and all(report.exec_type is ExecType.TRADE for report in fills):
-                return fills[-1]
         report = await self._read(lambda: self._looked_up(cl_ord_id))
-        return None if report is None else self._received(report)
+        if report is not None:
+            return self._received(report)
+        if not self.venue.semantics.lookup:
+            for report in reversed(await self.fills(0)):
+                if report.cl_ord_id == cl_ord_id:
+                    return report
+        return None
 
     def _looked_up(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         row = next((row for row in reversed(self._visible()) if row.cl_ord_id == cl_ord_id), None)
