@@ -143,7 +143,6 @@ def corrected(exec_id: str, ref: str, px: str, cum: str) -> object:
 
 def test_two_corrections_that_look_alike_are_two() -> None:
     """Both say the order's cumulative quantity of that moment, which is no place of their own."""
-    filled = after(NEW, trade("e1", "5", "100", "5"), trade("e2", "5", "100", "10", full=True))
     result = after(
         NEW,
         trade("e1", "5", "100", "5"),
@@ -152,8 +151,14 @@ def test_two_corrections_that_look_alike_are_two() -> None:
         corrected("c2", "e2", "101", "10"),
     )
 
-    assert (filled.cum_qty, result.cum_qty) == (10, 10)
     assert [fill.exec_id for fill in result.fills] == ["c1", "c2"]
+
+
+def test_after_a_bust_a_fill_that_looks_like_an_earlier_one_is_another() -> None:
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.PARTIALLY_FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(4))
+    result = after(NEW, trade("e1", "4", "100", "4"), trade("e2", "4", "100", "8"), bust, trade("e3", "4", "100", "8"))
+
+    assert [fill.exec_id for fill in result.fills] == ["e2", "e3"]
 
 
 def test_a_busted_execution_read_again_says_nothing_of_the_quantity() -> None:

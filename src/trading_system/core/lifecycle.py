@@ -191,8 +191,9 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
     for fill in fills:
         if fill.exec_id == new.exec_id:
             return fills, voided, bookings, (fill.qty, fill.price) != (new.qty, new.price)
-        if new.cum_qty is not None and (fill.cum_qty, fill.qty, fill.price) == (new.cum_qty, new.qty, new.price):
-            return fills, voided, bookings, False  # the same execution under a second id: a stream's and an activity list's may differ
+        if not voided and new.cum_qty is not None and (fill.cum_qty, fill.qty, fill.price) == (new.cum_qty, new.qty, new.price):
+            # The same execution under a second id: a stream's and an activity list's may differ. After a bust a quantity comes twice.
+            return fills, voided, bookings, False
     return (*fills, new), voided, (*bookings, Booking(new)), False
 
 
