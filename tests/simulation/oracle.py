@@ -169,7 +169,8 @@ class Oracle:
         broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
         crypto = "/" in instrument
         equity = self.truth.equity() * SLACK
-        exposure = side.sign * self._position(broker, instrument) + self._opening(broker, instrument, side.sign)
+        exposure = side.sign * self.truth.position(broker, instrument) + self._opening(broker, instrument, side.sign)
+        exposure -= sum((qty * side.sign for qty in self._moved(broker, instrument) if qty * side.sign > 0), ZERO)
         pct = self.limits.crypto_max_position_pct if crypto else self.limits.max_position_pct
         worth = exposure * approved.reserve_px
         if worth > pct * equity:
@@ -182,16 +183,20 @@ class Oracle:
                 keys.add(key)
         if gross > self.limits.max_leverage * equity:
             self.hold(f"I2 gross exposure may reach {gross:.0f} with {approved.cl_ord_id}, the limit is {self.limits.max_leverage * equity:.0f}")
-        if len(keys) > self.limits.max_concurrent_positions and not self.truth.position(broker, instrument):
+        others = any(order.foreign and not order.status.terminal for order in self.truth.orders(broker))  # theirs open a position too
+        if len(keys) > self.limits.max_concurrent_positions and not self.truth.position(broker, instrument) and not others:
             self.hold(f"I2 {len(keys)} positions may be open with {approved.cl_ord_id}, the limit is {self.limits.max_concurrent_positions}")
 
     def _position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         """The true position, less what may not be held against the desk: towards zero, never away from it."""
-        position, since_ns = self.truth.position(broker, instrument), self.clock.monotonic_ns() - SURPRISE_NS
-        moved = [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
+        position, moved = self.truth.position(broker, instrument), self._moved(broker, instrument)
         if position > 0:
             return max(ZERO, position - sum((qty for qty in moved if qty > 0), ZERO))
         return min(ZERO, position - sum((qty for qty in moved if qty < 0), ZERO))
+
+    def _moved(self, broker: BrokerName, instrument: InstrumentID) -> list[Decimal]:
+        since_ns = self.clock.monotonic_ns() - SURPRISE_NS
+        return [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
 
     def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int) -> Decimal:
         """What opening orders of one side may still fill: open at the venue, or under way."""
