@@ -154,6 +154,14 @@ def test_two_corrections_that_look_alike_are_two() -> None:
     assert [fill.exec_id for fill in result.fills] == ["c1", "c2"]
 
 
+def test_a_filled_order_that_is_busted_whole_keeps_nothing_reserved() -> None:
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(0))
+    busted = after(NEW, trade("e1", "10", "100", "10", full=True), bust)
+
+    assert busted.unbooked_qty == 0
+    assert busted.settled
+
+
 def test_after_a_bust_a_fill_that_looks_like_an_earlier_one_is_another() -> None:
     bust = report(ExecType.TRADE_CANCEL, OrdStatus.PARTIALLY_FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(4))
     result = after(NEW, trade("e1", "4", "100", "4"), trade("e2", "4", "100", "8"), bust, trade("e3", "4", "100", "8"))

@@ -126,7 +126,7 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
     status, contradiction = _next_status(order, report, cum_qty, order_qty)
     if status is OrdStatus.FILLED and order.cash_order_qty is not None:
         order_qty = stated  # the market has said what the cash bought
-    if status is OrdStatus.FILLED and not report.cum_qty:
+    if status is OrdStatus.FILLED and report.cum_qty is None and not (busted or voided):
         stated = max(stated, order_qty)
     overfilled = bool(order_qty) and max(stated, cum_qty) > order_qty
     after = replace(
