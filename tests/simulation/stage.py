@@ -187,7 +187,7 @@ class Stage:
         while self.clock.monotonic_ns() < deadline_ns:
             await self.clock.sleep_ns(5 * SECOND_NS)
             self.oracle.tick()
-            if not self.in_the_air() and not self.oracle.differences():
+            if not self.in_the_air() and not self.desk._owned and not self.oracle.differences():
                 return
         for text in self.oracle.differences():
             self.oracle.hold(text)
