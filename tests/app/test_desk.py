@@ -312,6 +312,19 @@ def test_a_halt_set_while_a_resume_is_written_stays(tmp_path: Path) -> None:
     assert on_bench(tmp_path, story) == ({"alpaca"}, {"alpaca"})
 
 
+def test_a_fee_that_was_rounded_up_is_still_a_fee(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            order = wish("a", "1", instrument=BTC, order_qty=None, cash_order_qty=D("15361.15"))
+            done = await settled(desk, await desk.submit(order))
+            fee = done.cum_qty - bench.twin.exchange.position("BTC/USD")
+
+            assert fee > done.cum_qty * D("0.0025")
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD"), 30 * SECOND_NS)
+
+    on_bench(tmp_path, story)
+
+
 def test_a_refusal_of_the_brokers_frees_the_reservation_and_five_in_a_minute_halt(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         limits = Limits(validate_orders=False, max_position_pct=D(1), crypto_max_position_pct=D(1))
