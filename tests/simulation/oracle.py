@@ -10,7 +10,7 @@ For a later part: I11, protective stops and their auditor.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Protocol
 
@@ -30,7 +30,7 @@ from trading_system.sim.clock import SECOND_NS, VirtualClock
 
 SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held against it for so long
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
-DOUBT_ALERT_NS = 60 * SECOND_NS  # ten seconds, the resolver's pace, and an answer that does not come
+DOUBT_ALERT_NS = 120 * SECOND_NS  # ten seconds, the resolver's pace, and the retries of a question that nobody answers
 ORDERS_PER_MINUTE = 600
 
 
@@ -94,7 +94,7 @@ class Oracle:
 
     # -- a process's life ---------------------------------------------------------------------------------------------------------------
 
-    def meet(self, desk: Desk) -> None:
+    def meet(self, desk: Desk, alive: Callable[[], bool]) -> None:
         """A desk was built on this disk: what it read must be what was told, as far as it goes."""
         disk = [encode(entry.record) for entry in desk.journal.read()]
         if disk != self.told[: len(disk)]:
@@ -105,7 +105,7 @@ class Oracle:
         self._durable_seq, self._durable = 0, set()
         self._doubt_since, self._awaited_alert, self._send_ns = {}, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
-        desk.listeners.append(self.on_record)
+        desk.listeners.append(lambda record, applied: self.on_record(record, applied) if alive() else None)
 
     def on_record(self, record: Record, applied: Applied | None) -> None:
         self.told.append(encode(record))

@@ -30,6 +30,7 @@ from trading_system.sim.clock import SECOND_NS, VirtualClock, VirtualLoop
 NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
 SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything must come to rest within this
 NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
+AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
@@ -120,6 +121,14 @@ class Stage:
         """Whether something sent earlier has yet to arrive."""
         raise NotImplementedError
 
+    def spared(self) -> set[Any]:
+        """Tasks that outlive the process: the stage's own."""
+        return self.keep
+
+    def secrets_on_disk(self) -> bool:
+        """I14: whether a secret was written. A venue in memory has none."""
+        return False
+
     def intrude(self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False) -> None:
         """Somebody else trades at this account. silent: the stream loses all that is said of it."""
         raise NotImplementedError
@@ -160,6 +169,8 @@ class Stage:
         await self.probe()
         await self.desk.journal.flush()
         self.oracle.judge()
+        if self.secrets_on_disk():
+            self.oracle.hold("I14 a secret is in the journal")
         return await self._verdict()
 
     async def _verdict(self) -> Verdict:
@@ -197,13 +208,15 @@ class Stage:
         if self.oracle.found:
             return
         rng = random.Random(f"{self.layer} {self.seed} probe")
-        for silent, within_ns in ((True, NOTICE_NS), (False, 2 * SECOND_NS)):
+        for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
             broker = rng.choice(tuple(self.desk.brokers))
             name = rng.choice(NAMES)
             self.intrude(rng, broker, name, silent=silent)
+            await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
             lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else 0
             if not await self.desk.wait(lambda: not self.oracle.differences(), within_ns + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
+            await self.clock.sleep_ns(3 * SECOND_NS)
 
     # -- a desk's life ------------------------------------------------------------------------------------------------------------------
 
@@ -234,7 +247,7 @@ class Stage:
             environment="paper",
             step=self.on_step,
         )
-        self.oracle.meet(self.desk)
+        self.oracle.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
         self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
 
     def leaving(self, life: Life, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
@@ -268,7 +281,8 @@ class Stage:
             self.life.dead = True
             self.desk.journal.abandon()
         self.cut()
-        doomed = [task for task in asyncio.all_tasks() if task not in self.keep and task is not asyncio.current_task()]
+        spared = self.spared() | {asyncio.current_task()}
+        doomed = [task for task in asyncio.all_tasks() if task not in spared]
         for task in doomed:
             task.cancel()
         await asyncio.gather(*doomed, return_exceptions=True)
