@@ -123,7 +123,7 @@ class CoreWorld(Stage):
             venue.drop_all()
 
     def in_the_air(self) -> bool:
-        return any(venue.in_flight for venue in self.venues.values())
+        return any(venue.in_flight or venue.coming for venue in self.venues.values())
 
     def intrude(self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False) -> None:
         venue, side = self.venues[broker], rng.choice((Side.BUY, Side.BUY, Side.SELL))

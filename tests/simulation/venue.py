@@ -153,6 +153,7 @@ class Venue:
         self.streams: list[Stream] = []
         self.surprise: Callable[[BrokerName, InstrumentID, Decimal], None] = lambda *_: None  # the position moved, and nobody could know
         self.accepted: Callable[[Approved], None] = lambda _: None
+        self.coming = 0
         self._numbers = 0
 
     # -- chance and time ------------------------------------------------------------------------------------------------------------
@@ -166,6 +167,15 @@ class Venue:
 
     def later(self, wait_ns: int, act: Callable[..., None], *what: Any) -> None:
         asyncio.get_running_loop().call_later(wait_ns / SECOND_NS, act, *what)
+
+    def happen(self, wait_ns: int, act: Callable[..., None], *what: Any) -> None:
+        """Something that becomes of an order after a while; until then the venue is not at rest."""
+        self.coming += 1
+        self.later(wait_ns, self._happens, act, what)
+
+    def _happens(self, act: Callable[..., None], what: tuple[Any, ...]) -> None:
+        self.coming -= 1
+        act(*what)
 
     def number(self, letter: str) -> str:
         self._numbers += 1
@@ -224,7 +234,7 @@ class Venue:
             self.emit(row, ExecType.NEW)
             self._work(row)
         if row.cum == ZERO and self.chance("late_reject"):
-            self.later(self.rng.randrange(1, SECOND_NS), self._reject, row)
+            self.happen(self.rng.randrange(1, SECOND_NS), self._reject, row)
         return row
 
     def foreign(self, instrument: InstrumentID, side: Side, qty: Decimal, price: Decimal | None, *, silent: bool = False) -> Row:
@@ -280,12 +290,12 @@ class Venue:
         share = (row.qty / parts).quantize(Decimal(1), rounding="ROUND_UP") if row.qty >= parts else row.qty
         for _ in range(parts):
             if wait_ns:
-                self.later(wait_ns, self.trade, row, share)
+                self.happen(wait_ns, self.trade, row, share)
             else:
                 self.trade(row, share)
             wait_ns += self.rng.randrange(0, 3 * SECOND_NS)
         if row.tif is TimeInForce.IOC:
-            self.later(4 * SECOND_NS * parts, self._end, row, OrdStatus.EXPIRED, ExecType.EXPIRED)
+            self.happen(4 * SECOND_NS * parts, self._end, row, OrdStatus.EXPIRED, ExecType.EXPIRED)
 
     def trade(self, row: Row, qty: Decimal, *, late: bool = False, silent: bool = False) -> None:
         """One execution, as far as the order is open. late: it happened before the order ended, and is told only now."""
@@ -309,7 +319,7 @@ class Venue:
             self.emit(row, ExecType.TRADE, deal)
         for kind, act in (("bust", self._bust), ("correct", self._correct)):
             if not row.foreign and self.chance(kind):
-                self.later(self.rng.randrange(1, 30) * SECOND_NS, act, deal)
+                self.happen(self.rng.randrange(1, 30) * SECOND_NS, act, deal)
 
     def _deal(self, row: Row, kind: ExecType, qty: Decimal, price: Decimal, ref: ExecID | None) -> Deal:
         now_ns = self.clock.now_ns()
@@ -374,7 +384,7 @@ class Venue:
             return
         self._move(row, OrdStatus.PENDING_CANCEL)
         self.emit(row, ExecType.PENDING_CANCEL)
-        self.later(self.rng.randrange(1, 3 * SECOND_NS), self._cancelled, row)
+        self.happen(self.rng.randrange(1, 3 * SECOND_NS), self._cancelled, row)
 
     def _cancelled(self, row: Row) -> None:
         if row.status.terminal:
@@ -382,7 +392,7 @@ class Venue:
         left = row.leaves
         self._end(row, OrdStatus.CANCELED, ExecType.CANCELED)
         if left >= 1 and not row.foreign and self.chance("late_fill"):
-            self.later(self.rng.randrange(1, 5 * SECOND_NS), lambda: self.trade(row, Decimal(1), late=True))
+            self.happen(self.rng.randrange(1, 5 * SECOND_NS), lambda: self.trade(row, Decimal(1), late=True))
 
     def replace(self, old: Row, approved: Approved) -> Row | None:
         """A change arrives. None: refused, because the order is done or has begun to fill."""
