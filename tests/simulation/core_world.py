@@ -15,10 +15,11 @@ from tests.simulation.stage import NAMES, Life, Stage, Verdict, plan_of
 from tests.simulation.venue import CASH, KINDS, Row, Semantics, Venue, VenueFaults
 from tests.simulation.venue_connector import VenueConnector
 from trading_system.core.risk import Limits
-from trading_system.domain.fix import ExecType, Side
+from trading_system.domain.fix import Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.money import ZERO
 from trading_system.domain.ports import Connector
+from trading_system.domain.report import ExecutionReport
 from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
 
 LAYER = "core"
@@ -91,6 +92,9 @@ class Venues:
     def posts(self, broker: BrokerName) -> Counter[str]:
         return self._venues[broker].posts
 
+    def streaming(self, broker: BrokerName) -> bool:
+        return bool(self._venues[broker].streams)
+
 
 class CoreWorld(Stage):
     """A desk on venues in memory."""
@@ -101,7 +105,9 @@ class CoreWorld(Stage):
         for place, (semantics, faults) in enumerate(options.venues, 1):
             name = BrokerName(f"venue{place}")
             self.venues[name] = Venue(name, semantics, faults, clock, random.Random(f"venue {options.seed} {place}"))
-        self.oracle = Oracle(Venues(self.venues), clock, options.limits, NAMES, clock_slack_ns=4000 * SECOND_NS if "step_clock" in options.plan else 0)
+        self.oracle = Oracle(
+            Venues(self.venues), clock, options.limits, NAMES, clock_slack_ns=4000 * SECOND_NS if "step_clock" in options.plan else 0
+        )
         for venue in self.venues.values():
             venue.accepted = self.oracle.judge_exposure
             venue.surprise = self.oracle.surprise
@@ -111,7 +117,11 @@ class CoreWorld(Stage):
         def leaving(broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
             return self.leaving(life, broker, cl_ord_id)
 
-        return {name: VenueConnector(venue, self.desk_clock, leaving) for name, venue in self.venues.items()}
+        def delivered(report: ExecutionReport) -> None:
+            if not life.dead:
+                self.oracle.on_delivered(report)
+
+        return {name: VenueConnector(venue, self.desk_clock, leaving, delivered) for name, venue in self.venues.items()}
 
     def calm(self) -> None:
         for venue in self.venues.values():
@@ -125,11 +135,13 @@ class CoreWorld(Stage):
     def in_the_air(self) -> bool:
         return any(venue.in_flight or venue.coming for venue in self.venues.values())
 
-    def intrude(self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False) -> None:
+    def intrude(
+        self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> None:
         venue, side = self.venues[broker], rng.choice((Side.BUY, Side.BUY, Side.SELL))
         rests = not silent and rng.random() < 0.4
         price = venue.mids[instrument] * (1 - side.sign * Decimal("0.02")) if rests else None
-        venue.foreign(instrument, side, Decimal(rng.randrange(1, 5)), price, silent=silent)
+        venue.foreign(instrument, side, Decimal(rng.randrange(1, 5)), price, silent=silent, cl_ord_id=cl_ord_id)
 
     def withdraw(self, rng: random.Random, broker: BrokerName) -> None:
         rows = [row for row in self.venues[broker].rows if row.foreign and not row.status.terminal]

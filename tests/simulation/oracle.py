@@ -1,8 +1,9 @@
 """What must hold whatever happens (RELIABILITY.md §4), judged by somebody who sees the venue's truth.
 
-On every event: I1 one send per intent · I2 true exposure within the limits, what is under way included · I5 nothing but reducing orders leaves
-under a halt, a restart included · I7 the intent is on disk before its first byte · I9 states and quantities are monotone · I12 no more
-messages than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert.
+On every event: I1 one send per intent · I2 true exposure within the limits, what is under way included; no entry beside an order in doubt or
+without a stream; what passes as an exit is one · I5 nothing but reducing orders leaves under a halt, a restart included · I7 the intent is on disk before its first byte · I9 states and quantities are monotone · I12 no more
+messages than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, an anomaly and a stranger their
+halt · I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
@@ -18,12 +19,12 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
-from trading_system.core.risk import Halt, Limits, covers
+from trading_system.core.risk import Halt, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
-from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
 from trading_system.journal.replay import Books, replay
 from trading_system.sim.clock import SECOND_NS, VirtualClock
@@ -61,6 +62,7 @@ class Truth(Protocol):
     def cash_moved(self, broker: BrokerName) -> Decimal: ...
     def equity(self) -> Decimal: ...
     def posts(self, broker: BrokerName) -> Mapping[str, int]: ...
+    def streaming(self, broker: BrokerName) -> bool: ...
 
 
 class Oracle:
@@ -76,6 +78,7 @@ class Oracle:
         self.told: list[bytes] = []  # every record the desk folded, in order: what the disk must hold a prefix of
         self.sent: dict[tuple[BrokerName, InstrumentID], list[Approved]] = {}
         self.halts: dict[str, Halt] = {}  # the owner's, from when the desk said they are set until it was told to resume
+        self.flattens = 0  # how often the owner asked for it
         self.seen_in_doubt: set[ClOrdID] = set()
         self._intents: dict[ClOrdID, Approved] = {}
         self._sends: Counter[str] = Counter()
@@ -84,6 +87,7 @@ class Oracle:
         self._durable_seq = 0
         self._surprises: list[tuple[int, BrokerName, InstrumentID, Decimal]] = []
         self._awaited_alert: str | None = None
+        self._awaited_halt: str | None = None
         self._alerted: set[str] = set()
         self._doubt_since: dict[ClOrdID, int] = {}
         self._before: dict[ClOrdID, Order] = {}
@@ -103,7 +107,7 @@ class Oracle:
         self.told = disk
         self.desk = desk
         self._durable_seq, self._durable = 0, set()
-        self._doubt_since, self._awaited_alert, self._send_ns = {}, None, []
+        self._doubt_since, self._awaited_alert, self._awaited_halt, self._send_ns = {}, None, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
         desk.listeners.append(lambda record, applied: self.on_record(record, applied) if alive() else None)
 
@@ -111,11 +115,13 @@ class Oracle:
         self.told.append(encode(record))
         if self._awaited_alert is not None and not (isinstance(record, Alert) and self._awaited_alert in record.text):
             self.hold(f"I15 no alert for the halt {self._awaited_alert}")
-        self._awaited_alert = None
+        if self._awaited_halt is not None and not (isinstance(record, HaltSet) and record.halt.scope == self._awaited_halt):
+            self.hold(f"I9 {self._awaited_halt} goes on after an anomaly")
+        self._awaited_alert = self._awaited_halt = None
         match record:
             case Intent(approved=approved):
                 self._intents[approved.cl_ord_id] = approved
-                self._judge_quote(approved)
+                self._judge_approval(approved)
             case Reported() if applied is not None:
                 self._judge_order(record, applied)
             case HaltSet(halt=halt) if halt.rule != "OWNER":
@@ -154,9 +160,13 @@ class Oracle:
         self._send_ns = [*(at_ns for at_ns in self._send_ns if now_ns - at_ns < 60 * SECOND_NS), now_ns]
         if len(self._send_ns) > min(ORDERS_PER_MINUTE, 2 * self.limits.max_orders_per_minute):
             self.hold(f"I12 {len(self._send_ns)} orders within a minute")
+        if not (approved.request.intent.startswith("w") or (self.flattens and approved.request.intent.startswith("flatten-"))):
+            self.hold(f"I1 nobody asked for {approved.request.intent}")
         self._judge_halts(approved)
         self.sent.setdefault((broker, approved.request.instrument), []).append(approved)
         self.judge_exposure(approved)
+        if approved.reducing:
+            self._judge_exit(approved)
 
     def surprise(self, broker: BrokerName, instrument: InstrumentID, qty: Decimal) -> None:
         """The position moved by something that the desk could not know of beforehand."""
@@ -198,11 +208,11 @@ class Oracle:
         since_ns = self.clock.monotonic_ns() - SURPRISE_NS
         return [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
 
-    def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int) -> Decimal:
-        """What opening orders of one side may still fill: open at the venue, or under way."""
+    def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int, *, exits: bool = False) -> Decimal:
+        """What opening orders of one side (with exits, all of them) may still fill: open at the venue, or under way."""
         total = ZERO
         for approved in self.sent.get((broker, instrument), ()):
-            if approved.reducing or approved.request.side.sign != sign:
+            if (approved.reducing and not exits) or approved.request.side.sign != sign:
                 continue
             order = self.truth.order(broker, approved.cl_ord_id)
             if order is not None:
@@ -213,22 +223,50 @@ class Oracle:
 
     def _judge_halts(self, approved: Approved) -> None:
         request = approved.request
-        asset_class = AssetClass.CRYPTO if "/" in request.instrument else AssetClass.EQUITY
+        scopes = {"all", request.broker, f"{request.broker}:{request.instrument}"} | ({"crypto"} if "/" in request.instrument else set())
         for halt in (*self.desk.books.halts.values(), *self.halts.values()):
-            if covers(halt, request.broker, request.instrument, asset_class) and not approved.reducing:
+            if halt.scope in scopes and not approved.reducing:
                 self.hold(f"I5 {approved.cl_ord_id} leaves while {halt.scope} is halted by {halt.rule}")
 
-    def _judge_quote(self, approved: Approved) -> None:
+    def _judge_approval(self, approved: Approved) -> None:
+        """What the gate let pass, at the instant it did."""
         if approved.reducing:
             return
-        quote = self.desk.hub.latest(approved.request.broker, approved.request.instrument)
-        limit_ns = self.limits.crypto_quote_max_age_ns if "/" in approved.request.instrument else self.limits.quote_max_age_ns
+        broker, instrument = approved.request.broker, approved.request.instrument
+        quote = self.desk.hub.latest(broker, instrument)
+        limit_ns = self.limits.crypto_quote_max_age_ns if "/" in instrument else self.limits.quote_max_age_ns
         if quote is None or self.clock.now_ns() - quote.transact_ns > limit_ns + self.clock_slack_ns:
             self.hold(f"I13 {approved.cl_ord_id} was approved on an old quote")
+        if not self.desk.ready[broker] or not self.truth.streaming(broker):
+            self.hold(f"I2 {approved.cl_ord_id} was approved while nobody listens to {broker}")
+        for order in self.desk.books.blotter.unsettled():
+            if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED) and (order.broker, order.instrument) == (broker, instrument):
+                self.hold(f"I2 {approved.cl_ord_id} was approved beside {order.cl_ord_id}, which is in doubt")
+
+    def _judge_exit(self, approved: Approved) -> None:
+        """What passes as an exit closes what is there, and together with all else on its side no more than that."""
+        broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
+        held = -side.sign * self.truth.position(broker, instrument) + sum(map(abs, self._moved(broker, instrument)), ZERO)
+        closing = self._opening(broker, instrument, side.sign, exits=True)
+        if closing > held:
+            self.hold(f"I5 {approved.cl_ord_id} passes as an exit: {closing} on its side may close {held}")
+
+    def on_delivered(self, report: ExecutionReport) -> None:
+        """The desk has taken a report from its stream."""
+        if report.exec_type is not ExecType.TRADE:
+            return
+        order = self.desk.books.blotter.find(report)
+        if order is None or (report.exec_id not in order.voided and report.exec_id not in [fill.exec_id for fill in order.fills]):
+            self.hold(f"I17 {report.exec_id} was told and is not booked")
 
     def _judge_order(self, record: Reported, applied: Applied) -> None:
         order, before = applied.order, self._before.get(applied.order.cl_ord_id)
         self._before[order.cl_ord_id] = order
+        scope = f"{order.broker}:{order.instrument}"
+        if applied.anomaly is not None and scope not in self.desk.books.halts:
+            self._awaited_halt = scope
+        if before is None and order.external and is_ours(order.cl_ord_id) and order.broker not in self.desk.books.halts:
+            self.hold(f"I15 a stranger's {order.cl_ord_id} goes by without a halt")
         over = order.cum_qty > order.order_qty > 0
         if over and applied.anomaly is None and (before is None or before.stated_cum_qty <= before.order_qty):
             self.hold(f"I9 {order.cl_ord_id} has {order.cum_qty} of {order.order_qty} and nobody minds")

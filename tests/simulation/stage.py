@@ -30,6 +30,7 @@ from trading_system.sim.clock import SECOND_NS, VirtualClock, VirtualLoop
 NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
 SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything must come to rest within this
 NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
+STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
@@ -45,6 +46,7 @@ WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the 
     "resume": 5,
     "foreign": 3,
     "foreign_cancel": 1,
+    "second_desk": 1,
     "step_clock": 2,
     "slow_disk": 2,
     "wait": 2,
@@ -85,7 +87,15 @@ class Stage:
     oracle: Oracle
 
     def __init__(
-        self, layer: str, seed: int, plan: tuple[str, ...], skip: frozenset[int], limits: Limits, clock: VirtualClock, folder: Path, off: frozenset[str]
+        self,
+        layer: str,
+        seed: int,
+        plan: tuple[str, ...],
+        skip: frozenset[int],
+        limits: Limits,
+        clock: VirtualClock,
+        folder: Path,
+        off: frozenset[str],
     ) -> None:
         self.layer = layer
         self.seed = seed
@@ -129,7 +139,9 @@ class Stage:
         """I14: whether a secret was written. A venue in memory has none."""
         return False
 
-    def intrude(self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False) -> None:
+    def intrude(
+        self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> None:
         """Somebody else trades at this account. silent: the stream loses all that is said of it."""
         raise NotImplementedError
 
@@ -407,6 +419,7 @@ class Stage:
             self.oracle.hold(f"I1 repeating {order.intent} made a second order")
 
     async def flatten(self, rng: random.Random, place: int) -> None:
+        self.oracle.flattens += 1
         await self.attempt(rng, lambda: self.desk.flatten())
 
     async def halt(self, rng: random.Random, place: int) -> None:
@@ -434,6 +447,10 @@ class Stage:
 
     async def foreign(self, rng: random.Random, place: int) -> None:
         self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES))
+
+    async def second_desk(self, rng: random.Random, place: int) -> None:
+        """Another desk, with another journal, sends an order of our form to this account."""
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES), cl_ord_id=ClOrdID(f"{STRANGER}{chr(97 + place // 26)}{chr(97 + place % 26)}"))
 
     async def foreign_cancel(self, rng: random.Random, place: int) -> None:
         self.withdraw(rng, rng.choice(tuple(self.desk.brokers)))

@@ -237,10 +237,12 @@ class Venue:
             self.happen(self.rng.randrange(1, SECOND_NS), self._reject, row)
         return row
 
-    def foreign(self, instrument: InstrumentID, side: Side, qty: Decimal, price: Decimal | None, *, silent: bool = False) -> Row:
+    def foreign(
+        self, instrument: InstrumentID, side: Side, qty: Decimal, price: Decimal | None, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> Row:
         """Somebody else uses the account. silent: the stream says nothing of it."""
         row = self._enter(
-            cl_ord_id=ClOrdID(self.rng.choice(("", self.number("f")))),
+            cl_ord_id=cl_ord_id or ClOrdID(self.rng.choice(("", self.number("f")))),
             instrument=instrument,
             side=side,
             ord_type=OrdType.MARKET if price is None else OrdType.LIMIT,

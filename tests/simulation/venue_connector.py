@@ -10,8 +10,8 @@ from msgspec.structs import replace as changed
 
 from tests.simulation.venue import CENT, LATENCY_NS, PRICES, Change, Row, Venue
 from trading_system.domain.account import AccountSnapshot, Position
-from trading_system.domain.errors import BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import ExecType, OrdStatus, OrdType, TimeInForce
+from trading_system.domain.errors import BadRequest, InDoubt, ProtocolError, Rejected, Unavailable
+from trading_system.domain.fix import ExecType, OrdType, TimeInForce
 from trading_system.domain.hours import ALWAYS
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
@@ -69,11 +69,14 @@ def instrument_of(name: BrokerName, instrument: InstrumentID) -> Instrument:
 class VenueConnector:
     """Broker and MarketData for one venue."""
 
-    def __init__(self, venue: Venue, clock: Clock, leaving: Callable[[BrokerName, ClOrdID], bool]) -> None:
+    def __init__(
+        self, venue: Venue, clock: Clock, leaving: Callable[[BrokerName, ClOrdID], bool], delivered: Callable[[ExecutionReport], None]
+    ) -> None:
         semantics = venue.semantics
         self.venue = venue
         self.clock = clock
         self.leaving = leaving  # told of every order before its first byte; False: this process is dead, nothing leaves any more
+        self.delivered = delivered  # told of every report that the desk has taken from its stream
         self.facts = facts_of(
             venue.name,
             semantics.client_id_scope,
@@ -257,6 +260,7 @@ class VenueConnector:
                 yield self._state(Link.LIVE)
                 while (report := await stream.receive()) is not None:
                     yield self._received(report)
+                    self.delivered(report)
             finally:
                 stream.drop()
             yield self._state(Link.GAP)

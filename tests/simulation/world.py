@@ -5,7 +5,6 @@ import json
 import random
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from tests.simulation.oracle import Oracle
-from tests.simulation.stage import NAMES, Life, Stage, Verdict, plan_of
+from tests.simulation.stage import NAMES, STRANGER, Life, Stage, Verdict, plan_of
 from trading_system.brokers.alpaca import connect
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.alpaca.twin.forms import Refusal
@@ -104,12 +103,16 @@ class TwinTruth:
         return self._exchange.equity(self._clock.now_ns())
 
     def posts(self, broker: BrokerName) -> Mapping[str, int]:
-        return self._twin.trading.posts
+        """Of our own orders; a second desk may ask twice."""
+        return {cl_ord_id: count for cl_ord_id, count in self._twin.trading.posts.items() if not cl_ord_id.startswith(STRANGER)}
+
+    def streaming(self, broker: BrokerName) -> bool:
+        return True
 
 
 def _shown(order: SimOrder) -> TwinOrder:
     leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
-    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, not is_ours(order.cl_ord_id))
+    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER))
 
 
 class WatchedHttp:
@@ -170,7 +173,9 @@ class World(Stage):
     def in_the_air(self) -> bool:
         return bool(self.network._background)
 
-    def intrude(self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False) -> None:
+    def intrude(
+        self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> None:
         self.strangers += 1
         side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.twin.exchange.position(instrument) >= 4 else Side.BUY
         body = {
@@ -179,7 +184,7 @@ class World(Stage):
             "side": side,
             "type": "market",
             "time_in_force": "gtc" if "/" in instrument else "day",
-            "client_order_id": f"stranger-{self.strangers}",
+            "client_order_id": cl_ord_id or f"stranger-{self.strangers}",
         }
         if silent:
             self.network.faults = Faults(lost_frame=1.0)
