@@ -193,7 +193,7 @@ class Oracle:
                 keys.add(key)
         if gross > self.limits.max_leverage * equity:
             self.hold(f"I2 gross exposure may reach {gross:.0f} with {approved.cl_ord_id}, the limit is {self.limits.max_leverage * equity:.0f}")
-        others = any(order.foreign and not order.status.terminal for order in self.truth.orders(broker))  # theirs open a position too
+        others = any(order.foreign for name in self.desk.brokers for order in self.truth.orders(name))  # theirs open positions too
         if len(keys) > self.limits.max_concurrent_positions and not self.truth.position(broker, instrument) and not others:
             self.hold(f"I2 {len(keys)} positions may be open with {approved.cl_ord_id}, the limit is {self.limits.max_concurrent_positions}")
 
@@ -208,11 +208,11 @@ class Oracle:
         since_ns = self.clock.monotonic_ns() - SURPRISE_NS
         return [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
 
-    def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int, *, exits: bool = False) -> Decimal:
-        """What opening orders of one side (with exits, all of them) may still fill: open at the venue, or under way."""
+    def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int, *, exits: bool = False, but: ClOrdID | None = None) -> Decimal:
+        """What opening orders of one side (with exits, all of them) may still fill: open at the venue, or under way. but: one that is being replaced."""
         total = ZERO
         for approved in self.sent.get((broker, instrument), ()):
-            if (approved.reducing and not exits) or approved.request.side.sign != sign:
+            if (approved.reducing and not exits) or approved.request.side.sign != sign or approved.cl_ord_id == but:
                 continue
             order = self.truth.order(broker, approved.cl_ord_id)
             if order is not None:
@@ -247,7 +247,7 @@ class Oracle:
         """What passes as an exit closes what is there, and together with all else on its side no more than that."""
         broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
         held = -side.sign * self.truth.position(broker, instrument) + sum(map(abs, self._moved(broker, instrument)), ZERO)
-        closing = self._opening(broker, instrument, side.sign, exits=True)
+        closing = self._opening(broker, instrument, side.sign, exits=True, but=approved.orig_cl_ord_id)
         if closing > held:
             self.hold(f"I5 {approved.cl_ord_id} passes as an exit: {closing} on its side may close {held}")
 

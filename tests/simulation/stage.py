@@ -229,6 +229,7 @@ class Stage:
             if not await self.desk.wait(lambda: not self.oracle.differences(), within_ns + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
             await self.clock.sleep_ns(3 * SECOND_NS)
+            await self.desk.wait(lambda: not self.oracle.differences(), NOTICE_NS)  # orders of ours may have filled in the silence
 
     # -- a desk's life ------------------------------------------------------------------------------------------------------------------
 
