@@ -102,7 +102,7 @@ async def guarded(desk: Desk) -> None:
     stop_px = (quote.bid_px * Decimal("0.9")).quantize(Decimal("0.01"))
     entry = await attempt(desk.submit(changed(wish("guarded", "5"), instrument=FORD, time_in_force=TimeInForce.DAY, protect_stop_px=stop_px)))
     if entry is not None:
-        await desk.wait(lambda: bool(known(desk, entry).ord_status.terminal and stops(desk)), 6 * SECOND_NS)
+        await desk.wait(lambda: bool(known(desk, entry).ord_status.terminal and any(stop.order_id for stop in stops(desk))), 6 * SECOND_NS)
 
 
 def stops(desk: Desk) -> list[Order]:
