@@ -29,6 +29,23 @@ AAPL, BTC = InstrumentID("AAPL"), InstrumentID("BTC/USD")
 _T = TypeVar("_T")
 
 
+class SteppedClock:
+    """A desk's clock whose time of day jumps; waiting does not notice."""
+
+    def __init__(self, clock: VirtualClock, offset_ns: int) -> None:
+        self._clock = clock
+        self.offset_ns = offset_ns
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns() + self.offset_ns
+
+    def monotonic_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+    async def sleep_ns(self, duration_ns: int) -> None:
+        await self._clock.sleep_ns(duration_ns)
+
+
 class Bench:
     """Twin, network and folder; desks come and go on it."""
 

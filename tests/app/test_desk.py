@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from tests.desks import AAPL, BROKER, BTC, Bench, SteppedClock, mid, on_bench, settled, wish
 from trading_system.app.hub import QUEUE_MAX
 from trading_system.app.recover import PULSE_NS
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
-from trading_system.core.risk import Level, Limits
+from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID
@@ -21,6 +21,7 @@ from trading_system.domain.market import Quote, Trade
 from trading_system.domain.order import Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
+from trading_system.journal.replay import replay
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -293,6 +294,38 @@ def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> N
     on_bench(tmp_path, story)
 
 
+def test_a_clock_that_jumps_proves_no_absence(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.network.faults = Faults(lost_request=1.0)
+            task = asyncio.create_task(desk.submit(wish("a", "10")))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            order = await task
+            desk.clock = SteppedClock(bench.clock, 3600 * SECOND_NS)
+
+            assert not await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 200 * SECOND_NS)  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+def test_a_clock_that_jumps_hides_no_fill(tmp_path: Path) -> None:
+    """The watermark is in the broker's time: a fill that no stream told of is found behind a clock that runs ahead."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            desk.clock = SteppedClock(bench.clock, 3600 * SECOND_NS)
+            await desk.clock.sleep_ns(60 * SECOND_NS)
+            desk.clock = bench.clock
+            bench.network.faults = Faults(lost_frame=1.0)
+            done = await settled(desk, await desk.submit(wish("a", "10")))
+
+            assert done.cum_qty == D(10)
+
+    on_bench(tmp_path, story)
+
+
 def test_what_others_do_is_adopted_and_counts(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async def by_hand(client_id: str, qty: str, **more: str) -> None:
@@ -330,6 +363,34 @@ def test_a_fee_in_units_is_booked_and_everything_can_be_sold(tmp_path: Path) -> 
             assert desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD")
             await desk.flatten()
             assert bench.twin.exchange.position("BTC/USD") < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+def test_a_halt_set_while_a_resume_is_written_stays(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> tuple[set[str], set[str]]:
+        async with bench.desk() as desk:
+            await desk.halt("all", Level.HALT, "a test")
+            resuming = asyncio.create_task(desk.resume("*", by="owner"))
+            await asyncio.sleep(0)
+            desk.set_halt(Halt(scope="alpaca", level=Level.HALT, rule="TEST", text="meanwhile", set_ns=1))
+            await resuming
+            live = set(desk.books.halts)
+            await desk.journal.flush()
+            return live, set(replay(entry.record for entry in desk.journal.read()).halts)
+
+    assert on_bench(tmp_path, story) == ({"alpaca"}, {"alpaca"})
+
+
+def test_a_fee_that_was_rounded_up_is_still_a_fee(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            order = wish("a", "1", instrument=BTC, order_qty=None, cash_order_qty=D("15361.15"))
+            done = await settled(desk, await desk.submit(order))
+            fee = done.cum_qty - bench.twin.exchange.position("BTC/USD")
+
+            assert fee > done.cum_qty * D("0.0025")
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD"), 30 * SECOND_NS)
 
     on_bench(tmp_path, story)
 

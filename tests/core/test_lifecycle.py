@@ -129,6 +129,53 @@ def test_a_correction_replaces_the_fill() -> None:
     assert result.order.cum_qty == D(3)
 
 
+def corrected(exec_id: str, ref: str, px: str, cum: str) -> object:
+    return report(
+        ExecType.TRADE_CORRECT,
+        OrdStatus.FILLED,
+        exec_id=ExecID(exec_id),
+        exec_ref_id=ExecID(ref),
+        last_qty=D(5),
+        last_px=D(px),
+        cum_qty=D(cum),
+    )
+
+
+def test_two_corrections_that_look_alike_are_two() -> None:
+    """Both say the order's cumulative quantity of that moment, which is no place of their own."""
+    result = after(
+        NEW,
+        trade("e1", "5", "100", "5"),
+        trade("e2", "5", "100", "10", full=True),
+        corrected("c1", "e1", "101", "10"),
+        corrected("c2", "e2", "101", "10"),
+    )
+
+    assert [fill.exec_id for fill in result.fills] == ["c1", "c2"]
+
+
+def test_a_filled_order_that_is_busted_whole_keeps_nothing_reserved() -> None:
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(0))
+    busted = after(NEW, trade("e1", "10", "100", "10", full=True), bust)
+
+    assert busted.unbooked_qty == 0
+    assert busted.settled
+
+
+def test_after_a_bust_a_fill_that_looks_like_an_earlier_one_is_another() -> None:
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.PARTIALLY_FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(4))
+    result = after(NEW, trade("e1", "4", "100", "4"), trade("e2", "4", "100", "8"), bust, trade("e3", "4", "100", "8"))
+
+    assert [fill.exec_id for fill in result.fills] == ["e2", "e3"]
+
+
+def test_a_busted_execution_read_again_says_nothing_of_the_quantity() -> None:
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.NEW, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(0))
+    busted = after(NEW, trade("e1", "4", "100", "4"), bust)
+
+    assert apply(busted, trade("e1", "4", "100", "4")).order == busted
+
+
 def test_a_late_acknowledgement_reopens_an_order_proven_absent() -> None:
     absent = closed_unsent(order(), "not found", 1, Doubt.PROVEN_ABSENT)
 

@@ -68,7 +68,9 @@ def test_max_position_pct_at_its_limit(qty: str, passes: bool) -> None:
 
 
 def test_open_orders_and_the_position_count_into_max_position() -> None:
-    refused("MAX_POSITION_PCT", wish("101"), position=D(100), reserved=reserved(opening_buy_qty=D(100)))
+    refused("MAX_POSITION_PCT", wish("101"), position=D(100), reserved=reserved(buy_qty=D(100)))
+    exit_and_entry = reserved(buy_qty=D(160))  # of 100 short, 60 are being closed and 100 more bought: both fill before this one
+    refused("MAX_POSITION_PCT", wish("241"), position=D(-100), reserved=exit_and_entry)
     refused("MAX_POSITION_PCT", wish("301", Side.SELL), limits=Limits(enable_shorts=True))
 
 

@@ -106,3 +106,9 @@ def test_the_whole_history_ends_where_it_should() -> None:
     assert books.armed_spent == D("200.00")
     assert books.bought == {}
     assert [order.cl_ord_id for order in books.in_doubt()] == ["c3"]
+
+
+def test_an_escalated_order_is_still_asked_about_after_a_restart() -> None:
+    books = replay([Intent(approved=replace(approved(wish("2")), cl_ord_id=ClOrdID("c3"))), Escalated(cl_ord_id=ClOrdID("c3"), text="", now_ns=NOW)])
+
+    assert [order.cl_ord_id for order in books.in_doubt()] == ["c3"]

@@ -1,59 +1,136 @@
-"""`make prove`, first half: many seeds on both cores, each a world with faults and crashes; then the same seeds again must give the same records."""
+"""`make prove`, the simulation: seeds of both layers on two cores, the same seeds again in fresh processes, and every planted bug."""
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from typing import TypeVar
 
-from tests.simulation.world import FAULT_KINDS, Options, Verdict, run_seed
+from tests.simulation import core_world, world
+from tests.simulation.cases import Case, corpus, run, shrink
+from tests.simulation.mutants import PATCHES, ROOT, Caught, hunt
+from tests.simulation.stage import WEIGHTS, Verdict
 
-CORPUS = Path(__file__).with_name("seeds.txt")
-TWICE = 40  # seeds that run a second time, in another process
+TWICE = 200  # seeds that run twice more, in fresh processes with other hash seeds
+PROGRESS_S = 5
+SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
+ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
+_T = TypeVar("_T")
+_A = TypeVar("_A")
 
 
-def corpus() -> list[int]:
-    """Seeds that once failed; they run for ever."""
-    return [int(line.split("#")[0]) for line in CORPUS.read_text().splitlines() if line.split("#")[0].strip()]
+def digests(layer: str, count: int) -> list[str]:
+    """What the determinism gate compares: one hash over all records of each seed."""
+    return [f"{layer} {seed} {run(Case(layer=layer, seed=seed)).digest}" for seed in range(1, count + 1)]
+
+
+def in_pool(pool: ProcessPoolExecutor | ThreadPoolExecutor, act: Callable[[_A], _T], items: Sequence[_A], what: str) -> Iterator[_T]:
+    """Results as they come, with a line of progress every few seconds."""
+    waiting: set[Future[_T]] = {pool.submit(act, item) for item in items}
+    told = time.monotonic()
+    for done, future in enumerate(as_completed(waiting), 1):
+        if time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            print(f"  {what}: {done}/{len(items)}", flush=True)
+        yield future.result()
+
+
+def run_all(cases: list[Case]) -> list[Verdict]:
+    return [run(case) for case in cases]
+
+
+def seeds(layer: str, first: int, count: int) -> tuple[list[Verdict], Counter[str]]:
+    """One layer: its verdicts that failed, and what was hit."""
+    cases = [case for case in corpus() if case.layer == layer] + [Case(layer=layer, seed=seed) for seed in range(first, first + count)]
+    batches = [cases[at : at + 8] for at in range(0, len(cases), 8)]
+    started = time.monotonic()
+    tally: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    bad = []
+    with ProcessPoolExecutor(2) as pool:
+        for batch in in_pool(pool, run_all, batches, f"{layer} seeds, in eights"):
+            for verdict in batch:
+                tally.update(orders=verdict.orders, in_doubt=verdict.in_doubt, absent=verdict.absent, crashes=verdict.crashes)
+                hits.update(verdict.hits)
+                bad += [verdict] if verdict.violations else []
+    took = time.monotonic() - started
+    rate = len(cases) / took * 3600
+    print(f"{layer}: {len(cases)} seeds, {len(bad)} with violations, {took:.0f} s, {rate:,.0f} seeds an hour; {dict(tally)}", flush=True)
+    return bad, hits
+
+
+def show(bad: Iterable[Verdict]) -> None:
+    """Each failure with what it found; the first few shrunk to the line that seeds.txt takes."""
+    for place, verdict in enumerate(bad):
+        case = Case(layer=verdict.layer, seed=verdict.seed)
+        print(f"FAILED {case.line()}: {verdict.violations}\n  {case.options()}", flush=True)
+        if place < SHRINK_MAX:
+            kind = verdict.violations[0].split()[0]
+            smallest = shrink(case, lambda smaller, kind=kind: any(found.split()[0] == kind for found in run(smaller).violations))  # type: ignore[misc]
+            print(f"  for seeds.txt: {smallest.line()}  # {verdict.violations[0]}", flush=True)
+
+
+def coverage(layer: str, hits: Counter[str], kinds: Sequence[str], count: int) -> list[str]:
+    """Print what was hit how often; give what never was."""
+    points = sorted(name for name in hits if name.startswith("crash at: "))
+    print(f"{layer} faults: " + ", ".join(f"{kind} {hits[kind]}" for kind in kinds))
+    print(f"{layer} actions: " + ", ".join(f"{name} {hits[name]}" for name in WEIGHTS))
+    print(f"{layer} crash points: " + ", ".join(f"{name.removeprefix('crash at: ')} {hits[name]}" for name in points), flush=True)
+    return [f"{layer}: {name} was never hit" for name in (*kinds, *WEIGHTS) if not hits[name]] if count >= ENOUGH else []
+
+
+def determinism(count: int) -> list[str]:
+    """The same seeds in fresh processes under two hash seeds: which differ."""
+    half = str(count // 2)
+    runs = []
+    for hash_seed in ("1", "77"):
+        command = [sys.executable, "-m", "tests.simulation.prove", "--digests", half]
+        runs.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hash_seed}, stdout=subprocess.PIPE, text=True))
+    first, second = (process.communicate()[0].splitlines() for process in runs)
+    differing = [f"not the same twice: {there}" for here, there in zip(first, second, strict=True) if here != there]
+    print(f"determinism: {len(first)} seeds in two fresh processes, {len(differing)} differ", flush=True)
+    return differing if len(first) == 2 * (count // 2) else [*differing, "the determinism gate did not run"]
+
+
+def planted() -> list[Caught]:
+    """Every mutant hunted, two at a time. Gives those that nobody caught."""
+    missed = []
+    with ThreadPoolExecutor(2) as pool:
+        for caught in in_pool(pool, hunt, PATCHES, "planted bugs"):
+            if caught.case.strip("- "):
+                print(f"  {caught.name}: {caught.seeds} seeds, {caught.case}: {caught.violation}", flush=True)
+            else:
+                print(f"  {caught.name}: NOT CAUGHT ({caught.bug}): {caught.violation}", flush=True)
+                missed.append(caught)
+    print(f"planted bugs: {len(PATCHES) - len(missed)} caught of {len(PATCHES)}", flush=True)
+    return missed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--core-seeds", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--no-mutants", action="store_true")
+    parser.add_argument("--digests", type=int, default=0, help="print the digests of so many seeds of each layer, and nothing else")
     arguments = parser.parse_args()
-    seeds = [*corpus(), *range(arguments.first, arguments.first + arguments.seeds)]
-    started = time.monotonic()
-    tally: Counter[str] = Counter()
-    hits: Counter[str] = Counter()
-    bad: list[Verdict] = []
-    digests: dict[int, str] = {}
-    with ProcessPoolExecutor(2) as pool:
-        for number, verdict in enumerate(pool.map(run_seed, seeds, chunksize=4), 1):
-            tally.update(orders=verdict.orders, in_doubt=verdict.in_doubt, absent=verdict.absent, crashes=verdict.crashes)
-            hits.update(verdict.hits)
-            digests[verdict.seed] = verdict.digest
-            if verdict.violations:
-                bad.append(verdict)
-            if number % 100 == 0 or number == len(seeds):
-                print(f"  {number}/{len(seeds)} seeds, {len(bad)} with violations", flush=True)
-        again = seeds[:TWICE]
-        differing = [
-            seed for seed, verdict in zip(again, pool.map(run_seed, reversed(again)), strict=True) if verdict.digest != digests[verdict.seed]
-        ]
-    took = time.monotonic() - started
-    print(f"simulation: {len(seeds)} seeds in {took:.0f} s ({len(seeds) / took * 3600:,.0f} an hour): {dict(tally)}")
-    print("faults hit: " + ", ".join(f"{kind} {hits[kind]}" for kind in FAULT_KINDS))
-    print(f"determinism: {TWICE} seeds twice, {len(differing)} differ")
-    for verdict in bad:
-        print(f"FAILED seed {verdict.seed}: {verdict.violations}\n  {Options.of(verdict.seed)}")
-    missing = [kind for kind in FAULT_KINDS if not hits[kind]]
-    if missing and len(seeds) >= 200:
-        print(f"never hit: {missing}")
-    failed = len(bad) + len(differing)
-    print(f"{len(seeds) - len(bad)} passed, {failed} failed")
-    return 1 if failed or (missing and len(seeds) >= 200) else 0
+    if arguments.digests:
+        print("\n".join(digests("core", arguments.digests) + digests("stack", arguments.digests)))
+        return 0
+    problems: list[str] = []
+    for layer, kinds, count in (("core", core_world.KINDS, arguments.core_seeds), ("stack", world.KINDS, arguments.seeds)):
+        bad, hits = seeds(layer, arguments.first, count)
+        show(bad)
+        problems += [f"{verdict.layer} {verdict.seed} failed" for verdict in bad] + coverage(layer, hits, kinds, count)
+    problems += determinism(TWICE)
+    if not arguments.no_mutants:
+        problems += [f"nobody caught {caught.name}" for caught in planted()]
+    print("\n".join(problems) or "simulation: every seed held, every fault was hit, every planted bug was caught")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

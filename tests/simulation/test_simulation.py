@@ -1,145 +1,71 @@
-"""A slice of the seeds at every test run, and planted bugs that the oracle must catch. `make prove` runs many more."""
+"""A slice of the seeds at every test run, the cases that once failed, and the quickest of the planted bugs. `make prove` runs all."""
 
-from typing import Any
+from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
-from tests.simulation.prove import corpus
-from tests.simulation.world import run_seed
-from trading_system.app import desk as desk_module
-from trading_system.app.desk import Desk
-from trading_system.app.recover import Recovery, Watch
-from trading_system.brokers.alpaca.connector import AlpacaConnector
-from trading_system.core import lifecycle
-from trading_system.domain.errors import InDoubt, Unavailable
-from trading_system.domain.order import Approved
-from trading_system.domain.report import ExecutionReport
-from trading_system.journal.store import Journal
+from tests.simulation.cases import Case, corpus, run, shrink
+from tests.simulation.mutants import PATCHES, hunt, plant, read_patch
+from tests.simulation.stage import Verdict
 
-HUNT = range(1, 60)  # seeds in which a planted bug must show itself
-
-
-@pytest.mark.parametrize("seed", [*corpus(), *range(1, 31)])
-def test_a_seed_holds_every_invariant(seed: int) -> None:
-    assert run_seed(seed).violations == ()
-
-
-@pytest.mark.parametrize("seed", [3, 11])
-def test_a_seed_is_the_same_run_every_time(seed: int) -> None:
-    assert run_seed(seed) == run_seed(seed)
-
-
-def caught() -> bool:
-    for seed in HUNT:
-        try:
-            if run_seed(seed).violations:
-                return True
-        except AssertionError:
-            return True
-    return False
-
-
-def blind_resend(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = AlpacaConnector.submit
-
-    async def submit(self: AlpacaConnector, approved: Approved) -> ExecutionReport:
-        try:
-            return await plain(self, approved)
-        except InDoubt:
-            return await plain(self, approved)
-
-    monkeypatch.setattr(AlpacaConnector, "submit", submit)
-
-
-def timeout_is_a_reject(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = AlpacaConnector.submit
-
-    async def submit(self: AlpacaConnector, approved: Approved) -> ExecutionReport:
-        try:
-            return await plain(self, approved)
-        except InDoubt as error:
-            raise Unavailable(str(error)) from None
-
-    monkeypatch.setattr(AlpacaConnector, "submit", submit)
-
-
-def send_before_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Journal.append
-
-    async def append(self: Journal, record: Any, *, durable: bool) -> int:
-        return await plain(self, record, durable=False)
-
-    monkeypatch.setattr(Journal, "append", append)
-
-
-def no_back_fill(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fills(self: AlpacaConnector, since_ns: int) -> tuple[ExecutionReport, ...]:
-        return ()
-
-    monkeypatch.setattr(AlpacaConnector, "fills", fills)
-
-
-def fills_are_not_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = lifecycle.apply
-
-    def apply(order: Any, report: ExecutionReport) -> Any:
-        applied = plain(order, report)
-        if report.exec_id is not None and not applied.bookings:
-            twice = replace(report, exec_id=f"{report.exec_id}+", cum_qty=None)
-            return plain(order, twice)
-        return applied
-
-    monkeypatch.setattr(lifecycle, "apply", apply)
-    monkeypatch.setattr("trading_system.core.blotter.apply", apply)
-    monkeypatch.setattr(desk_module, "apply", apply)
-
-
-def not_found_once_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trading_system.app.recover.NOT_FOUND_MIN", 1)
-    facts = replace(AlpacaConnector.facts, late_accept_ns=0, visibility_lag_ns=0)
-    monkeypatch.setattr(AlpacaConnector, "facts", facts)
-
-
-def doubt_is_forgotten_at_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask(self: Recovery, broker: Any, order: Any) -> bool:
-        return False
-
-    monkeypatch.setattr(Recovery, "_ask", ask)
-
-
-def the_watch_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def look(self: Watch) -> None:
-        return None
-
-    monkeypatch.setattr(Watch, "_look", look)
-
-
-def an_intent_is_a_new_order_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    counter = iter(range(10**6))
-    plain = Desk.cl_ord_id
-
-    def cl_ord_id(self: Desk, request: Any) -> Any:
-        return plain(self, replace(request, intent=f"{request.intent}-{next(counter)}"))
-
-    monkeypatch.setattr(Desk, "cl_ord_id", cl_ord_id)
-
-
-@pytest.mark.parametrize(
-    "bug",
-    [
-        blind_resend,
-        timeout_is_a_reject,
-        send_before_the_journal,
-        no_back_fill,
-        fills_are_not_told_apart,
-        not_found_once_is_absent,
-        doubt_is_forgotten_at_a_restart,
-        the_watch_sleeps,
-        an_intent_is_a_new_order_each_time,
-    ],
+QUICK = (
+    "blind_retry_same_id",
+    "intent_id_from_a_counter",
+    "send_before_journal",
+    "timeout_is_a_reject",
 )
-def test_a_planted_bug_is_caught(bug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    bug(monkeypatch)
 
-    assert caught()
+
+@pytest.mark.parametrize("case", [*corpus(), *(Case(layer="core", seed=seed) for seed in range(1, 201))], ids=Case.line)
+def test_a_core_seed_holds_every_invariant(case: Case) -> None:
+    assert run(case).violations == ()
+
+
+@pytest.mark.parametrize("seed", range(1, 61))
+def test_a_full_stack_seed_holds_every_invariant(seed: int) -> None:
+    assert run(Case(layer="stack", seed=seed)).violations == ()
+
+
+@pytest.mark.parametrize("case", [Case(layer="core", seed=3), Case(layer="core", seed=11), Case(layer="stack", seed=3)], ids=Case.line)
+def test_a_seed_is_the_same_run_every_time(case: Case) -> None:
+    assert run(case) == run(case)
+
+
+def test_a_case_is_a_line_and_back() -> None:
+    case = Case(layer="core", seed=7, skip=frozenset({2, 11}), off=frozenset({"mute"}), venues=1)
+
+    assert Case.parse(case.line() + "  # what it found") == case
+
+
+def test_a_failing_case_is_shrunk_to_what_it_needs() -> None:
+    """Here a case fails as long as its first submit is in the plan: nothing else is left."""
+    case = Case(layer="core", seed=5)
+    plan = case.options().plan
+    needed = plan.index("submit")
+    smallest = shrink(case, lambda smaller: needed not in smaller.skip)
+
+    assert smallest.skip == frozenset(range(len(plan))) - {needed}
+    assert smallest.venues == 1
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_every_planted_bug_can_still_be_planted(patch: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for hunk in read_patch(patch):
+        target = tmp_path / hunk.path
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text((root / hunk.path).read_text())
+    plant(patch, tmp_path)
+
+
+@pytest.mark.parametrize("patch", [patch for patch in PATCHES if patch.stem in QUICK], ids=lambda patch: patch.stem)
+def test_a_planted_bug_is_caught(patch: Path) -> None:
+    assert hunt(patch).case
+
+
+def test_a_world_that_breaks_down_is_a_violation() -> None:
+    verdict = run(Case(layer="core", seed=1, venues=0))
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.violations

@@ -1,379 +1,223 @@
-"""One seed, one world: the production desk, journal and connector against the twin, on virtual time, with faults and crashes, judged by
-an oracle that sees the twin's truth."""
+"""The full stack: the production desk, journal and connector against the twin, over the in-process network, with its faults on every byte."""
 
 import asyncio
-import hashlib
+import json
 import random
 import shutil
 import tempfile
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from trading_system.app.desk import Desk
-from trading_system.app.hub import Hub
-from trading_system.app.recover import Recovery
+from tests.simulation.oracle import Oracle
+from tests.simulation.stage import NAMES, STRANGER, Life, Stage, Verdict, plan_of
 from trading_system.brokers.alpaca import connect
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.alpaca.twin.forms import Refusal
 from trading_system.core.risk import Limits
-from trading_system.domain.errors import DeskError, JournalError
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, is_ours
+from trading_system.domain.fix import OrdStatus, Side
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.journal.record import ClosedUnsent, Intent, encode
-from trading_system.journal.replay import Books, replay
-from trading_system.journal.store import Journal
+from trading_system.domain.ports import Connector
 from trading_system.settings.secret import Secret
-from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, VirtualLoop, run_virtual
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
+from trading_system.sim.exchange import CASH, SimOrder
 from trading_system.sim.network import Faults, SimNetwork
+from trading_system.transport.http import Http
+from trading_system.transport.message import Request, Response
 
+LAYER = "stack"
 BROKER = BrokerName("alpaca")
-NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
-FAULT_KINDS = (
-    "refused",
-    "lost_request",
-    "lost_answer",
-    "late_request",
-    "late_answer",
-    "torn_answer",
-    "garbage",
-    "busy",
-    "failed_before",
-    "failed_after",
-    "duplicate_frame",
-    "lost_frame",
-    "disconnect",
-    "mute",
-)
-SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything must come to rest within this
+KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency_ns", "enabled"))
+RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seed expands to; printed with a failure."""
+    """What a seed expands to; printed with a failure. Overrides take things away, so that a failure can be shrunk."""
 
     seed: int
-    orders: int
-    crashes: int
+    plan: tuple[str, ...]
+    skip: frozenset[int] = frozenset()
+    off: frozenset[str] = frozenset()
+    limits: Limits
     faults: Faults
 
     @classmethod
-    def of(cls, seed: int) -> "Options":
-        rng = random.Random(f"options {seed}")
-        rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) for kind in FAULT_KINDS}
-        rates |= {kind: rates[kind] / 3 for kind in ("duplicate_frame", "lost_frame", "disconnect", "mute")}
-        return cls(seed=seed, orders=rng.randrange(4, 14), crashes=rng.choice((0, 0, 1, 1, 2, 3)), faults=Faults(**rates))
+    def of(cls, seed: int, *, skip: frozenset[int] = frozenset(), off: frozenset[str] = frozenset(), venues: int = 1) -> "Options":
+        rng = random.Random(f"stack options {seed}")
+        plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)))
+        limits = Limits(
+            max_position_pct=Decimal(rng.choice(("0.05", "0.30"))),
+            max_concurrent_positions=rng.randrange(2, 6),
+            max_orders_per_minute=1000,
+            max_orders_per_second=100,
+        )
+        rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
+        faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
+        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one seed."""
+class TwinOrder(msgspec.Struct, frozen=True):
+    """An order of the twin's exchange as the oracle asks for it."""
 
-    seed: int
-    violations: tuple[str, ...]
-    digest: str  # of every record of the journal
-    orders: int
-    in_doubt: int
-    absent: int
-    crashes: int
-    hits: dict[str, int]
+    cl_ord_id: str
+    status: OrdStatus
+    cum: Decimal
+    leaves: Decimal
+    foreign: bool
 
 
-class World:
-    """Runs one seed."""
+class TwinTruth:
+    """What the twin's exchange knows."""
+
+    def __init__(self, twin: AlpacaTwin, clock: VirtualClock) -> None:
+        self._twin = twin
+        self._exchange = twin.exchange
+        self._clock = clock
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [_shown(order) for order in self._exchange.orders.values()]
+
+    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        return next((_shown(order) for order in self._exchange.orders.values() if order.cl_ord_id == cl_ord_id), None)
+
+    def under_way(self, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
+        return False
+
+    def executions(self, broker: BrokerName) -> Mapping[str, tuple[Decimal, Decimal]]:
+        return {execution.exec_id: (execution.qty, execution.price) for execution in self._exchange.executions.values()}
+
+    def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        return self._exchange.position(instrument)
+
+    def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        return self._exchange.mark(instrument, self._clock.now_ns())
+
+    def cash_moved(self, broker: BrokerName) -> Decimal:
+        """Without the fees in money, which Alpaca states in no fill: they come as an activity of the next day."""
+        return self._exchange.cash - self._exchange.deposits[CASH] + self._exchange.fees.get(CASH, ZERO)
+
+    def equity(self) -> Decimal:
+        return self._exchange.equity(self._clock.now_ns())
+
+    def posts(self, broker: BrokerName) -> Mapping[str, int]:
+        """Of our own orders; a second desk may ask twice."""
+        return {cl_ord_id: count for cl_ord_id, count in self._twin.trading.posts.items() if not cl_ord_id.startswith(STRANGER)}
+
+    def streaming(self, broker: BrokerName) -> bool:
+        return True
+
+
+def _shown(order: SimOrder) -> TwinOrder:
+    leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
+    return TwinOrder(
+        order.cl_ord_id, order.ord_status, order.filled_qty, leaves, not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER)
+    )
+
+
+class WatchedHttp:
+    """The desk's end of the wire: every order is seen before its first byte leaves."""
+
+    def __init__(self, http: Http, world: "World", life: Life) -> None:
+        self._http = http
+        self._world = world
+        self._life = life
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def send(self, request: Request, *, within_ns: int) -> Response:
+        if request.method in ("POST", "PATCH"):
+            cl_ord_id = ClOrdID(json.loads(request.body)["client_order_id"])
+            if not self._world.leaving(self._life, BROKER, cl_ord_id):
+                await asyncio.get_running_loop().create_future()
+        return await self._http.send(request, within_ns=within_ns)
+
+
+class World(Stage):
+    """A desk on the Alpaca twin."""
 
     def __init__(self, options: Options, clock: VirtualClock, folder: Path) -> None:
-        self.options = options
-        self.clock = clock
-        self.path = folder / "journal.sqlite"
-        self.rng = random.Random(f"world {options.seed}")
+        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, folder, options.off)
         self.twin = AlpacaTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
-        self.violations: list[str] = []
-        self.seen_in_doubt: set[ClOrdID] = set()
-        self.crashes = 0
-        self.numbers = 0
-        self.trap: int | None = None  # the desk dies at the so many-th step from here
-        self.restarting = asyncio.Lock()
-        self.traps: set[asyncio.Task[None]] = set()
+        self.network.hit = self.hit
+        slack_ns = 4000 * SECOND_NS if "step_clock" in options.plan else 0
+        self.oracle = Oracle(TwinTruth(self.twin, clock), clock, options.limits, NAMES, clock_slack_ns=slack_ns)
+        self.carrier = asyncio.create_task(self.network.run())
+        self.keep.add(self.carrier)
+        self.strangers = 0
 
-    async def run(self) -> Verdict:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        disk = random.Random(f"disk {self.options.seed}")
-        loop.disk_ns = lambda: disk.randrange(100_000, 10_000_000)
-        carrier = asyncio.create_task(self.network.run())
-        self.keep: set[object] = {carrier, asyncio.current_task()}
-        await self.start_desk()
-        plan = [self.act] * self.options.orders + [self.crash, self.set_trap] * self.options.crashes
-        self.rng.shuffle(plan)
-        for step in plan:
-            await self.clock.sleep_ns(self.rng.randrange(1, 20 * SECOND_NS))
-            async with self.restarting:
-                pass  # whoever wants something of a desk that is coming up, waits
-            await step()
-        self.trap = None
-        async with self.restarting:
-            pass
-        self.network.faults = Faults(enabled=False)
-        await self.settle()
-        await self.desk.journal.flush()
-        self.judge()
-        digest = hashlib.blake2b(digest_size=16)
-        for entry in self.desk.journal.read():
-            digest.update(encode(entry.record))
-        orders = [order for order in self.desk.books.blotter if not order.external]
-        verdict = Verdict(
-            seed=self.options.seed,
-            violations=tuple(self.violations),
-            digest=digest.hexdigest(),
-            orders=len(orders),
-            in_doubt=len(self.seen_in_doubt),
-            absent=sum(order.doubt is Doubt.PROVEN_ABSENT for order in orders),
-            crashes=self.crashes,
-            hits=dict(self.network.hit),
-        )
-        await self.recovery.aclose()
-        self.desk.journal.abandon()
-        carrier.cancel()
-        return verdict
+    def spared(self) -> set[object]:
+        return self.network._background | self.keep
 
-    # -- the actors -------------------------------------------------------------------------------------------------------------
-
-    async def start_desk(self) -> None:
-        """A process starts: it may fail to reach the broker, then it is started again, as a supervisor would."""
-        for _ in range(200):
-            self.build_desk()
-            try:
-                await self.recovery.start()
-            except DeskError:
-                await self.kill()
-                await self.clock.sleep_ns(5 * SECOND_NS)
-            else:
-                return
-        raise AssertionError("the desk never came up")
-
-    def build_desk(self) -> None:
-        journal = Journal(self.path)
+    def connectors(self, life: Life, rng: random.Random) -> dict[BrokerName, Connector]:
         connector = connect(
-            http=self.network.http(),
+            http=WatchedHttp(self.network.http(), self, life),
             dialer=self.network.dialer(),
-            clock=self.clock,
-            rng=random.Random(self.rng.getrandbits(64)),
+            clock=self.desk_clock,
+            rng=rng,
             credentials={"key": Secret(self.twin.key), "secret": Secret(self.twin.secret)},
             environment="paper",
             options={"url": "http://twin"},
         )
-        self.desk = Desk(
-            books=replay(entry.record for entry in journal.read()),
-            journal=journal,
-            brokers={BROKER: connector},
-            hub=Hub({BROKER: connector}),
-            limits=Limits(max_concurrent_positions=5, max_orders_per_minute=1000),
-            clock=self.clock,
-            environment="paper",
-            step=self.on_step,
-        )
-        self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
+        return {BROKER: connector}
 
-    async def act(self) -> None:
-        """One thing an owner may do. What it returns may be no, and that is fine; it runs on its own, so that the plan goes on meanwhile."""
-        await asyncio.wait({asyncio.create_task(self._act())}, timeout=self.rng.choice((0.01, 0.1, 1.0, 30.0)))
+    def calm(self) -> None:
+        self.network.faults = Faults(enabled=False)
+        self.network.drop_all()  # a stream that is mute would stay so for a while
 
-    async def _act(self) -> None:
-        working = [order for order in self.desk.books.blotter.working() if not order.external]
-        try:
-            match self.rng.randrange(10):
-                case 0 | 1 if working:
-                    await self.desk.cancel(self.rng.choice(working).cl_ord_id)
-                case 2 if working:
-                    await self.replace(self.rng.choice(working))
-                case 3 if self.rng.random() < 0.3:
-                    await self.desk.flatten()
-                case 4:
-                    await self.repeat()
-                case 5 | 6 if self.desk.books.halts:
-                    await self.desk.resume("*", by="owner")
-                case _:
-                    await self.desk.submit(await self.wish())
-        except (DeskError, JournalError):
-            pass
-        self.seen_in_doubt |= {order.cl_ord_id for order in self.desk.books.blotter if order.doubt is Doubt.IN_DOUBT}
-
-    async def wish(self) -> NewOrder:
-        name = self.rng.choice(NAMES)
-        crypto = "/" in name
-        quote = await self.desk.hub.fetch(BROKER, name)
-        position = self.desk.books.ledger.position(BROKER, name)
-        side = Side.SELL if position > 0 and self.rng.random() < 0.5 else Side.BUY
-        qty = Decimal(self.rng.randrange(1, 20)) / (100 if crypto else 1)
-        if side is Side.SELL:
-            qty = min(qty, position)
-        limit = self.rng.random() < 0.6
-        away = Decimal(self.rng.choice(("-0.01", "0", "0.002"))) * side.sign
-        price = None if not limit or quote.mid is None else quote.mid * (1 + away)
-        self.numbers += 1
-        return NewOrder(
-            broker=BROKER,
-            instrument=name,
-            side=side,
-            ord_type=OrdType.LIMIT if price is not None else OrdType.MARKET,
-            time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
-            order_qty=qty,
-            price=None if price is None else price.quantize(Decimal("0.01")),
-            intent=IntentID(f"w{self.numbers}"),
-        )
-
-    async def repeat(self) -> None:
-        """A strategy that restarts asks for the same thing again: nothing new may come of it."""
-        old = [order for order in self.desk.books.blotter if order.intent is not None and order.intent.startswith("w")]
-        if not old:
-            return
-        order = self.rng.choice(old)
-        before = len(self.desk.books.blotter)
-        again = await self.desk.submit(
-            NewOrder(
-                broker=BROKER,
-                instrument=order.instrument,
-                side=order.side,
-                order_qty=order.order_qty or Decimal(1),
-                intent=order.intent or IntentID("x"),
-            )
-        )
-        if again.cl_ord_id != order.cl_ord_id or len(self.desk.books.blotter) != before:
-            self.violations.append(f"repeating {order.intent} made a second order")
-
-    async def replace(self, order: Order) -> None:
-        self.numbers += 1
-        price = None if order.price is None else (order.price * Decimal("1.001")).quantize(Decimal("0.01"))
-        await self.desk.replace(Replace(cl_ord_id=order.cl_ord_id, price=price, intent=IntentID(f"w{self.numbers}")))
-
-    async def crash(self) -> None:
-        async with self.restarting:
-            self.crashes += 1
-            await self.kill()
-            await self.clock.sleep_ns(self.rng.randrange(1, 30 * SECOND_NS))
-            await self.start_desk()
-
-    async def set_trap(self) -> None:
-        """The next crash is not at some time but at some step of the order path, then let something happen."""
-        self.trap = self.rng.randrange(1, 8)
-        await self.act()
-
-    def on_step(self, _: str) -> None:
-        if self.trap is None or self.restarting.locked():
-            return
-        self.trap -= 1
-        if self.trap == 0:
-            self.trap = None
-            task = asyncio.get_running_loop().create_task(self.crash())
-            self.keep.add(task)
-            self.traps.add(task)
-
-    async def kill(self) -> None:
-        """The process is gone: what the journal had not written is lost, streams end, bytes on the way go on."""
-        self.desk.journal.abandon()
+    def cut(self) -> None:
         self.network.drop_all()
-        doomed = [task for task in asyncio.all_tasks() if task not in self.keep and task not in self.network._background]
-        for task in doomed:
-            task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
 
-    # -- the oracle ---------------------------------------------------------------------------------------------------------------
+    def in_the_air(self) -> bool:
+        return bool(self.network._background)
 
-    async def settle(self) -> None:
-        """No faults any more: within SETTLE_NS both sides must agree, and stay so."""
-        deadline_ns = self.clock.monotonic_ns() + SETTLE_NS
-        while self.clock.monotonic_ns() < deadline_ns:
-            await self.clock.sleep_ns(5 * SECOND_NS)
-            if not self.differences():
-                return
-        self.violations += self.differences()
-
-    def differences(self) -> list[str]:
-        """Twin's truth against the desk's books, right now."""
-        books, exchange = self.desk.books, self.twin.exchange
-        found = []
-        theirs = {order.cl_ord_id: order for order in exchange.orders.values() if is_ours(order.cl_ord_id)}
-        for order in books.blotter:
-            if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED):
-                found.append(f"{order.cl_ord_id} is still {order.doubt}")
-                continue
-            real = theirs.get(order.cl_ord_id)
-            if real is None:
-                if order.ord_status is not OrdStatus.REJECTED:
-                    found.append(f"{order.cl_ord_id} is {order.ord_status} here and unknown there")
-            elif real.ord_status.terminal != order.ord_status.terminal or real.filled_qty != order.cum_qty:
-                found.append(f"{order.cl_ord_id}: {real.ord_status} {real.filled_qty} there, {order.ord_status} {order.cum_qty} here")
-        for name in NAMES:
-            here, there = books.ledger.position(BROKER, name), exchange.position(name)
-            if here != there:
-                found.append(f"{name}: {there} there, {here} here")
-        if not all(self.desk.ready.values()):
-            found.append("the desk is not ready")
-        return found
-
-    def judge(self) -> None:
-        """What must hold whatever happened."""
-        books, exchange = self.desk.books, self.twin.exchange
-        journaled = {entry.record.approved.cl_ord_id for entry in self.desk.journal.read() if isinstance(entry.record, Intent)}
-        ids = Counter(order.cl_ord_id for order in exchange.orders.values() if is_ours(order.cl_ord_id))
-        for cl_ord_id, count in ids.items():
-            if count > 1:
-                self.violations.append(f"I1 {count} orders for intent {cl_ord_id}")
-            if cl_ord_id not in journaled:
-                self.violations.append(f"I7 {cl_ord_id} is at the broker and not in the journal")
-            order = books.blotter.get(ClOrdID(cl_ord_id))
-            if order is not None and order.ord_status is OrdStatus.REJECTED and exchange_status(exchange, cl_ord_id) is not OrdStatus.REJECTED:
-                self.violations.append(f"I8 {cl_ord_id} is rejected here and {exchange_status(exchange, cl_ord_id)} there")
-        for entry in self.desk.journal.read():
-            closed = entry.record.cl_ord_id if isinstance(entry.record, ClosedUnsent) else ""
-            if closed in ids and exchange_status(exchange, closed) is not OrdStatus.REJECTED:
-                self.violations.append(f"I8 {closed} was closed as unsent and is at the broker")
-        for cl_ord_id, count in self.twin.trading.posts.items():
-            if count > 1:
-                self.violations.append(f"I1 {count} submits on the wire for intent {cl_ord_id}")
-        self.judge_fills()
-        rebuilt = replay(entry.record for entry in self.desk.journal.read())
-        if snapshot(rebuilt) != snapshot(books):
-            self.violations.append("I4 replay of the journal is not the live state")
-
-    def judge_fills(self) -> None:
-        """I10: every execution once, none invented."""
-        real = {execution.exec_id: execution for execution in self.twin.exchange.executions.values()}
-        booked: Counter[str] = Counter()
-        for order in self.desk.books.blotter:
-            for fill in order.fills:
-                booked[fill.exec_id] += 1
-                truth = real.get(fill.exec_id)
-                if truth is None or (truth.qty, truth.price) != (fill.qty, fill.price):
-                    self.violations.append(f"I10 {fill.exec_id} was booked and is not so at the broker")
-        self.violations += [f"I10 {exec_id} is not booked" for exec_id in real if exec_id not in booked]
-        self.violations += [f"I10 {exec_id} is booked {count} times" for exec_id, count in booked.items() if count > 1]
-
-
-def exchange_status(exchange: object, cl_ord_id: str) -> OrdStatus:
-    return next(order.ord_status for order in exchange.orders.values() if order.cl_ord_id == cl_ord_id)  # type: ignore[attr-defined]
-
-
-def snapshot(books: Books) -> object:
-    """Everything the journal determines, without the running values of equity, which are the broker's to say."""
-    return msgspec.to_builtins(
-        {
-            "orders": sorted((msgspec.to_builtins(order) for order in books.blotter), key=lambda order: order["cl_ord_id"]),
-            "balances": sorted((*key, value) for key, value in books.ledger.balances().items()),
-            "halts": books.halts,
-            "watermarks": books.watermarks,
-            "bought": sorted((*key, value) for key, value in books.bought.items() if value != ZERO),
+    def intrude(
+        self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> None:
+        self.strangers += 1
+        side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.twin.exchange.position(instrument) >= 4 else Side.BUY
+        body = {
+            "symbol": instrument,
+            "qty": str(rng.randrange(1, 5) if "/" not in instrument else Decimal("0.01")),
+            "side": side,
+            "type": "market",
+            "time_in_force": "gtc" if "/" in instrument else "day",
+            "client_order_id": cl_ord_id or f"stranger-{self.strangers}",
         }
-    )
+        if silent:
+            self.network.faults = Faults(lost_frame=1.0)
+            asyncio.get_running_loop().call_later(2, self._speak)
+        try:
+            self.twin.trading.submit(json.dumps(body).encode(), self.clock.now_ns())
+        except Refusal:
+            return  # the stranger has no luck
+        self.oracle.surprise(broker, instrument, side.sign * Decimal(str(body["qty"])))
+        self.network.carry(self.twin)
+
+    def _speak(self) -> None:
+        self.network.faults = Faults(enabled=False)
+
+    def withdraw(self, rng: random.Random, broker: BrokerName) -> None:
+        """The twin's stranger trades at the market: nothing of theirs rests."""
+
+    def secrets_on_disk(self) -> bool:
+        """I14: whether the key or the secret is in any record."""
+        records = b"".join(self.oracle.told)
+        return any(text.encode() in records for text in (self.twin.key, self.twin.secret))
 
 
-def run_seed(seed: int) -> Verdict:
-    """One world from its seed. A crash of the world itself is a violation with its traceback."""
-    folder = Path(tempfile.mkdtemp(prefix="seed", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+def run_stack(options: Options) -> Verdict:
+    """One world from its options."""
+    folder = Path(tempfile.mkdtemp(prefix="stack", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+    async def main(clock: VirtualClock) -> Verdict:
+        return await World(options, clock, folder).run()
+
     try:
-        return run_virtual(lambda clock: World(Options.of(seed), clock, folder).run())
+        return run_virtual(main)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

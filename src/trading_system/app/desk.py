@@ -402,9 +402,9 @@ class Desk:
         if scope != "*" and scope not in self.books.halts:
             raise BadRequest(f"nothing named {scope!r} is halted; halted: {', '.join(self.books.halts) or 'nothing'}")
         record = HaltCleared(scope=scope, by=by, now_ns=self.clock.now_ns())
+        self._fold(record)  # in one step with its place on disk: a halt set while the disk writes stays set
         await self.journal.append(record, durable=True)
         self.step("resume durable")
-        self._fold(record)
 
     def set_halt(self, halt: Halt) -> None:
         """Latch a halt that a rule calls for, once, and alert."""

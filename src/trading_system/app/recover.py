@@ -24,8 +24,6 @@ SECOND_NS = 1_000_000_000
 POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
 GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
 OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
-WATERMARK_NS = 60 * SECOND_NS  # how often the journal learns how far fills were read
-WATERMARK_IDLE_NS = 3600 * SECOND_NS  # while nothing fills: a year of quiet is few records
 LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
@@ -79,7 +77,7 @@ class Recovery:
         await desk.journal.flush()
         desk.step("started")
         for order in desk.books.in_doubt():
-            if order.doubt is not Doubt.IN_DOUBT:
+            if order.doubt is Doubt.NONE:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
                 desk.step("old doubt noted")
             await self._ask(desk.brokers[order.broker], order)
@@ -149,35 +147,37 @@ class Recovery:
     async def _resolve(self, order: Order) -> None:
         """Ask until the broker says, or until it has said "not found" often enough, long enough, in enough places."""
         desk, broker = self.desk, self.desk.brokers[order.broker]
-        started_ns, pace_ns, not_found, alerted = desk.clock.now_ns(), SECOND_NS, 0, False
-        horizon_ns = order.sent_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
+        started_ns, pace_ns, not_found, alerted = desk.clock.monotonic_ns(), SECOND_NS, 0, False
+        # From here, not from sent_ns: time of day may step, and a slow disk may have held the order back after sent_ns.
+        horizon_ns = started_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
         try:
             while self._doubtful(order.cl_ord_id):
                 await desk.clock.sleep_ns(pace_ns)
                 pace_ns = min(2 * pace_ns, RESOLVE_MAX_NS)
-                now_ns = desk.clock.now_ns()
+                asked_ns = desk.clock.monotonic_ns()
                 if not self._doubtful(order.cl_ord_id):
                     return
                 absent = await self._ask(broker, order)
                 healthy = desk.ready[order.broker] and self._watches[order.broker].outside.matched
-                not_found = not_found + 1 if absent and healthy and now_ns > horizon_ns else 0
+                not_found = not_found + 1 if absent and healthy and asked_ns > horizon_ns else 0
                 if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order):
                     text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; positions agree"
-                    desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=now_ns))
+                    desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=desk.clock.now_ns()))
                     desk.alert("warning", f"{order.cl_ord_id} never reached {order.broker}: {text}")
                     return
-                if not alerted and now_ns - started_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
+                waited_ns = asked_ns - started_ns
+                if not alerted and waited_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
                     alerted = True
                     desk.alert("warning", f"{order.cl_ord_id} is in doubt at {order.broker}; it is being asked about, do not send it again")
-                self._escalate(order, started_ns, now_ns)
+                self._escalate(order, waited_ns)
         finally:
             self._resolving.discard(order.cl_ord_id)
 
-    def _escalate(self, order: Order, started_ns: int, now_ns: int) -> None:
+    def _escalate(self, order: Order, waited_ns: int) -> None:
         current = self.desk.books.blotter.get(order.cl_ord_id)
-        if now_ns - started_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
-            text = f"in doubt for {(now_ns - started_ns) // SECOND_NS} s: look for it on the broker's own page"
-            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=now_ns))
+        if waited_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
+            text = f"in doubt for {waited_ns // SECOND_NS} s: look for it on the broker's own page"
+            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=self.desk.clock.now_ns()))
             self.desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
 
     def _doubtful(self, cl_ord_id: ClOrdID) -> bool:
@@ -198,7 +198,8 @@ class Recovery:
     async def _nowhere(self, broker: Broker, order: Order) -> bool:
         """The second and third place to look: among the open orders and among the fills."""
         try:
-            reports = (*await broker.open_orders(), *await broker.fills(order.sent_ns - OVERLAP_NS))
+            known_ns = self.desk.books.watermarks.get(order.broker, order.sent_ns)
+            reports = (*await broker.open_orders(), *await broker.fills(min(known_ns, order.sent_ns) - OVERLAP_NS))
         except DeskError:
             return False
         for report in reports:
@@ -219,7 +220,6 @@ class Watch:
         self.live = False  # the order stream is logged in and subscribed
         self._refused = False
         self._skew_told = False
-        self._booked = 0
         self._stubborn: set[ClOrdID] = set()
         self._wake = asyncio.Event()
 
@@ -291,7 +291,6 @@ class Watch:
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books
         desk.step("look begun")
-        asked_ns = desk.clock.now_ns()
         before_ns = books.watermarks.get(self.name)
         first = before_ns is None  # nothing was ever compared: what is there now is where we begin
         ours = tuple(order for order in books.blotter.working() if order.broker == self.name and order.doubt is Doubt.NONE)
@@ -301,7 +300,8 @@ class Watch:
             await self._heal(difference, first=first)
         desk.step("orders compared")
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
-        for fill in await self._broker.fills(max(since_ns, books.first_start_ns[self.name])):
+        fills = await self._broker.fills(max(since_ns, books.first_start_ns[self.name]))
+        for fill in fills:
             desk.on_report(fill)
         desk.step("fills read")
         await self.outside.compare(first=first)
@@ -312,10 +312,9 @@ class Watch:
             self._skew_told = True
             off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
             desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
-        due_ns = WATERMARK_IDLE_NS if books.booked == self._booked else WATERMARK_NS
-        if before_ns is None or asked_ns - before_ns >= due_ns:
-            self._booked = books.booked
-            desk.record(Watermark(broker=self.name, fills_ns=asked_ns))
+        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)  # in the broker's time: ours may step
+        if before_ns is None or newest_ns - before_ns >= OVERLAP_NS // 5:
+            desk.record(Watermark(broker=self.name, fills_ns=newest_ns))
             desk.step("watermark moved")
 
     async def _insist(self) -> None:

@@ -20,8 +20,6 @@ class Reserved(msgspec.Struct, frozen=True):
 
     buy_qty: Decimal = ZERO
     sell_qty: Decimal = ZERO
-    opening_buy_qty: Decimal = ZERO
-    opening_sell_qty: Decimal = ZERO
     notional: Decimal = ZERO
     orders: int = 0
     in_doubt: int = 0
@@ -30,8 +28,6 @@ class Reserved(msgspec.Struct, frozen=True):
         return Reserved(
             self.buy_qty + sign * other.buy_qty,
             self.sell_qty + sign * other.sell_qty,
-            self.opening_buy_qty + sign * other.opening_buy_qty,
-            self.opening_sell_qty + sign * other.opening_sell_qty,
             self.notional + sign * other.notional,
             self.orders + sign * other.orders,
             self.in_doubt + sign * other.in_doubt,
@@ -50,7 +46,7 @@ def reservation(order: Order) -> Reserved:
     doubtful = int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
     if order.reducing:
         return Reserved(buy, sell, orders=1, in_doubt=doubtful)
-    return Reserved(buy, sell, buy, sell, qty * order.reserve_px, 1, doubtful)
+    return Reserved(buy, sell, qty * order.reserve_px, 1, doubtful)
 
 
 class Blotter:

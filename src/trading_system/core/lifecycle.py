@@ -119,12 +119,14 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
         return Applied(order, anomaly=Anomaly.CONFLICTING_FILL)
     cum_qty = sum((fill.qty for fill in fills), order.prior_qty)
     busted = report.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
-    stated = cum_qty if busted else max(order.stated_cum_qty, report.cum_qty or ZERO, cum_qty)
+    old_news = report.exec_type is ExecType.TRADE and not bookings  # its cum_qty may count what was busted since
+    said = ZERO if old_news or report.cum_qty is None else report.cum_qty
+    stated = cum_qty if busted else max(order.stated_cum_qty, said, cum_qty)
     order_qty = order.order_qty or report.order_qty or ZERO
     status, contradiction = _next_status(order, report, cum_qty, order_qty)
     if status is OrdStatus.FILLED and order.cash_order_qty is not None:
         order_qty = stated  # the market has said what the cash bought
-    if status is OrdStatus.FILLED and not report.cum_qty:
+    if status is OrdStatus.FILLED and report.cum_qty is None and not (busted or voided):
         stated = max(stated, order_qty)
     overfilled = bool(order_qty) and max(stated, cum_qty) > order_qty
     after = replace(
@@ -179,7 +181,7 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
         exec_id=report.exec_id,
         qty=report.last_qty,
         price=report.last_px,
-        cum_qty=report.cum_qty,
+        cum_qty=report.cum_qty if report.exec_type is ExecType.TRADE else None,  # a correction's is not its own place in the order
         fee=report.fee,
         fee_currency=report.fee_currency,
         transact_ns=report.transact_ns,
@@ -189,8 +191,9 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
     for fill in fills:
         if fill.exec_id == new.exec_id:
             return fills, voided, bookings, (fill.qty, fill.price) != (new.qty, new.price)
-        if new.cum_qty is not None and (fill.cum_qty, fill.qty, fill.price) == (new.cum_qty, new.qty, new.price):
-            return fills, voided, bookings, False  # the same execution under a second id: a stream's and an activity list's may differ
+        if not voided and new.cum_qty is not None and (fill.cum_qty, fill.qty, fill.price) == (new.cum_qty, new.qty, new.price):
+            # The same execution under a second id: a stream's and an activity list's may differ. After a bust a quantity comes twice.
+            return fills, voided, bookings, False
     return (*fills, new), voided, (*bookings, Booking(new)), False
 
 

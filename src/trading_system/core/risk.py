@@ -467,7 +467,7 @@ def _max_position(terms: Terms, state: RiskState) -> None:
     pct = state.limits.crypto_max_position_pct if terms.crypto else state.limits.max_position_pct
     equity = _equity(state)
     buy = terms.request.side is Side.BUY
-    open_qty = state.reserved.opening_buy_qty if buy else state.reserved.opening_sell_qty
+    open_qty = state.reserved.buy_qty if buy else state.reserved.sell_qty  # exits too: beside them an entry carries further past zero
     after = abs(state.position * (1 if buy else -1) + open_qty + terms.qty) * terms.px * state.instrument.multiplier
     if after > pct * equity:
         name = "CRYPTO_MAX_POSITION_PCT" if terms.crypto else "MAX_POSITION_PCT"

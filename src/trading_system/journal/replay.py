@@ -66,7 +66,6 @@ class Books:
         self.alert_count = 0
         self.recent: deque[tuple[int, NewOrder]] = deque(maxlen=RECENT_MAX)  # what was approved, and when
         self.rejects: dict[BrokerName, deque[int]] = {}  # when a broker said no
-        self.booked = 0  # ledger entries that executions made
         self.retired = 0  # orders that left memory
         self.epoch = 0
         self.first_start_ns: dict[BrokerName, int] = {}
@@ -138,7 +137,7 @@ class Books:
 
     def in_doubt(self) -> tuple[Order, ...]:
         """Orders that may or may not be at the broker: said so, or with an intent and no word since. They are asked about before trading resumes."""
-        return tuple(order for order in self.blotter.working() if order.doubt is Doubt.IN_DOUBT or _unanswered(order))
+        return tuple(order for order in self.blotter.working() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED) or _unanswered(order))
 
     def critical(self) -> tuple[tuple[str, int], ...]:
         """The critical alerts that nobody has acknowledged, and when they were raised; the halt of UNSEEN itself is none of them."""
@@ -194,7 +193,6 @@ class Books:
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
-            self.booked += 1
             if applied.order.side is Side.BUY and not booking.reversal:
                 self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
             elif record.asset_class is AssetClass.CRYPTO and not booking.reversal:

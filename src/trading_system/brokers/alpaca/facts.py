@@ -107,7 +107,7 @@ FACTS = Facts(
     can_replace=True,
     has_paper=True,
     crypto_quote="USD",
-    max_fee_in_kind=CRYPTO_TAKER_FEE,
+    max_fee_in_kind=CRYPTO_TAKER_FEE * Decimal("1.01"),  # each fee is rounded up to the asset's smallest unit
     requests_per_minute=REQUESTS_PER_MINUTE,
     pages=PAGES,
 )

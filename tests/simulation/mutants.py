@@ -1,0 +1,145 @@
+"""Planted bugs: each patch in mutants/ is put into a copy of src/, and hunted by seeds until a violation shows.
+
+A patch is a unified diff whose first line says what bug it plants. Its hunks are found by their text, not by line numbers, so that they survive
+code that moves; a hunk that is not there, or there twice, is an error. `python -m tests.simulation.mutants --hunt core,stack --seeds N` is what runs
+inside the copy.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).parents[2]
+PATCHES = sorted(Path(__file__).with_name("mutants").glob("*.patch"))
+CORE_MAX = 3000  # seeds of each layer before a mutant counts as not caught
+STACK_MAX = 1500
+WITHIN_S = 240
+
+
+class Hunk(msgspec.Struct, frozen=True):
+    """So many lines of one file, before and after."""
+
+    path: str
+    before: str
+    after: str
+
+
+class Caught(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one mutant. case: "core 17", or "" when nobody caught it."""
+
+    name: str
+    bug: str
+    case: str
+    seeds: int
+    violation: str
+
+
+def bug_of(patch: Path) -> str:
+    return patch.read_text().splitlines()[0].removeprefix("#").strip()
+
+
+def read_patch(patch: Path) -> list[Hunk]:
+    """Raises ValueError: not a unified diff."""
+    hunks: list[Hunk] = []
+    path, before, after = "", [], []
+
+    def end() -> None:
+        if before or after:
+            hunks.append(Hunk(path, "\n".join(before) + "\n", "\n".join(after) + "\n"))
+        before.clear()
+        after.clear()
+
+    for line in patch.read_text().splitlines()[1:]:
+        if line.startswith("+++ "):
+            end()
+            path = line.removeprefix("+++ ").removeprefix("b/").split("\t")[0]
+        elif line.startswith(("--- ", "@@")):
+            end()
+        elif line[:1] in (" ", "-", "+", ""):
+            if line[:1] != "+":
+                before.append(line[1:])
+            if line[:1] != "-":
+                after.append(line[1:])
+        else:
+            raise ValueError(f"{patch.name}: {line!r} is no line of a diff")
+    end()
+    return hunks
+
+
+def plant(patch: Path, copy: Path) -> None:
+    """Put a patch into a copy of the tree. Raises ValueError: a hunk's text is not there exactly once."""
+    for hunk in read_patch(patch):
+        target = copy / hunk.path
+        text = target.read_text()
+        if text.count(hunk.before) != 1:
+            raise ValueError(f"{patch.name}: its text is {text.count(hunk.before)} times in {hunk.path}; write the patch anew")
+        target.write_text(text.replace(hunk.before, hunk.after))
+
+
+def layers_of(patch: Path) -> tuple[str, ...]:
+    """A bug in a broker's folder shows in the full stack only."""
+    return ("stack",) if any("/brokers/" in hunk.path for hunk in read_patch(patch)) else ("core", "stack")
+
+
+def hunt(patch: Path) -> Caught:
+    """Plant one bug in a copy and run seeds in a fresh process until one shows it."""
+    folder = Path(tempfile.mkdtemp(prefix="mutant"))
+    try:
+        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        plant(patch, folder)
+        command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", ",".join(layers_of(patch))]
+        environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=WITHIN_S, check=False)
+            lines = [line for line in done.stdout.splitlines() if line.startswith("HUNT ")]
+            found = lines[-1].split(" ", 4) if lines else ["HUNT", "0", "", "", f"the hunt itself failed: {done.stderr[-300:]}"]
+        except subprocess.TimeoutExpired:
+            found = ["HUNT", "0", "", "", f"not within {WITHIN_S} s"]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _, seeds, layer, seed, violation = found
+    return Caught(name=patch.stem, bug=bug_of(patch), case=f"{layer} {seed}".strip(), seeds=int(seeds), violation=violation)
+
+
+def _hunted(layers: tuple[str, ...]) -> str:
+    """Seeds of the layers in turn: a few of each first, then all of the first, then all of the next."""
+    from tests.simulation.cases import Case, run  # imported late: the parent process runs the true source, this one the mutant's
+
+    count = 0
+    first = 40
+    ranges = [(layer, range(1, first)) for layer in layers]
+    ranges += [(layer, range(first, CORE_MAX if layer == "core" else STACK_MAX)) for layer in layers]
+    for layer, seeds in ranges:
+        for seed in seeds:
+            count += 1
+            violations = run(Case(layer=layer, seed=seed)).violations
+            if violations:
+                return f"HUNT {count} {layer} {seed} {violations[0][:160]}"
+    return f"HUNT {count} - - not caught"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hunt", default="")
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.hunt:
+        print(_hunted(tuple(arguments.hunt.split(","))), flush=True)
+        return 0
+    missed = 0
+    for patch in PATCHES:
+        if not arguments.names or patch.stem in arguments.names:
+            caught = hunt(patch)
+            missed += not caught.case.strip("- ")
+            print(f"{caught.name:45} {caught.seeds:6} seeds  {caught.case:12} {caught.violation}", flush=True)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,488 @@
+"""What both layers of the simulation share: a desk that lives, dies and comes back on virtual time, and the actors who use it and the venues."""
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.desks import SteppedClock
+from tests.simulation.oracle import Oracle
+from trading_system.app.desk import Desk
+from trading_system.app.hub import Hub
+from trading_system.app.recover import Recovery
+from trading_system.core.risk import Level, Limits
+from trading_system.domain.errors import DeskError
+from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
+from trading_system.domain.order import NewOrder, Order, Replace
+from trading_system.domain.ports import Connector
+from trading_system.journal.record import encode
+from trading_system.journal.replay import replay
+from trading_system.journal.store import Journal
+from trading_system.sim.clock import SECOND_NS, VirtualClock, VirtualLoop
+
+NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
+SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything must come to rest within this
+NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
+STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
+AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
+STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
+WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
+    "submit": 12,
+    "race": 4,
+    "close": 4,
+    "cancel": 6,
+    "cancel_all": 1,
+    "replace": 4,
+    "repeat": 3,
+    "flatten": 1,
+    "halt": 3,
+    "resume": 5,
+    "foreign": 3,
+    "foreign_cancel": 1,
+    "second_desk": 1,
+    "step_clock": 2,
+    "slow_disk": 2,
+    "wait": 2,
+}
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one seed."""
+
+    layer: str
+    seed: int
+    violations: tuple[str, ...]
+    digest: str  # of every record of the journal
+    orders: int
+    in_doubt: int
+    absent: int
+    crashes: int
+    hits: dict[str, int]  # fault kinds, actions and crash points
+
+
+class Life:
+    """One process. Dead, it writes nothing and sends nothing, however far its code still runs."""
+
+    def __init__(self) -> None:
+        self.dead = False
+
+
+def plan_of(rng: random.Random, actions: int, crashes: int) -> tuple[str, ...]:
+    """The names of what will happen, in order."""
+    plan = rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()), k=actions) + rng.choices(("crash", "set_trap", "set_trap"), k=crashes)
+    rng.shuffle(plan)
+    return tuple(plan)
+
+
+class Stage:
+    """Runs one seed. A layer brings the venues: their connectors, their truth, and what a stranger may do there."""
+
+    oracle: Oracle
+
+    def __init__(
+        self,
+        layer: str,
+        seed: int,
+        plan: tuple[str, ...],
+        skip: frozenset[int],
+        limits: Limits,
+        clock: VirtualClock,
+        folder: Path,
+        off: frozenset[str],
+    ) -> None:
+        self.layer = layer
+        self.seed = seed
+        self.plan = plan
+        self.skip = skip
+        self.limits = limits
+        self.clock = clock
+        self.path = folder / "journal.sqlite"
+        self.off = off
+        self.desk_clock = SteppedClock(clock, 0)
+        self.rng = random.Random(f"{layer} {seed}")
+        self.hit: Counter[str] = Counter()
+        self.life = Life()
+        self.crashes = 0
+        self.trap: int | None = None  # the desk dies at the so many-th step from here
+        self.restarting = asyncio.Lock()
+        self.keep: set[Any] = set()
+
+    # -- what a layer brings ----------------------------------------------------------------------------------------------------------
+
+    def connectors(self, life: Life, rng: random.Random) -> Mapping[BrokerName, Connector]:
+        raise NotImplementedError
+
+    def calm(self) -> None:
+        """No faults from here on."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """The process is dead: its streams end without a goodbye."""
+        raise NotImplementedError
+
+    def in_the_air(self) -> bool:
+        """Whether something sent earlier has yet to arrive."""
+        raise NotImplementedError
+
+    def spared(self) -> set[Any]:
+        """Tasks that outlive the process: the stage's own."""
+        return self.keep
+
+    def secrets_on_disk(self) -> bool:
+        """I14: whether a secret was written. A venue in memory has none."""
+        return False
+
+    def intrude(
+        self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
+    ) -> None:
+        """Somebody else trades at this account. silent: the stream loses all that is said of it."""
+        raise NotImplementedError
+
+    def withdraw(self, rng: random.Random, broker: BrokerName) -> None:
+        """Somebody else cancels an order of theirs."""
+        raise NotImplementedError
+
+    def disk(self, path: Path) -> Journal:
+        """Where the journal is opened: a disk that tears and loses would come in here."""
+        return Journal(path)
+
+    # -- the run ----------------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Verdict:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.disk_rng, self.disk_max_ns = random.Random(f"disk {self.seed}"), 10_000_000
+        loop.disk_ns = lambda: self.disk_rng.randrange(100_000, self.disk_max_ns)
+        self.keep.add(asyncio.current_task())
+        await self.start_desk()
+        await self.desk.wait(lambda: len(self.desk.books.watermarks) == len(self.desk.brokers), SETTLE_NS)  # the account as it was found
+        for place, name in enumerate(self.plan):
+            if place in self.skip:
+                continue
+            rng = random.Random(f"{self.layer} {self.seed} step {place}")
+            await self.clock.sleep_ns(rng.randrange(1, rng.choice((SECOND_NS, 20 * SECOND_NS))))
+            async with self.restarting:
+                pass  # whoever wants something of a desk that is coming up, waits
+            self.hit[name] += 1
+            await getattr(self, name)(rng, place)
+            self.oracle.tick()
+        self.trap = None
+        async with self.restarting:
+            pass
+        self.calm()
+        await self.settle()
+        await self.probe()
+        await self.desk.journal.flush()
+        self.oracle.judge()
+        if self.secrets_on_disk():
+            self.oracle.hold("I14 a secret is in the journal")
+        return await self._verdict()
+
+    async def _verdict(self) -> Verdict:
+        digest = hashlib.blake2b(digest_size=16)
+        for entry in self.desk.journal.read():
+            digest.update(encode(entry.record))
+        orders = [order for order in self.desk.books.blotter if not order.external]
+        verdict = Verdict(
+            layer=self.layer,
+            seed=self.seed,
+            violations=tuple(self.oracle.found),
+            digest=digest.hexdigest(),
+            orders=len(orders),
+            in_doubt=len(self.oracle.seen_in_doubt),
+            absent=sum(order.doubt is Doubt.PROVEN_ABSENT for order in orders),
+            crashes=self.crashes,
+            hits=dict(self.hit),
+        )
+        await self.kill()
+        return verdict
+
+    async def settle(self) -> None:
+        """No faults any more: both sides must agree within SETTLE_NS, when all that was under way has arrived."""
+        deadline_ns = self.clock.monotonic_ns() + SETTLE_NS
+        while self.clock.monotonic_ns() < deadline_ns:
+            await self.clock.sleep_ns(5 * SECOND_NS)
+            self.oracle.tick()
+            if not self.in_the_air() and not self.desk._owned and not self.oracle.differences():
+                return
+        for text in self.oracle.differences():
+            self.oracle.hold(text)
+
+    async def probe(self) -> None:
+        """I17: a stranger's trade that no stream tells of is known within a minute; one that it does tell of, at once."""
+        if self.oracle.found:
+            return
+        rng = random.Random(f"{self.layer} {self.seed} probe")
+        for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
+            broker = rng.choice(tuple(self.desk.brokers))
+            name = rng.choice(NAMES)
+            self.intrude(rng, broker, name, silent=silent)
+            await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
+            lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else 0
+            if not await self.desk.wait(lambda: not self.oracle.differences(), within_ns + lag_ns):
+                self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
+            await self.clock.sleep_ns(3 * SECOND_NS)
+            await self.desk.wait(lambda: not self.oracle.differences(), NOTICE_NS)  # orders of ours may have filled in the silence
+
+    # -- a desk's life ------------------------------------------------------------------------------------------------------------------
+
+    async def start_desk(self) -> None:
+        """A process starts: it may fail to reach the broker, then it is started again, as a supervisor would."""
+        for _ in range(STARTS_MAX):
+            self.build_desk()
+            try:
+                await self.recovery.start()
+            except DeskError:
+                await self.kill()
+                await self.clock.sleep_ns(5 * SECOND_NS)
+            else:
+                return
+        raise AssertionError("the desk never came up")
+
+    def build_desk(self) -> None:
+        self.life = Life()
+        journal = self.disk(self.path)
+        brokers = self.connectors(self.life, random.Random(self.rng.getrandbits(64)))
+        self.desk = Desk(
+            books=replay(entry.record for entry in journal.read()),
+            journal=journal,
+            brokers=brokers,
+            hub=Hub(brokers),
+            limits=self.limits,
+            clock=self.desk_clock,
+            environment="paper",
+            step=self.on_step,
+        )
+        self.oracle.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
+        self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
+
+    def leaving(self, life: Life, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
+        """An order's first byte is about to leave this process. False: the process is dead."""
+        if not life.dead:
+            self.oracle.on_send(broker, cl_ord_id)
+        return not life.dead
+
+    def on_step(self, name: str) -> None:
+        if self.trap is None or self.restarting.locked() or self.life.dead:
+            return
+        self.trap -= 1
+        if self.trap == 0:
+            self.trap = None
+            self.hit[f"crash at: {name}"] += 1
+            self.life.dead = True
+            self.desk.journal.abandon()
+            task = asyncio.get_running_loop().create_task(self.restart(self.rng.randrange(1, 30 * SECOND_NS)))
+            self.keep.add(task)
+
+    async def restart(self, pause_ns: int) -> None:
+        async with self.restarting:
+            self.crashes += 1
+            await self.kill()
+            await self.clock.sleep_ns(pause_ns)
+            await self.start_desk()
+
+    async def kill(self) -> None:
+        """The process is gone: what the journal had not written is lost, streams end, bytes on the way go on."""
+        if not self.life.dead:
+            self.life.dead = True
+            self.desk.journal.abandon()
+        self.cut()
+        spared = self.spared() | {asyncio.current_task()}
+        doomed = [task for task in asyncio.all_tasks() if task not in spared]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
+    # -- the actors ---------------------------------------------------------------------------------------------------------------------
+
+    async def attempt(self, rng: random.Random, *works: Callable[[], Any]) -> None:
+        """Things that are asked of the desk at once. The answer may be no, and that is fine; they run on, and the plan goes on meanwhile."""
+        life = self.life
+        tasks = [asyncio.create_task(self._guarded(life, work)) for work in works]
+        await asyncio.wait(tasks, timeout=rng.choice((0.01, 0.1, 1.0, 30.0)))
+
+    async def _guarded(self, life: Life, work: Callable[[], Any]) -> None:
+        try:
+            await work()
+        except DeskError:
+            pass
+        except AssertionError as error:
+            if not life.dead:
+                self.oracle.hold(f"the desk's own assertion failed: {error!r}")
+
+    async def submit(self, rng: random.Random, place: int) -> None:
+        await self.attempt(rng, lambda: self._submit(rng, f"w{place}"))
+
+    async def _submit(self, rng: random.Random, intent: str, *, big: bool = False) -> None:
+        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES)
+        await self.desk.submit(await self.wish(rng, broker, name, intent, big=big))
+
+    async def race(self, rng: random.Random, place: int) -> None:
+        """Two or three strategies want the same limit at the same time."""
+        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES)
+        desk = self.desk
+        wishes = []
+        try:
+            for letter in "abc"[: rng.randrange(2, 4)]:
+                wishes.append(await self.wish(rng, broker, name, f"w{place}{letter}", big=True))
+        except DeskError:
+            return
+        await self.attempt(rng, *(lambda wish=wish: desk.submit(wish) for wish in wishes))  # type: ignore[misc]
+
+    async def wish(self, rng: random.Random, broker: BrokerName, name: InstrumentID, intent: str, *, big: bool = False) -> NewOrder:
+        crypto = "/" in name
+        quote = await self.desk.hub.fetch(broker, name)
+        mid = quote.mid or quote.bid_px or quote.ask_px
+        assert mid is not None
+        position = self.desk.books.ledger.position(broker, name)
+        side = Side.SELL if position > 0 and not big and rng.random() < 0.5 else Side.BUY
+        room = self.oracle.truth.equity() * (self.limits.crypto_max_position_pct if crypto else self.limits.max_position_pct) / mid
+        share = Decimal(rng.randrange(55, 80) if big else rng.randrange(1, 30)) / 100
+        qty = (room * share).quantize(Decimal("0.01") if crypto else Decimal(1), rounding="ROUND_UP")
+        if side is Side.SELL:
+            qty = min(qty, position)
+        kind = OrdType.MARKET if rng.random() < 0.35 else OrdType.LIMIT
+        away = Decimal(rng.choice(("-0.01", "-0.001", "0", "0.002"))) * side.sign
+        cash = kind is OrdType.MARKET and side is Side.BUY and rng.random() < 0.15
+        return NewOrder(
+            broker=broker,
+            instrument=name,
+            side=side,
+            ord_type=kind,
+            time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC)) if crypto else TimeInForce.DAY,
+            order_qty=None if cash else qty,
+            cash_order_qty=(qty * mid).quantize(Decimal("0.01")) if cash else None,
+            price=(mid * (1 + away)).quantize(Decimal("0.01")) if kind is OrdType.LIMIT else None,
+            intent=IntentID(intent),
+            repeat=big,
+        )
+
+    async def close(self, rng: random.Random, place: int) -> None:
+        """An exit: all of a position, which a halt lets pass."""
+        held = [key for key in self.desk.books.ledger.traded() if self.desk.books.ledger.position(*key)]
+        if not held:
+            return
+        broker, name = rng.choice(held)
+        qty = self.desk.books.ledger.position(broker, name)
+        order = NewOrder(
+            broker=broker,
+            instrument=name,
+            side=Side.SELL if qty > 0 else Side.BUY,
+            ord_type=OrdType.MARKET,
+            time_in_force=TimeInForce.GTC if "/" in name else TimeInForce.DAY,
+            order_qty=abs(qty),
+            reduce_only=True,
+            intent=IntentID(f"w{place}"),
+        )
+        await self.attempt(rng, lambda: self.desk.submit(order))
+
+    def _working(self) -> list[Order]:
+        return [order for order in self.desk.books.blotter.working() if not order.external]
+
+    async def cancel(self, rng: random.Random, place: int) -> None:
+        if working := self._working():
+            cl_ord_id = rng.choice(working).cl_ord_id
+            await self.attempt(rng, *[lambda: self.desk.cancel(cl_ord_id)] * rng.choice((1, 1, 2)))
+
+    async def cancel_all(self, rng: random.Random, place: int) -> None:
+        await self.attempt(rng, lambda: self.desk.cancel_all())
+
+    async def replace(self, rng: random.Random, place: int) -> None:
+        limits = [order for order in self._working() if order.price is not None]
+        if not limits:
+            return
+        order = rng.choice(limits)
+        price = None if order.price is None else (order.price * Decimal(rng.choice(("0.999", "1.001")))).quantize(Decimal("0.01"))
+        qty = (order.order_qty * Decimal("1.5")).quantize(Decimal(1), rounding="ROUND_UP") if rng.random() < 0.4 else None
+        change = Replace(cl_ord_id=order.cl_ord_id, order_qty=qty, price=price, intent=IntentID(f"w{place}"))
+        await self.attempt(rng, lambda: self.desk.replace(change))
+
+    async def repeat(self, rng: random.Random, place: int) -> None:
+        """A strategy that restarts asks for the same thing again: nothing new may come of it."""
+        old = [order for order in self.desk.books.blotter if order.intent is not None and order.intent.startswith("w")]
+        if old:
+            order = rng.choice(old)
+            await self.attempt(rng, lambda: self._again(order))
+
+    async def _again(self, order: Order) -> None:
+        assert order.intent is not None
+        again = await self.desk.submit(
+            NewOrder(broker=order.broker, instrument=order.instrument, side=order.side, order_qty=order.order_qty or Decimal(1), intent=order.intent)
+        )
+        if again.cl_ord_id != order.cl_ord_id:
+            self.oracle.hold(f"I1 repeating {order.intent} made a second order")
+
+    async def flatten(self, rng: random.Random, place: int) -> None:
+        self.oracle.flattens += 1
+        await self.attempt(rng, lambda: self.desk.flatten())
+
+    async def halt(self, rng: random.Random, place: int) -> None:
+        """The owner pulls the switch, sometimes just after a strategy has asked for an order."""
+        broker = rng.choice(tuple(self.desk.brokers))
+        scope = rng.choice(("all", "all", broker, f"{broker}:{rng.choice(NAMES)}", "crypto"))
+        level = rng.choice(tuple(Level))
+        works = [lambda: self._halt(scope, level)]
+        if rng.random() < 0.6:
+            works.insert(0, lambda: self._submit(rng, f"w{place}"))
+        await self.attempt(rng, *works)
+
+    async def _halt(self, scope: str, level: Level) -> None:
+        oracle = self.oracle
+        oracle.halts[scope] = await self.desk.halt(scope, level, "the owner says so")
+
+    async def resume(self, rng: random.Random, place: int) -> None:
+        if self.desk.books.halts:
+            await self.attempt(rng, self._resume)
+
+    async def _resume(self) -> None:
+        self.oracle.halts = {}  # from here on either answer is right
+        await self.desk.resume("*", by="owner")
+        self.oracle.halts = {}  # whatever was set meanwhile may have gone with it
+
+    async def foreign(self, rng: random.Random, place: int) -> None:
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES))
+
+    async def second_desk(self, rng: random.Random, place: int) -> None:
+        """Another desk, with another journal, sends an order of our form to this account."""
+        self.intrude(
+            rng,
+            rng.choice(tuple(self.desk.brokers)),
+            rng.choice(NAMES),
+            cl_ord_id=ClOrdID(f"{STRANGER}{chr(97 + place // 26)}{chr(97 + place % 26)}"),
+        )
+
+    async def foreign_cancel(self, rng: random.Random, place: int) -> None:
+        self.withdraw(rng, rng.choice(tuple(self.desk.brokers)))
+
+    async def wait(self, rng: random.Random, place: int) -> None:
+        await self.clock.sleep_ns(rng.randrange(90) * SECOND_NS)
+
+    async def slow_disk(self, rng: random.Random, place: int) -> None:
+        """For a while every write takes up to some seconds."""
+        if "slow_disk" in self.off:
+            return
+        self.disk_max_ns = rng.choice((1, 5, 20)) * SECOND_NS
+        asyncio.get_running_loop().call_later(rng.randrange(1, 60), self._disk_is_well)
+
+    def _disk_is_well(self) -> None:
+        self.disk_max_ns = 10_000_000
+
+    async def step_clock(self, rng: random.Random, place: int) -> None:
+        """The machine's time of day jumps: NTP, a suspended host, a person."""
+        if "step_clock" not in self.off:
+            self.desk_clock.offset_ns = rng.choice((0, 1, -1)) * rng.choice((1, 20, 400, 4000)) * SECOND_NS
+
+    async def crash(self, rng: random.Random, place: int) -> None:
+        await self.restart(rng.randrange(1, 30 * SECOND_NS))
+
+    async def set_trap(self, rng: random.Random, place: int) -> None:
+        """The next crash is not at some time but at some step of the order path, then let something happen."""
+        self.trap = rng.randrange(1, 12)
+        await self.submit(rng, place)
