@@ -2,7 +2,8 @@
 
 On every event: I1 one send per intent · I2 true exposure within the limits, what is under way included; no entry beside an order in doubt or
 without a stream; what passes as an exit is one · I5 nothing but reducing orders leaves under a halt, a restart included · I7 the intent is on
-disk before its first byte · I9 states and quantities are monotone · I12 no more messages than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, an anomaly and a stranger their
+disk before its first byte · I9 states and quantities are monotone · I12 no more messages than the budget · I13 no entry on an old quote · I15 a
+rule's halt and a lasting doubt have their alert, an anomaly and a stranger their
 halt · I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
