@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SEEDS  ?= 2000
+SEEDS  ?= 500
+CORE_SEEDS ?= 4000
 KILLS  ?= 70
 
 .PHONY: demo test check bench prove judges lock clean
@@ -22,7 +23,7 @@ check: $(VENV)/.dev
 	@$(BIN)/pytest tests/test_tidy.py
 
 prove: $(VENV)/.dev
-	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)
+	@$(BIN)/python -m tests.simulation.prove --core-seeds $(CORE_SEEDS) --seeds $(SEEDS)
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 
 bench: $(VENV)/.dev judges .venv-peers/.done

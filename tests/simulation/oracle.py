@@ -1,9 +1,10 @@
 """What must hold whatever happens (RELIABILITY.md §4), judged by somebody who sees the venue's truth.
 
-On every event: I1 one send per intent · I2 true exposure within the limits, what is under way included; no entry beside an order in doubt or
-without a stream; what passes as an exit is one · I5 nothing but reducing orders leaves under a halt, a restart included · I7 the intent is on disk before its first byte · I9 states and quantities are monotone · I12 no more
-messages than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, an anomaly and a stranger their
-halt · I17 an execution that the stream told is booked at once.
+On every event: I1 one send per intent, and only for what somebody asked · I2 true exposure within the limits, what is under way included; no
+entry beside an order in doubt, or while nobody listens · I5 nothing but exits leaves under a halt, a restart included, and what passes as an exit
+is one · I7 the intent is on disk before its first byte · I9 states and quantities are monotone; an anomaly halts its instrument · I12 no more
+orders than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, a stranger of our form its halt ·
+I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
@@ -209,7 +210,7 @@ class Oracle:
         return [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
 
     def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int, *, exits: bool = False, but: ClOrdID | None = None) -> Decimal:
-        """What opening orders of one side (with exits, all of them) may still fill: open at the venue, or under way. but: one that is being replaced."""
+        """What opening orders of one side may still fill, open at the venue or under way. exits: all orders; but: not one being replaced."""
         total = ZERO
         for approved in self.sent.get((broker, instrument), ()):
             if (approved.reducing and not exits) or approved.request.side.sign != sign or approved.cl_ord_id == but:

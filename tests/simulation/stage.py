@@ -451,7 +451,8 @@ class Stage:
 
     async def second_desk(self, rng: random.Random, place: int) -> None:
         """Another desk, with another journal, sends an order of our form to this account."""
-        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES), cl_ord_id=ClOrdID(f"{STRANGER}{chr(97 + place // 26)}{chr(97 + place % 26)}"))
+        number = f"{chr(97 + place // 26)}{chr(97 + place % 26)}"
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES), cl_ord_id=ClOrdID(STRANGER + number))
 
     async def foreign_cancel(self, rng: random.Random, place: int) -> None:
         self.withdraw(rng, rng.choice(tuple(self.desk.brokers)))

@@ -112,7 +112,8 @@ class TwinTruth:
 
 def _shown(order: SimOrder) -> TwinOrder:
     leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
-    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER))
+    foreign = not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER)
+    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, foreign)
 
 
 class WatchedHttp:
