@@ -17,6 +17,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from bench.restart import restart
 from trading_system.app import build
 from trading_system.app.config import load_config
 from trading_system.app.desk import Desk
@@ -243,6 +244,11 @@ async def journaling(home: Path) -> None:
     print(f"  p50 {p50:.0f} µs, p99 {p99:.0f} µs, in groups of 64: {rate:,.0f} records/s")
 
 
+async def restarting(home: Path) -> None:
+    async with AsyncExitStack() as stack:
+        await restart(home, serve(stack))
+
+
 def gate() -> None:
     from tests.factories import reserved, risk_state
     from tests.factories import wish as any_wish
@@ -279,6 +285,7 @@ def main() -> None:
         build.run(submits(Path(folder)))
         decoding()
         build.run(journaling(Path(folder)))
+        build.run(restarting(Path(folder)))
         print("\nRisk gate, one check")
         gate()
         starting()

@@ -1,29 +1,30 @@
-"""A production desk on the Alpaca twin over the virtual network, for tests that want one without faults."""
+"""A production desk on a broker's twin (Alpaca's, where none is named) over the virtual network, for tests that want one without faults."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.subjects import ALPACA, Subject
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.recover import Recovery
-from trading_system.brokers.alpaca import connect
-from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers import registry
 from trading_system.core.risk import Limits
 from trading_system.domain.fix import OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.order import NewOrder, Order
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
-from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
+from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
+from trading_system.sim.wire import Wire
 
-BROKER = BrokerName("alpaca")
+BROKER = ALPACA.broker
 AAPL, BTC = InstrumentID("AAPL"), InstrumentID("BTC/USD")
 _T = TypeVar("_T")
 
@@ -48,20 +49,23 @@ class SteppedClock:
 class Bench:
     """Twin, network and folder; desks come and go on it."""
 
-    def __init__(self, clock: VirtualClock, folder: Path, seed: int = 5, **twin: Any) -> None:
+    def __init__(
+        self, clock: VirtualClock, folder: Path, *, subject: Subject = ALPACA, between: Callable[[Wire], Wire] = lambda wire: wire, **twin: Any
+    ) -> None:
+        """between: what stands between the network and the twin."""
         self.clock = clock
         self.folder = folder
-        options = {"requests_per_minute": 100_000, "orders_streams": 50} | twin
-        self.twin = AlpacaTwin(seed=seed, start_ns=START_NS, **options)
-        self.network = SimNetwork({"twin": self.twin}, clock, random.Random(seed), Faults(enabled=False))
+        self.subject = subject
+        self.twin = subject.make(**twin)
+        self.network = SimNetwork({"twin": between(self.twin)}, clock, random.Random(5), Faults(enabled=False))
 
-    def connector(self, environment: str = "paper", secret: str | None = None) -> Any:
-        return connect(
+    def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None) -> Any:
+        return registry.folder(self.subject.broker).connect(
             http=self.network.http(),
             dialer=self.network.dialer(),
             clock=self.clock,
             rng=random.Random(1),
-            credentials={"key": Secret(self.twin.key), "secret": Secret(secret or self.twin.secret)},
+            credentials=credentials or self.subject.credentials(self.twin),
             environment=environment,
             options={"url": "http://twin"},
         )
@@ -73,8 +77,8 @@ class Bench:
         desk = Desk(
             books=replay(entry.record for entry in journal.read()),
             journal=journal,
-            brokers={BROKER: connector},
-            hub=Hub({BROKER: connector}),
+            brokers={self.subject.broker: connector},
+            hub=Hub({self.subject.broker: connector}),
             limits=limits or Limits(),
             clock=self.clock,
             environment=environment,

@@ -9,17 +9,20 @@ import pytest
 
 from tests.desks import AAPL, BROKER, BTC, Bench, SteppedClock, mid, on_bench, settled, wish
 from trading_system.app.hub import QUEUE_MAX
+from trading_system.app.recover import PULSE_NS
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID
+from trading_system.domain.instrument import TickBand
 from trading_system.domain.market import Quote, Trade
 from trading_system.domain.order import Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Alert, Intent, Started
 from trading_system.journal.replay import replay
+from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 from trading_system.transport.message import Request, Response
@@ -83,6 +86,73 @@ def test_dry_run_walks_the_whole_path_and_sends_nothing(tmp_path: Path) -> None:
                 await desk.submit(wish("b", "1000"))
         async with bench.desk() as desk:
             assert (await desk.submit(wish("a", "10"))).cl_ord_id != order.cl_ord_id
+
+    on_bench(tmp_path, story)
+
+
+def test_a_dry_run_cancels_and_closes_nothing_either(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            resting = await desk.submit(wish("b", "1", price=(await mid(desk) * D("0.9")).quantize(D("0.01"))))
+        async with bench.desk(dry_run=True) as desk:
+            assert "dry run" in (await desk.cancel(resting.cl_ord_id)).text
+            await desk.cancel_all(external=True)
+            await desk.halt("all", Level.KILL, "drill")
+            residue = await desk.flatten()
+
+            assert residue.problems == ("dry run: nothing was cancelled or closed",)
+            assert residue.positions == ((BROKER, AAPL, D(10)),)
+            await asyncio.sleep(60)
+            assert [order.ord_status for order in bench.twin.exchange.open_orders()] == [OrdStatus.NEW]
+
+    on_bench(tmp_path, story)
+
+
+def test_the_throttle_and_the_look_for_doubles_know_what_an_earlier_desk_let_out(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        limits = Limits(max_orders_per_minute=2, duplicate_order_window_ns=30 * SECOND_NS)
+        async with bench.desk(limits) as desk:
+            await settled(desk, await desk.submit(wish("a", "1")))
+        async with bench.desk(limits) as desk:
+            with pytest.raises(RiskRefused, match="DUPLICATE_ORDER_WINDOW_S"):
+                await desk.submit(wish("b", "1"))
+            await settled(desk, await desk.submit(wish("c", "2")))
+        async with bench.desk(limits) as desk:
+            with pytest.raises(RiskRefused, match="MAX_ORDERS_PER_MINUTE"):
+                await desk.submit(wish("d", "3"))
+
+    on_bench(tmp_path, story)
+
+
+def test_the_breaker_counts_refusals_over_restarts(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        limits = Limits(validate_orders=False, max_orders_per_second=100)
+        for number in range(5):
+            async with bench.desk(limits) as desk:
+                assert BROKER not in desk.books.halts
+                price = (await mid(desk)).quantize(D(1)) + D("0.0051")
+                desk.instruments[BROKER, AAPL] = msgspec.structs.replace(desk.instruments[BROKER, AAPL], ticks=(TickBand(D(0), D("0.0001")),))
+                order = await desk.submit(wish(f"k{number}", "1", price=price, repeat=True))
+                assert order.ord_status is OrdStatus.REJECTED
+                await desk.journal.flush()
+                tripped = BROKER in desk.books.halts
+        assert tripped
+
+    on_bench(tmp_path, story)
+
+
+def test_an_order_that_waited_too_long_before_the_socket_is_not_sent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            loop = asyncio.get_running_loop()
+            loop.disk_ns = lambda: 11 * SECOND_NS  # type: ignore[attr-defined]  # the machine stands still while the intent is written
+            order = await desk.submit(wish("a", "1"))
+            loop.disk_ns = lambda: 0  # type: ignore[attr-defined]
+
+            assert "waited too long" in order.text
+            assert not bench.twin.trading.posts
 
     on_bench(tmp_path, story)
 
@@ -346,6 +416,7 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
         async with bench.desk() as desk:
             await mid(desk)
             await desk.journal.flush()
+            desk.journal.free_min = 0  # else the gate stops it
             desk.journal._db.execute("PRAGMA max_page_count = 1")
             for _ in range(3):
                 desk.alert("info", "x" * 9000)
@@ -357,13 +428,48 @@ def test_a_disk_that_refuses_stops_the_desk_before_a_byte_leaves(tmp_path: Path)
     on_bench(tmp_path, story)
 
 
+def test_after_a_standstill_everything_is_looked_at_before_new_risk_is_taken(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            bench.clock._start_ns += 40 * SECOND_NS  # the machine was suspended: its monotonic clock stood still, the wall's did not
+            with pytest.raises(RiskRefused, match="READY"):
+                await desk.submit(wish("a", "1"))
+            await desk.clock.sleep_ns(PULSE_NS)
+            assert desk.standstills == 1
+            assert await desk.wait(lambda: all(desk.ready.values()), 5 * SECOND_NS)
+            await desk.submit(wish("b", "1"))
+
+    on_bench(tmp_path, story)
+
+
+def test_with_little_room_for_the_journal_only_entries_stop(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            price = (await mid(desk)) / 2
+            held = await settled(desk, await desk.submit(wish("a", "10")))
+            resting = await desk.submit(wish("b", "1", price=price.quantize(Decimal("0.01"))))
+            desk.journal.free_min = 1 << 60
+            with pytest.raises(RiskRefused, match="DISK_SPACE"):
+                await desk.submit(wish("c", "1", repeat=True))
+            await desk.cancel(resting.cl_ord_id)
+            await settled(desk, await desk.submit(wish("d", "4", Side.SELL)))
+            await desk.halt("all", Level.KILL, "stop")
+            residue = await desk.flatten()
+
+            assert held.ord_status is OrdStatus.FILLED
+            assert residue.positions == residue.orders == ()
+
+    on_bench(tmp_path, story)
+
+
 def test_a_paper_key_never_opens_a_live_desk(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         with pytest.raises(AuthFailed, match="paper account"):
             async with bench.desk(environment="live"):
                 pass
         with pytest.raises(AuthFailed) as caught:
-            await bench.connector(secret="wrong").connect()
+            await bench.connector(credentials={"key": Secret(bench.twin.key), "secret": Secret("wrong")}).connect()
         assert caught.value.exit_code == 4
         assert "ALPACA_API_KEY" in str(caught.value)
 
@@ -432,7 +538,7 @@ def test_every_start_and_every_intent_is_in_the_journal(tmp_path: Path) -> None:
     async def story(bench: Bench) -> list[int]:
         for number in range(2):
             async with bench.desk() as desk:
-                await desk.submit(wish(f"k{number}", "1"))
+                await desk.submit(wish(f"k{number}", f"{number + 1}"))
         async with bench.desk() as desk:
             await desk.journal.flush()
             records = [entry.record for entry in desk.journal.read()]

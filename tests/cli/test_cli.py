@@ -209,11 +209,70 @@ def test_the_json_that_is_documented_is_the_json_that_is_printed(shell: Shell) -
         "quote": shell.ask("quote", "AAPL"),
         "bar": shell.ask("bars", "AAPL")[0],
         "halt": shell.ask("halt"),
+        "alert": pulled(shell)[0],
     }
     for name, value in shown.items():
         documented = re.search(rf"^\| `{name}` \| (.*) \|$", text, re.M)
         assert documented is not None, name
         assert sorted(re.findall(r"`([a-z_]+)`", documented.group(1))) == sorted(value), name
+
+
+def pulled(shell: Shell) -> Any:
+    """The kill switch's file, found by the next command's desk, and what it raised."""
+    assert shell.run("account").returncode == 0
+    file = Path(shell.env["TRADING_HOME"]) / "twin" / "KILL"
+    file.write_text("drill")
+    assert shell.run("positions").returncode == 0
+    assert shell.run("resume", "--confirm", "resume").returncode == 2  # as long as the file lies there
+    file.unlink()
+    return shell.ask("alerts")
+
+
+def test_a_file_kills_and_an_alert_waits_to_be_seen(shell: Shell) -> None:
+    raised = pulled(shell)
+
+    assert any("KILL is in the state folder: drill" in alert["text"] for alert in raised)
+    assert shell.run("buy", "AAPL", "1").returncode == 7
+    assert shell.run("alerts", "--ack", "99").returncode == 2
+    assert shell.ask("alerts", "--ack", str(raised[0]["number"])) == raised[1:]
+    assert shell.ask("alerts", "--ack", "all") == []
+    assert shell.run("alerts").stdout.strip() == "Nothing waits to be seen."
+    assert shell.run("resume", "--confirm", "resume").returncode == 0
+    assert shell.run("buy", "AAPL", "1").returncode == 0
+
+
+def test_a_watchdog_cancels_entries_when_the_desk_has_stopped(shell: Shell) -> None:
+    home = Path(shell.env["TRADING_HOME"])
+    desk = subprocess.Popen([*TRADING, "watch", "BTC/USD"], env=shell.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    guard = subprocess.Popen([*TRADING, "deadman", "--after", "10"], env=shell.env, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(home / "twin" / "desk.sock")
+        shell.ask("buy", "AAPL", "1", "--limit", str(round(float(shell.ask("quote", "AAPL")["bid_px"]) * 0.9, 2)))
+        desk.send_signal(signal.SIGSTOP)
+        assert guard.stdout is not None
+        said = [guard.stdout.readline() for _ in range(4)]
+        assert "no heartbeat" in said[1]
+        assert "asked to cancel buy AAPL" in said[2]
+        assert "no entries are open" in said[3]
+        desk.send_signal(signal.SIGCONT)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not shell.ask("alerts"):
+            time.sleep(0.2)
+        assert shell.run("buy", "AAPL", "1").returncode == 7
+        assert shell.ask("orders") == []
+    finally:
+        desk.send_signal(signal.SIGCONT)
+        for process in (desk, guard):
+            process.send_signal(signal.SIGINT)
+            process.wait(15)
+    assert not (home / "twin" / "heartbeat").exists()
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} did not come"
+        time.sleep(0.1)
 
 
 def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:

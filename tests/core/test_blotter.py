@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.factories import AAPL, BROKER, D, approved, report, trade, wish
+from tests.factories import AAPL, BROKER, NOW, D, approved, report, trade, wish
 from trading_system.core.blotter import NOTHING, Blotter, Reserved, reservation
 from trading_system.core.lifecycle import closed_unsent, in_doubt
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
@@ -121,3 +121,19 @@ def test_running_sums_always_equal_a_recount(plan: list[tuple[int, list[object]]
 
             assert blotter.total == recount(blotter)
             assert set(blotter.unsettled()) == {order for order in blotter if not order.settled}
+
+
+def test_what_is_long_settled_can_be_forgotten_and_nothing_else() -> None:
+    blotter = Blotter()
+    for number in range(3):
+        blotter.open(replace(approved(), cl_ord_id=ClOrdID(f"c{number}"), approved_ns=NOW + number))
+    blotter.apply(trade("e1", "10", "100", "10", full=True, cl_ord_id=ClOrdID("c0"), order_id=OrderID("o0")))
+    blotter.put(closed_unsent(blotter.get(ClOrdID("c1")), "no", NOW + 1))  # type: ignore[arg-type]
+
+    assert [order.cl_ord_id for order in blotter.settled_before(NOW + 1)] == ["c0"]
+    assert [order.cl_ord_id for order in blotter.settled_before(NOW + 9)] == ["c0", "c1"]
+    assert blotter.settled_before(NOW) == ()
+    for order in blotter.settled_before(NOW + 9):
+        blotter.forget(order)
+    assert [order.cl_ord_id for order in blotter] == ["c2"]
+    assert blotter.by_order_id(BROKER, OrderID("o0")) is None

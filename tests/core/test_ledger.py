@@ -2,10 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.factories import AAPL, BROKER, NOW, D, approved, mark
 from trading_system.core.blotter import Blotter
-from trading_system.core.ledger import NS_PER_DAY, EquityMark, Ledger, mark_equity, postings_of, references_moved
+from trading_system.core.ledger import NS_PER_DAY, EquityMark, Ledger, adjustment, mark_equity, postings_of, references_moved, transferred
 from trading_system.core.lifecycle import Booking
 from trading_system.domain.fix import Side
 from trading_system.domain.instrument import AssetClass
@@ -75,7 +76,6 @@ def test_postings_sum_to_zero_in_any_order(rows: list[tuple[Side, int, int, int]
 
 
 def _sided(order: object, side: Side) -> object:
-    from msgspec.structs import replace
 
     return replace(order, side=side)  # type: ignore[type-var]
 
@@ -105,3 +105,26 @@ def test_without_equity_there_is_no_fraction() -> None:
     empty = EquityMark(day=1, day_start=D(0), high_water=D(0), equity=D(0))
 
     assert (empty.loss(), empty.drawdown()) == (D(0), D(0))
+
+
+@given(st.integers(1_000, 10**6), st.integers(0, 500), st.integers(0, 500), st.integers(-900, 10**6))
+def test_a_transfer_leaves_loss_and_drawdown_as_they_were(equity: int, day: int, fall: int, amount: int) -> None:
+    before = mark(str(equity), day_start=D(equity + day), high_water=D(equity + fall))
+    after = transferred(before, D(equity), D(amount))
+    seen = replace(after, equity=D(equity + amount))
+
+    assert abs(seen.loss() - before.loss()) < D("0.000001")
+    assert abs(seen.drawdown() - before.drawdown()) < D("0.000001")
+
+
+def test_a_transfer_into_an_empty_account_is_where_it_begins() -> None:
+    empty = EquityMark(day=1, day_start=D(0), high_water=D(0), equity=D(0))
+
+    assert transferred(empty, D(0), D(500)) == replace(empty, day_start=D(500), high_water=D(500), equity=D(500))
+
+
+def test_money_is_known_by_broker_and_currency() -> None:
+    ledger = Ledger()
+    ledger.post(BROKER, adjustment("USD", D(100)))
+
+    assert (ledger.cash(BROKER, "USD"), ledger.cash(BROKER, "EUR")) == (D(100), D(0))

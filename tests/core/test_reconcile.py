@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from tests.factories import AAPL, BTC, D, approved, report
 from trading_system.core.blotter import order_of
 from trading_system.core.lifecycle import apply
-from trading_system.core.reconcile import Kind, compare_orders, compare_positions
+from trading_system.core.reconcile import CASH_GRAIN, Kind, compare_cash, compare_orders, compare_positions, knight
 from trading_system.domain.account import Position
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ids import ClOrdID, OrderID
@@ -46,3 +46,30 @@ def test_positions_differ_by_fees_or_by_something_to_look_at() -> None:
     assert [item.kind for item in compare_positions({BTC: D(1)}, [position("0.99", BTC)], {}, {BTC: D("0.003")})] == [Kind.POSITION]
     assert [item.kind for item in compare_positions({}, [position("1")], {}, {})] == [Kind.POSITION]
     assert compare_positions({AAPL: D(1)}, [], {AAPL: D(1)}, {}) == ()
+
+
+def test_what_something_else_moved_is_expected_new_names_included() -> None:
+    renamed = compare_positions({AAPL: D(5)}, [position("5", BTC)], {}, {}, [AAPL])
+
+    assert [(item.instrument, item.kind) for item in renamed] == [(AAPL, Kind.EXPECTED), (BTC, Kind.EXPECTED)]
+    assert [item.kind for item in compare_positions({AAPL: D(5), BTC: D(1)}, [position("10"), position("2", BTC)], {}, {}, [AAPL])] == [
+        Kind.EXPECTED,
+        Kind.POSITION,
+    ]
+
+
+def test_money_differs_by_fees_or_by_something_to_look_at() -> None:
+    assert compare_cash(D(100), D(100) + CASH_GRAIN, D(0)) == (D(0), False)
+    assert compare_cash(D(100), D(99), D(1)) == (D(-1), True)
+    assert compare_cash(D(100), D("98.98"), D(1)) == (D("-1.02"), False)
+    assert compare_cash(D(100), D(101), D(5)) == (D(1), False)
+
+
+def test_more_of_ours_than_was_meant_is_found() -> None:
+    assert knight(WORKING, OPEN, D(10)) == ""
+    assert knight(WORKING, replace(OPEN, order_qty=D(11)), D(11)) == ""
+    assert "10 were meant" in knight(WORKING, replace(OPEN, order_qty=D(11)), D(10))
+    assert "is two orders" in knight(WORKING, replace(OPEN, order_id=OrderID("o2")), D(10))
+    assert knight(WORKING, replace(OPEN, order_id=OrderID("o2"), cl_ord_id=ClOrdID("")), D(10)) == ""
+    assert knight(WORKING, replace(OPEN, order_qty=D(99)), D(0)) == ""  # a cash order: the market says how much
+    assert knight(replace(WORKING, external=True), replace(OPEN, order_id=OrderID("o2")), D(1)) == ""

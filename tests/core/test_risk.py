@@ -95,6 +95,16 @@ def test_crypto_has_its_own_rules() -> None:
     assert check(coin_wish(), risk_state(**CRYPTO)).reserve_qty == D("0.1")
 
 
+@pytest.mark.parametrize(("free", "passes"), [(499_999_999, False), (500_000_000, True), (0, False)])
+def test_entries_stop_when_the_journal_has_too_little_room(free: int, passes: bool) -> None:
+    room = {"journal_free": free, "journal_free_min": 500_000_000}
+    if passes:
+        assert approved(**room).reserve_qty == D(10)
+    else:
+        assert "500 MB free" in refused("DISK_SPACE", **room).limit
+    assert approved(wish("10", Side.SELL), position=D(10), **room).reducing
+
+
 def test_concurrent_positions_count_instruments_not_orders() -> None:
     held = tuple(
         Holding(broker=BROKER, instrument=InstrumentID(name), asset_class=AssetClass.EQUITY, qty=D(1), mark=D(1)) for name in ("A", "B", "C")
@@ -299,3 +309,43 @@ def test_a_reducing_order_never_grows_or_turns_a_position(position: int, qty: in
 
         assert abs(after) <= abs(position)
         assert after * position >= 0
+
+
+def test_a_stop_that_guards_must_be_able_to_rest() -> None:
+    assert approved(wish(protect_stop_px=D("99.98"))).request.protect_stop_px == D("99.98")
+    assert approved(wish(ord_type=OrdType.LIMIT, price=D(98), protect_stop_px=D("97.99"))).request.protect_stop_px == D("97.99")
+    refused("PROTECT", wish(protect_stop_px=D(100)))
+    refused("PROTECT", wish(protect_stop_px=D(0)))
+    refused("PROTECT", wish(ord_type=OrdType.LIMIT, price=D(98), protect_stop_px=D(98)))
+    refused("TICK", wish(protect_stop_px=D("95.001")))
+    refused("PROTECT", wish("5", Side.SELL, protect_stop_px=D(110)), position=D(5))
+    short = {"limits": Limits(enable_shorts=True)}
+    assert approved(wish("5", Side.SELL, protect_stop_px=D(110)), **short).request.protect_stop_px == D(110)
+    refused("PROTECT", wish("5", Side.SELL, protect_stop_px=D(90)), **short)
+    refused("QUOTE_AGE", wish(protect_stop_px=D(95)), quote=None)
+    assert approved(wish(protect_stop_px=D("95.001")), limits=Limits(validate_orders=False)).request.protect_stop_px == D("95.001")
+
+
+def test_halts_have_an_order_of_hardness() -> None:
+    assert [level.rank for level in (Level.REDUCE_ONLY, Level.HALT, Level.KILL)] == [0, 1, 2]
+
+
+def test_an_order_without_a_price_is_refused_where_the_sides_are_far_apart() -> None:
+    assert approved(quote=quote("99.5", "100.49"))
+    refused("MAX_SPREAD_PCT", quote=quote("99.4", "100.6"))
+    refused("MAX_SPREAD_PCT", wish(ord_type=OrdType.STOP, stop_px=D(101)), quote=quote("99.4", "100.6"))
+    assert approved(wish(ord_type=OrdType.LIMIT, price=D(100)), quote=quote("99.4", "100.6"))
+    assert approved(wish("5", Side.SELL), quote=quote("70", "115"), position=D(5)).reducing
+    refused("CRYPTO_MAX_SPREAD_PCT", coin_wish(), **(CRYPTO | {"quote": quote("99000", "99600", BTC)}))
+
+
+def test_the_least_worth_is_measured_at_the_order_s_own_price() -> None:
+    least = {"instrument": coin(), "quote": quote("99990", "100010", BTC)}
+
+    refused("MIN_NOTIONAL", coin_wish("0.0001", ord_type=OrdType.LIMIT, price=D(90000)), **least)
+    assert approved(coin_wish("0.0002", ord_type=OrdType.LIMIT, price=D(90000)), **least)
+
+
+def test_a_quote_from_the_future_is_as_bad_as_an_old_one() -> None:
+    assert approved(quote=quote(at_ns=NOW + 15 * SECOND))
+    refused("QUOTE_AGE", quote=quote(at_ns=NOW + 15 * SECOND + 1))

@@ -90,13 +90,12 @@ async def test_a_commit_whose_head_was_not_yet_written_is_whole(tmp_path: Path) 
 
 @pytest.mark.parametrize("byte", range(0, 56, 5))
 async def test_a_torn_head_write_leaves_the_other_slot(tmp_path: Path, byte: int) -> None:
-    await written(tmp_path / "j.sqlite", 5)  # the newest head, 5, is in the second slot
+    await written(tmp_path / "j.sqlite", 5)  # the newest head, 5, is in the first slot, 4 in the second
     head = bytearray((tmp_path / "j.head").read_bytes())
-    head[64 + byte] ^= 0xFF
-    (tmp_path / "j.head").write_bytes(head)
-
-    assert len(reopened(tmp_path / "j.sqlite")) == 5
     head[byte] ^= 0xFF
+    (tmp_path / "j.head").write_bytes(head)
+    Journal(tmp_path / "j.sqlite").abandon()
+    head[4096 + byte] ^= 0xFF
     (tmp_path / "j.head").write_bytes(head)
     with pytest.raises(JournalError, match="head file is damaged"):
         Journal(tmp_path / "j.sqlite")
@@ -148,6 +147,7 @@ async def test_a_backup_is_a_journal_of_its_own(tmp_path: Path) -> None:
         journal.backup(tmp_path / "copy.sqlite")
     await journal.aclose()
 
+    assert (tmp_path / "copy.sqlite").stat().st_mode & 0o777 == 0o600
     assert reopened(tmp_path / "copy.sqlite") == [alert(0)]
 
 

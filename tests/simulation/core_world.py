@@ -12,7 +12,7 @@ import msgspec
 
 from tests.simulation.oracle import Oracle
 from tests.simulation.stage import NAMES, Life, Stage, Verdict, plan_of
-from tests.simulation.venue import CASH, KINDS, Row, Semantics, Venue, VenueFaults
+from tests.simulation.venue import KINDS, Row, Semantics, Venue, VenueFaults
 from tests.simulation.venue_connector import VenueConnector
 from trading_system.core.risk import Limits
 from trading_system.domain.fix import Side
@@ -83,8 +83,8 @@ class Venues:
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         return self._venues[broker].mids[instrument]
 
-    def cash_moved(self, broker: BrokerName) -> Decimal:
-        return self._venues[broker].cash - CASH
+    def cash(self, broker: BrokerName) -> Decimal:
+        return self._venues[broker].cash
 
     def equity(self) -> Decimal:
         return sum((venue.equity() for venue in self._venues.values()), ZERO)

@@ -34,6 +34,7 @@ SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
 DOUBT_ALERT_NS = 120 * SECOND_NS  # ten seconds, the resolver's pace, and the retries of a question that nobody answers
 ORDERS_PER_MINUTE = 600
+CASH_DIGIT = Decimal("1e-8")  # Alpaca states no smaller part of cash
 
 
 class TrueOrder(Protocol):
@@ -60,7 +61,7 @@ class Truth(Protocol):
     def executions(self, broker: BrokerName) -> Mapping[str, tuple[Decimal, Decimal]]: ...
     def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal: ...
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal: ...
-    def cash_moved(self, broker: BrokerName) -> Decimal: ...
+    def cash(self, broker: BrokerName) -> Decimal: ...
     def equity(self) -> Decimal: ...
     def posts(self, broker: BrokerName) -> Mapping[str, int]: ...
     def streaming(self, broker: BrokerName) -> bool: ...
@@ -299,6 +300,9 @@ class Oracle:
                 here, there = self.desk.books.ledger.position(broker, name), self.truth.position(broker, name)
                 if here != there:
                     found.append(f"I3 {name} at {broker}: {there} there, {here} here")
+            here, there = self.desk.books.ledger.balance(broker, "assets", "USD"), self.truth.cash(broker)
+            if abs(here - there) > CASH_DIGIT:
+                found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):
             found.append("I6 the desk is not ready")
         return found
@@ -350,9 +354,6 @@ class Oracle:
         for exec_id in truth:
             if booked[exec_id] != 1:
                 self.hold(f"I10 {exec_id} is booked {booked[exec_id]} times")
-        cash = books.ledger.balance(broker, "assets", "USD")
-        if cash != self.truth.cash_moved(broker):
-            self.hold(f"I3 {broker}: {self.truth.cash_moved(broker)} of cash moved there, {cash} here")
 
 
 def snapshot(books: Books) -> object:

@@ -23,7 +23,7 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.ports import Connector
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
-from trading_system.sim.exchange import CASH, SimOrder
+from trading_system.sim.exchange import SimOrder
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.transport.http import Http
 from trading_system.transport.message import Request, Response
@@ -95,9 +95,8 @@ class TwinTruth:
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         return self._exchange.mark(instrument, self._clock.now_ns())
 
-    def cash_moved(self, broker: BrokerName) -> Decimal:
-        """Without the fees in money, which Alpaca states in no fill: they come as an activity of the next day."""
-        return self._exchange.cash - self._exchange.deposits[CASH] + self._exchange.fees.get(CASH, ZERO)
+    def cash(self, broker: BrokerName) -> Decimal:
+        return self._exchange.cash
 
     def equity(self) -> Decimal:
         return self._exchange.equity(self._clock.now_ns())

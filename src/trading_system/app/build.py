@@ -15,16 +15,17 @@ import msgspec
 
 from trading_system import __version__
 from trading_system.app.config import Config, env_file_findings
-from trading_system.app.desk import Desk, Step
+from trading_system.app.desk import Desk, Step, no_step
 from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
 from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, Server
+from trading_system.app.switch import Switch, pulled
 from trading_system.app.verbs import VERBS, Args
 from trading_system.brokers import registry
 from trading_system.core.risk import Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, LeaseHeld
+from trading_system.domain.errors import AuthFailed, BadRequest, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
@@ -70,6 +71,8 @@ def limits_of(config: Config) -> Limits:
         halt_on_drawdown=config.halt_on_drawdown,
         validate_orders=config.validate_orders,
         enable_shorts=config.enable_shorts,
+        max_spread_pct=config.max_spread_pct,
+        crypto_max_spread_pct=config.crypto_max_spread_pct,
         price_collar_pct=config.price_collar_pct,
         crypto_price_collar_pct=config.crypto_price_collar_pct,
         max_orders_per_second=config.max_orders_per_second,
@@ -104,8 +107,11 @@ def state_folder(config: Config, accounts: tuple[Account, ...]) -> Path:
 
 
 def home(config: Config) -> Path:
-    if config.trading_home:
-        return Path(config.trading_home).expanduser()
+    return Path(config.trading_home).expanduser() if config.trading_home else machine_folder()
+
+
+def machine_folder() -> Path:
+    """The platform's folder for what this user's programs remember; the same whatever TRADING_HOME says."""
     from platformdirs import user_state_path
 
     return user_state_path("trading_system")
@@ -132,7 +138,7 @@ async def open_desk(
     folder: Path | None = None,
     listen: bool = True,
     dry_run: bool = False,
-    step: Step | None = None,
+    step: Step = no_step,
 ) -> AsyncIterator[Desk]:
     """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends.
 
@@ -142,7 +148,7 @@ async def open_desk(
 
     accounts = accounts or accounts_of(config)
     folder = folder or state_folder(config, accounts)
-    leases = home(config) / "leases"
+    leases = machine_folder() / "leases"  # not in TRADING_HOME: two homes with one key are still two desks on one account
     async with AsyncExitStack() as stack:
         stack.enter_context(Lease(folder / "desk.lock", f"the state folder {folder.name}"))
         for account in accounts:
@@ -151,7 +157,8 @@ async def open_desk(
             print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
             stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
-        journal = Journal(folder / "journal.sqlite")
+        step("leases taken")
+        journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
         books = replay(entry.record for entry in journal.read())
         tape = _tape(config)
@@ -173,9 +180,12 @@ async def open_desk(
             environment=accounts[0].environment,
             base_currency=config.base_currency,
             dry_run=dry_run or config.dry_run,
-            **({} if step is None else {"step": step}),
+            flatten_unprotected=config.on_unprotected == "flatten",
+            step=step,
         )
-
+        desk.step("replayed")
+        switch = Switch(desk, folder)
+        stack.push_async_callback(switch.aclose)
         desk.listeners.append(log_record)
 
         def account_lease(snapshot: AccountSnapshot) -> None:
@@ -187,12 +197,37 @@ async def open_desk(
         recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease)
         stack.push_async_callback(recovery.aclose)
         stack.push_async_callback(desk.drain)
+        switch.start(signals=listen)
         await recovery.start()
         if listen:
             server = Server(desk, folder / "desk.sock")
             stack.push_async_callback(server.aclose)
             await server.start()
-        yield desk
+        desk.step("socket up")
+        stack.callback(desk.step, "shutdown begun")
+        async with _ends_with(journal):
+            yield desk
+
+
+@asynccontextmanager
+async def _ends_with(journal: Journal) -> AsyncIterator[None]:
+    """Once the disk has refused, nothing is remembered any more: the block ends there, and what called it. Raises JournalError."""
+    task, told = asyncio.current_task(), list[str]()
+    assert task is not None
+
+    def end(text: str) -> None:
+        told.append(text)
+        task.cancel()
+
+    journal.on_failure = end
+    try:
+        yield
+    except asyncio.CancelledError:
+        if told and task.uncancel() == 0:
+            raise JournalError(told[0]) from None
+        raise
+    finally:
+        journal.on_failure = told.append
 
 
 def _safe_settings(config: Config, accounts: tuple[Account, ...]) -> None:
@@ -254,11 +289,12 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     accounts = accounts_of(config)
     folder = state_folder(config, accounts)
     try:
-        if verb in _OFFLINE:
+        if verb in _OFFLINE and not args.get("adopt"):
             async with _offline_desk(config, accounts[0].environment, folder) as desk:
                 done = await VERBS[verb](desk, args)
             if args.get("level") != Level.KILL:
                 return done
+            return await _finish_kill(config, accounts, folder, done)
         async with open_desk(config, accounts, folder=folder, listen=False, dry_run=dry_run) as desk:
             if verb in ("submit", "replace", "flatten"):
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
@@ -266,7 +302,7 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     except LeaseHeld:
         if not (folder / "desk.sock").exists():
             raise
-    if dry_run and verb == "submit":
+    if (dry_run or config.dry_run) and verb in _CHANGES:
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
     client = await Client.connect(folder / "desk.sock")
     try:
@@ -275,7 +311,20 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         await client.aclose()
 
 
-_OFFLINE = frozenset({"halt", "resume", "status"})  # they must work when no broker can be reached
+async def _finish_kill(config: Config, accounts: tuple[Account, ...], folder: Path, done: object) -> object:
+    """The halt is on disk; a desk opened for it cancels the entries at its first look. Raises Unavailable: not now, and says what holds."""
+    try:
+        async with open_desk(config, accounts, folder=folder, listen=False) as desk:
+            await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
+            for name in desk.brokers:
+                await desk.enforce_kill(name)
+            return done
+    except (Unavailable, AuthFailed, ProtocolError) as error:
+        raise Unavailable(f"HALTED, and on disk; but the working entries could not be cancelled now: {error} The next desk cancels them") from None
+
+
+_CHANGES = frozenset({"submit", "replace", "cancel", "flatten"})
+_OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge"})  # they must work when no broker can be reached
 
 
 @asynccontextmanager
@@ -286,7 +335,7 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
     with Lease(folder / "desk.lock", f"the state folder {folder.name}"):
         journal = Journal(folder / "journal.sqlite")
         try:
-            yield Desk(
+            desk = Desk(
                 books=replay(entry.record for entry in journal.read()),
                 journal=journal,
                 brokers={},
@@ -296,8 +345,23 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
                 environment=environment,
                 base_currency=config.base_currency,
             )
+            desk.pulled = lambda: pulled(folder)
+            yield desk
         finally:
             await journal.aclose()
+
+
+async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str], None]) -> None:
+    """The watchdog of one state folder, for ever. It takes no lease: it must act while a desk that hangs still holds them."""
+    from trading_system.app.deadman import guard
+    from trading_system.transport.clock import SystemClock
+
+    accounts = accounts_of(config)
+    async with AsyncExitStack() as stack:
+        brokers = [_connector(account, None) for account in accounts]
+        for broker in brokers:
+            stack.push_async_callback(broker.aclose)
+        await guard(state_folder(config, accounts), brokers, SystemClock(), after_ns=after_ns, say=say)
 
 
 @asynccontextmanager

@@ -62,7 +62,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     halt_on_drawdown: bool
     validate_orders: bool
     dry_run: bool
+    on_unprotected: str
     enable_shorts: bool
+    max_spread_pct: Decimal
+    crypto_max_spread_pct: Decimal
     price_collar_pct: Decimal
     crypto_price_collar_pct: Decimal
     max_orders_per_second: int

@@ -2,9 +2,11 @@
 place where a wish becomes bytes."""
 
 import asyncio
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
+from itertools import takewhile
 
 import msgspec
 from msgspec.structs import replace as changed
@@ -12,6 +14,7 @@ from msgspec.structs import replace as changed
 from trading_system.app.hub import Hub
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
+from trading_system.core.reconcile import knight
 from trading_system.core.risk import (
     Arming,
     Breaker,
@@ -57,18 +60,22 @@ from trading_system.journal.record import (
     Record,
     Reported,
 )
-from trading_system.journal.replay import Books
+from trading_system.journal.replay import Books, replay
 from trading_system.journal.store import Journal
 
 _MINUTE_NS = 60_000_000_000
-_RECENT_MAX = 1_000  # approved orders remembered for the throttle; more than any limit lets through in a minute
+INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between gate and socket is not sent: the machine stood still
+CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only asked how it stands
+_LOOKS_MAX = 3  # at an account that moves while it is looked at
 _CANCEL_WAIT_NS = 10_000_000_000  # how long flatten waits for cancels, and then for closes, to settle
+_ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
 _POLL_NS = 100_000_000
+STANDSTILL_NS = 30_000_000_000  # a desk that did not run for longer knows nothing of the present: SIGSTOP, a suspended machine, a stepped clock
 
 Step = Callable[[str], None]  # called at named points of the order path; the recovery tests kill the process there
 
 
-def _no_step(_: str) -> None:
+def no_step(_: str) -> None:
     return None
 
 
@@ -95,7 +102,8 @@ class Desk:
         environment: str,
         base_currency: str = "USD",
         dry_run: bool = False,
-        step: Step = _no_step,
+        flatten_unprotected: bool = False,
+        step: Step = no_step,
     ) -> None:
         self.books = books
         self.journal = journal
@@ -106,6 +114,9 @@ class Desk:
         self.environment = environment
         self.base_currency = base_currency
         self.dry_run = dry_run
+        self.flatten_unprotected = flatten_unprotected  # what cannot be guarded by the stop it asked for is closed
+        self.flattening: set[BrokerName] = set()  # the auditor places no stops while everything goes
+        self.making_room: Counter[tuple[BrokerName, InstrumentID]] = Counter()  # nor where a stop has just gone for an exit
         self.step = step
         self.breaker = Breaker()
         self.accounts: dict[BrokerName, AccountSnapshot] = {}
@@ -113,11 +124,15 @@ class Desk:
         self.ready: dict[BrokerName, bool] = dict.fromkeys(brokers, False)
         self.on_doubt: Callable[[Order], None] = _ignore_order  # recover.py puts its resolver here
         self.on_gap: Callable[[BrokerName], None] = _ignore_broker  # and its back-fill here
+        self.on_fill: Callable[[Order], None] = _ignore_order  # protect.py puts its auditor here
+        self.explain: Callable[[AccountSnapshot], Awaitable[bool]] = _explained  # outside.py looks here for what no order made; True: look again
+        self.pulled: Callable[[], Level | None] = _not_pulled  # switch.py: the kill switch's file, asked at the last hop
+        self.adopting: set[str] = set()  # scopes whose difference a person has said to take over
         self.listeners: list[Callable[[Record, Applied | None], None]] = []
-        self._recent: deque[tuple[int, NewOrder]] = deque(maxlen=_RECENT_MAX)
-        self._rejects: dict[BrokerName, deque[int]] = {name: deque(maxlen=_RECENT_MAX) for name in brokers}
         self._warned: set[tuple[str, int]] = set()
         self._owned: set[asyncio.Task[Order]] = set()
+        self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
+        self.standstills = 0
 
     # -- the path of an order -------------------------------------------------------------------------------------------------
 
@@ -142,15 +157,36 @@ class Desk:
             return self._same_wish(known, request)
         await self._prepare(request)
         cl_ord_id = self.cl_ord_id(request)  # the account is known now, so the id is final
-        known = self.books.blotter.get(cl_ord_id)
+        known = self.books.blotter.get(cl_ord_id) or await self._from_journal(cl_ord_id)
         if known is not None:
             return self._same_wish(known, request)
-        approved = check(request, self.state(request, cl_ord_id), replaces)
-        return await self._send(approved)
+        key = (request.broker, request.instrument)
+        self.making_room[key] += 1
+        try:
+            await self._make_room(request)
+            approved = check(request, self.state(request, cl_ord_id), replaces)
+            return await self._send(approved)
+        finally:
+            self.making_room[key] -= 1
+            self.making_room += Counter()  # drops the zeros
+
+    async def _make_room(self, request: NewOrder) -> None:
+        """Stops hold the units that an exit wants to sell: those in its way go first. What is left afterwards is guarded anew."""
+        key = (request.broker, request.instrument)
+        position, blotter = self.books.ledger.position(*key), self.books.blotter
+        if request.protects is not None or request.order_qty is None or request.side.sign * position >= 0:
+            return
+        for stop in blotter.working_on(*key):
+            reserved = blotter.reserved(*key)
+            held = reserved.sell_qty if request.side is Side.SELL else reserved.buy_qty
+            if request.order_qty <= abs(self.books.ledger.position(*key)) - held:
+                return
+            if stop.protects is not None and stop.side is request.side:
+                await self.cancel(stop.cl_ord_id)
+                await self.wait(lambda stop=stop: self._known(stop.cl_ord_id).settled, _ROOM_WAIT_NS)  # type: ignore[misc]
 
     async def _send(self, approved: Approved) -> Order:
         self._fold(Intent(approved=approved))  # reserved before any await: two strategies cannot share one limit
-        self._recent.append((approved.approved_ns, approved.request))
         self.step("intent opened")
         try:
             await self.journal.append(Intent(approved=approved), durable=True)  # on disk before a byte leaves
@@ -174,6 +210,11 @@ class Desk:
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")
         instrument = self.instruments[request.broker, request.instrument]
+        if self.clock.now_ns() - approved.approved_ns > INTENT_MAX_NS:
+            raise NotSent("it waited too long between the gate and the socket; the market is another now")
+        level = self.pulled()
+        if level is not None and not approved.reducing:
+            raise NotSent(f"the file {level.upper()} is in the state folder")
         for halt in self.books.halts.values():
             if covers(halt, request.broker, request.instrument, instrument.asset_class) and not approved.reducing:
                 raise NotSent(f"halted between the gate and the socket: {halt.text}")
@@ -184,11 +225,13 @@ class Desk:
         if isinstance(error, NotSent | Rejected | Unavailable):
             order = self._known(cl_ord_id)
             if order.ord_status is OrdStatus.PENDING_NEW and not order.fills:
-                self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, now_ns=now_ns))
-            if isinstance(error, Rejected):
-                self._count_reject(approved.request.broker, now_ns)
+                no = isinstance(error, Rejected)
+                self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, rejected=no, now_ns=now_ns))
+                self.step("order closed")
+            self._trip(approved.request.broker, now_ns)
         elif self._known(cl_ord_id).order_id is None:  # the stream may have told us already that it arrived
             self.record(Doubted(cl_ord_id=cl_ord_id, text=str(error), now_ns=now_ns))
+            self.step("doubt noted")
             self.on_doubt(self._known(cl_ord_id))
             self._trip(approved.request.broker, now_ns)
         if isinstance(error, ProtocolError | AuthFailed):
@@ -202,9 +245,10 @@ class Desk:
         if order is None and is_ours(report.cl_ord_id):
             text = f"order {report.cl_ord_id} at {report.broker} has our form but is not in this journal: does another desk trade this account?"
             self.set_halt(Halt(scope=report.broker, level=Level.HALT, rule="STRANGER", text=text, set_ns=self.clock.now_ns()))
-        if order is not None and _says_nothing_new(order, report):
-            return order
-        was_in_doubt = order is not None and order.doubt is not Doubt.NONE
+        if order is not None:
+            self._knight(order, report)
+            if _says_nothing_new(order, report):
+                return order
         instrument = self.instruments.get((report.broker, report.instrument))
         account = self.accounts.get(report.broker)
         record = Reported(
@@ -219,31 +263,39 @@ class Desk:
         applied = self.record(record)
         self.step("report folded")
         assert applied is not None
+        if applied.bookings:
+            self.on_fill(applied.order)
         if applied.anomaly is not None:
             self._halt_instrument(applied.order, applied.anomaly)
-        if applied.order.ord_status is OrdStatus.REJECTED and not applied.order.external and not was_in_doubt:
-            self._count_reject(report.broker, self.clock.now_ns())
+        if applied.order.ord_status is OrdStatus.REJECTED:
+            self._trip(report.broker, self.clock.now_ns())
         fee_in_kind = applied.bookings and record.asset_class is AssetClass.CRYPTO and report.side is Side.BUY
         if applied.order.unbooked_qty or fee_in_kind:  # the broker may hold less than was bought: look, before anybody sells it all
             self.on_gap(report.broker)
         return applied.order
 
     async def cancel(self, cl_ord_id: ClOrdID) -> Order:
-        """Ask for a cancel, once. A refusal is a question, not an answer: the order comes back as the broker says it stands.
+        """Ask for a cancel. A refusal is a question, not an answer: the order comes back as the broker says it stands. The wish is remembered
+        until the order is over: what the broker does not know yet is cancelled as soon as it does, and by no more than CANCELS_MAX requests.
 
         Raises: BadRequest: no such order. Unavailable: not sent.
         """
         order = self._known_or_refuse(cl_ord_id)
         if order.ord_status.terminal:
             return order
-        broker = self.brokers[order.broker]
-        if order.order_id is None:
-            report = await broker.order_status(order.cl_ord_id)
-            if report is None:
-                return order  # in doubt: the resolver goes on; there is nothing to cancel that the broker knows of
-            order = self.on_report(report)
-            if order.ord_status.terminal:
+        if self.dry_run:
+            return changed(order, text="dry run: the cancel was not sent")
+        if order.order_id is None:  # in doubt, or its answer is still on the way
+            self.record(CancelAsked(cl_ord_id=cl_ord_id, sent=False, now_ns=self.clock.now_ns()))
+        if order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
+            report = await self.brokers[order.broker].order_status(cl_ord_id)
+            order = self._known(cl_ord_id) if report is None else self.on_report(report)
+            if order.ord_status.terminal or order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
                 return order
+        return await self._ask_to_cancel(order)
+
+    async def _ask_to_cancel(self, order: Order) -> Order:
+        broker = self.brokers[order.broker]
         self.record(CancelAsked(cl_ord_id=order.cl_ord_id, now_ns=self.clock.now_ns()))
         self.step("cancel noted")
         try:
@@ -268,9 +320,13 @@ class Desk:
     async def flatten(self, broker: BrokerName | None = None) -> Residue:
         """Cancel every order, close every position, read again, and say what is left. Passes every halt."""
         names = [name for name in self.brokers if broker in (None, name)]
-        problems: list[str] = []
-        for name in names:
-            await self._flatten_one(name, problems)
+        problems: list[str] = ["dry run: nothing was cancelled or closed"] if self.dry_run else []
+        self.flattening.update(names)
+        try:
+            for name in () if self.dry_run else names:
+                await self._flatten_one(name, problems)
+        finally:
+            self.flattening.difference_update(names)
         left = []
         for name in names:
             snapshot = await self.refresh_account(name)
@@ -279,7 +335,9 @@ class Desk:
         return Residue(positions=tuple(left), orders=orders, problems=tuple(problems))
 
     async def _flatten_one(self, name: BrokerName, problems: list[str]) -> None:
+        self.step("flatten begun")
         await self.cancel_all(name, external=True)
+        self.step("flatten cancelled")
         if not await self.wait(lambda: not any(order.broker == name for order in self.books.blotter.working()), _CANCEL_WAIT_NS):
             problems.append(f"{name}: some cancels are not confirmed")
         snapshot = await self.refresh_account(name)
@@ -321,19 +379,32 @@ class Desk:
         self.step("halt folded")
         await self.journal.append(HaltSet(halt=halt), durable=True)
         self.step("halt durable")
-        if level is Level.KILL:
-            for order in self.books.blotter.working():
-                if order.broker in self.brokers and not order.reducing and not order.external and scope in ("all", order.broker):
-                    await self.cancel(order.cl_ord_id)
+        for name in self.brokers:
+            await self.enforce_kill(name)
         return halt
 
+    async def enforce_kill(self, name: BrokerName) -> None:
+        """Cancel the working entries that a KILL covers, those found only now included. What cannot be asked now, is at the next look."""
+        kills = [halt for halt in self.books.halts.values() if halt.level is Level.KILL]
+        for order in self.books.blotter.working() if kills else ():
+            if order.broker != name or order.reducing or order.external or order.cl_ord_id in self.books.cancels:
+                continue
+            if any(covers(halt, name, order.instrument, self._asset_class(name, order.instrument)) for halt in kills):
+                with suppress(DeskError):
+                    await self.cancel(order.cl_ord_id)
+                self.step("kill cancelled one")
+
     async def resume(self, scope: str, by: str) -> None:
-        """Clear a halt ("*": all). The command line has it typed twice. Raises BadRequest: there is no such halt."""
+        """Clear a halt ("*": all). The command line has it typed twice. Raises BadRequest: there is no such halt, or its file still lies there."""
+        level = self.pulled()
+        if level is not None:
+            raise BadRequest(f"the file {level.upper()} is in the state folder: remove it first, then resume")
         if scope != "*" and scope not in self.books.halts:
             raise BadRequest(f"nothing named {scope!r} is halted; halted: {', '.join(self.books.halts) or 'nothing'}")
         record = HaltCleared(scope=scope, by=by, now_ns=self.clock.now_ns())
         self._fold(record)  # in one step with its place on disk: a halt set while the disk writes stays set
         await self.journal.append(record, durable=True)
+        self.step("resume durable")
 
     def set_halt(self, halt: Halt) -> None:
         """Latch a halt that a rule calls for, once, and alert."""
@@ -344,11 +415,16 @@ class Desk:
     def alert(self, severity: str, text: str) -> None:
         """A journaled record first of all; whoever listens shows it."""
         self.record(Alert(severity=severity, text=text, now_ns=self.clock.now_ns()))
+        self.step("alert noted")
 
     # -- accounts and what the gate sees --------------------------------------------------------------------------------------
 
     async def refresh_account(self, name: BrokerName) -> AccountSnapshot:
-        snapshot = await self.brokers[name].account()
+        """Its figures now, transfers told apart from profit and loss before a limit is judged."""
+        for _ in range(_LOOKS_MAX):
+            snapshot = await self.brokers[name].account()
+            if not await self.explain(snapshot):
+                break
         self.on_account(snapshot)
         return snapshot
 
@@ -360,6 +436,7 @@ class Desk:
             return
         if references_moved(self.books.mark, mark):
             self.record(Marked(mark=mark))
+            self.step("mark noted")
         self.books.mark = mark
         for halt in breaches(self.limits, mark, snapshot.recv_ns):
             if latches(self.limits, halt):
@@ -432,15 +509,14 @@ class Desk:
         """The desk at this instant, as the gate sees it."""
         key = (request.broker, request.instrument)
         books, now_ns = self.books, self.clock.now_ns()
-        while self._recent and now_ns - self._recent[0][0] > _MINUTE_NS:
-            self._recent.popleft()
+        recent = tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent)))
         reserving = books.blotter.reserved_keys()
         crypto = [reserved for reserved in reserving if self._asset_class(*reserved) is AssetClass.CRYPTO]
         return RiskState(
             limits=self.limits,
             facts=self.brokers[request.broker].facts,
             halts=tuple(books.halts.values()),
-            ready=self.ready[request.broker],
+            ready=self.ready[request.broker] and not self.stood_still(),
             account=self.accounts.get(request.broker),
             equity=self._marked(now_ns),
             instrument=self.instruments[key],
@@ -451,13 +527,15 @@ class Desk:
             holdings=self._holdings(),
             reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
             working=books.blotter.working_on(*key),
-            recent=tuple(self._recent),
+            recent=recent,
             reserving=frozenset(reserving),
             live=self.environment == "live",
             arming=self._arming(),
             dry_run=self.dry_run,
             cl_ord_id=cl_ord_id,
             now_ns=now_ns,
+            journal_free=self.journal.free_bytes(),
+            journal_free_min=self.journal.free_min,
         )
 
     def _holdings(self) -> tuple[Holding, ...]:
@@ -497,6 +575,21 @@ class Desk:
         self.journal.note(record)
         return applied
 
+    def stood_still(self) -> bool:
+        """Whether too long has passed since the last pulse. A suspended machine's monotonic clock may have stood still with it."""
+        return max(self.clock.monotonic_ns() - self._ran_ns[0], self.clock.now_ns() - self._ran_ns[1]) > STANDSTILL_NS
+
+    def pulse(self) -> bool:
+        """The desk runs. True: again, after a standstill; nothing is ready then until it was looked at anew."""
+        stood = self.stood_still()
+        if stood:
+            self.standstills += 1
+            self.ready = dict.fromkeys(self.ready, False)
+            still_s = (self.clock.now_ns() - self._ran_ns[1]) // 1_000_000_000
+            self.alert("warning", f"the desk stood still for {still_s} s; it looks at everything anew before it takes new risk")
+        self._ran_ns = (self.clock.monotonic_ns(), self.clock.now_ns())
+        return stood
+
     async def wait(self, condition: Callable[[], bool], within_ns: int) -> bool:
         """Wait until the books satisfy something; False: not within that time."""
         deadline_ns = self.clock.monotonic_ns() + within_ns
@@ -529,6 +622,12 @@ class Desk:
         if not same:
             raise BadRequest(f"the intent {request.intent} already became {known.side} {known.instrument}; a new order needs a new intent")
         return known
+
+    async def _from_journal(self, cl_ord_id: ClOrdID) -> Order | None:
+        """An order that has left memory: an intent is one order for ever."""
+        if not self.books.retired:
+            return None
+        return replay(await self.journal.about(cl_ord_id)).blotter.get(cl_ord_id)
 
     def _replacement(self, request: Replace) -> tuple[NewOrder, Order]:
         order = self._known_or_refuse(request.cl_ord_id)
@@ -570,12 +669,17 @@ class Desk:
         self.set_halt(Halt(scope=scope, level=Level.HALT, rule=anomaly.upper(), text=text, set_ns=self.clock.now_ns()))
         self.on_gap(order.broker)
 
-    def _count_reject(self, broker: BrokerName, now_ns: int) -> None:
-        self._rejects[broker].append(now_ns)
-        self._trip(broker, now_ns)
+    def _knight(self, order: Order, report: ExecutionReport) -> None:
+        """What the broker has of ours is never more than was meant."""
+        intended = order.order_qty
+        if report.order_qty is not None and report.order_qty > intended and intended:
+            intended = max((other.order_qty for other in self.books.blotter if other.orig_cl_ord_id == order.cl_ord_id), default=intended)
+        wrong = knight(order, report, ZERO if order.cash_order_qty is not None else max(intended, order.order_qty))
+        if wrong:
+            self.set_halt(Halt(scope=order.broker, level=Level.HALT, rule="KNIGHT", text=wrong, set_ns=self.clock.now_ns()))
 
     def _trip(self, broker: BrokerName, now_ns: int) -> None:
-        rejects = sum(1 for at_ns in self._rejects[broker] if now_ns - at_ns < _MINUTE_NS)
+        rejects = sum(1 for at_ns in self.books.rejects.get(broker, ()) if now_ns - at_ns < _MINUTE_NS)
         doubtful = sum(1 for order in self.books.blotter.unsettled() if order.broker == broker and order.doubt is Doubt.IN_DOUBT)
         halt = tripped(self.breaker, self.limits, broker, {"rejects": rejects, "in_doubt": doubtful}, now_ns)
         if halt is not None:
@@ -593,6 +697,14 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> Asse
     if instrument is not None:
         return instrument.asset_class
     return AssetClass.CRYPTO if "/" in report.instrument else AssetClass.EQUITY
+
+
+async def _explained(_: AccountSnapshot) -> bool:
+    return False
+
+
+def _not_pulled() -> Level | None:
+    return None
 
 
 def _ignore_order(_: Order) -> None:

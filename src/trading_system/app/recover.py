@@ -5,29 +5,35 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from decimal import Decimal
 
-from trading_system.app.desk import Desk
-from trading_system.core.reconcile import Difference, Kind, compare_orders, compare_positions
+from trading_system.app.desk import CANCELS_MAX, Desk
+from trading_system.app.outside import Outside
+from trading_system.app.protect import Protector
+from trading_system.core.reconcile import Difference, Kind, compare_orders
 from trading_system.core.risk import Halt, Level
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, DeskError, JournalError, ProtocolError
-from trading_system.domain.fix import Doubt
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
-from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.domain.fix import Doubt, OrdStatus
+from trading_system.domain.ids import BrokerName, ClOrdID
+from trading_system.domain.money import plain
 from trading_system.domain.order import Order
 from trading_system.domain.ports import Broker, Link, StreamState
 from trading_system.domain.report import ExecutionReport
-from trading_system.journal.record import Adjusted, ClosedUnsent, Doubted, Escalated, Started, Watermark
+from trading_system.journal.record import ClosedUnsent, Doubted, Escalated, Started, Watermark
 
 SECOND_NS = 1_000_000_000
 POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
 GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
 OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
+BEHIND_NS = 86_400 * SECOND_NS  # the most it stays behind in a quiet market; no clock that is of use is off by a day
+WATERMARK_NS = 60 * SECOND_NS  # how often the journal learns how far fills were read
+WATERMARK_IDLE_NS = 3600 * SECOND_NS  # while nothing fills: a year of quiet is few records
 LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
-MISMATCH_NS = 5 * SECOND_NS  # a position difference must last this long, over two looks
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
 RESOLVE_MAX_NS = 30 * SECOND_NS  # the slowest pace of asking
 SKEW_NS = SECOND_NS // 2  # clocks further apart than this are worth an alert
+PULSE_NS = 5 * SECOND_NS  # how often the desk notes that it runs
+UNSEEN_NS = 300 * SECOND_NS  # a critical alert must be seen within this, on a live desk
 NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order counts as absent
 
 
@@ -41,6 +47,7 @@ class Recovery:
         self._account_lease = account_lease
         self._tasks: set[asyncio.Task[None]] = set()
         self._resolving: set[ClOrdID] = set()
+        self._protector = Protector(desk)
         self._watches = {name: Watch(desk, name) for name in desk.brokers}
 
     async def start(self) -> None:
@@ -51,11 +58,14 @@ class Recovery:
         desk = self.desk
         desk.on_doubt = self._resolve_soon
         desk.on_gap = lambda name: self._watches[name].wake()
+        desk.on_fill = self._protector.on_fill
+        desk.explain = lambda snapshot: self._watches[snapshot.broker].outside.explain(snapshot)
         for name, broker in desk.brokers.items():
             await broker.connect()
             snapshot = await broker.account()
             self._account_lease(snapshot)
             desk.accounts[name] = snapshot
+        desk.step("accounts proven")
         desk.record(
             Started(
                 epoch=desk.books.epoch + 1,
@@ -66,13 +76,16 @@ class Recovery:
                 now_ns=desk.clock.now_ns(),
             )
         )
+        desk.step("start noted")
         await desk.journal.flush()
         desk.step("started")
         for order in desk.books.in_doubt():
             if order.doubt is Doubt.NONE:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
+                desk.step("old doubt noted")
             await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")
+        self._spawn(self._pulse(), "pulse")
         for watch in self._watches.values():
             await watch.load_instruments()
             self._spawn(watch.pump(), f"events {watch.name}")
@@ -81,6 +94,8 @@ class Recovery:
             self._spawn(watch.run(), f"watch {watch.name}")
         for order in desk.books.in_doubt():
             self._resolve_soon(order)
+        self._spawn(self._protector.run(), "protection")
+        self._spawn(self._answer_for(), "alerts")
         desk.step("recovered")
 
     async def aclose(self) -> None:
@@ -89,6 +104,13 @@ class Recovery:
         for task in tuple(self._tasks):
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def _pulse(self) -> None:
+        while True:
+            if self.desk.pulse():
+                for watch in self._watches.values():
+                    watch.wake()
+            await self.desk.clock.sleep_ns(PULSE_NS)
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -106,6 +128,17 @@ class Recovery:
         if not isinstance(error, JournalError):
             text = f"{task.get_name()} stopped: {error!r}"
             self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
+
+    async def _answer_for(self) -> None:
+        """Live: a critical alert that nobody has seen for a while stops new risk (Knight Capital's desk had 97 mails that nobody read)."""
+        desk = self.desk
+        while desk.environment == "live":
+            now_ns = desk.clock.now_ns()
+            late = [text for text, at_ns in desk.books.critical() if now_ns - at_ns >= UNSEEN_NS]
+            if late:
+                text = f"nobody has acknowledged for {UNSEEN_NS // SECOND_NS} s: {late[0]}; `trading alerts --ack all`, then resume"
+                desk.set_halt(Halt(scope="all", level=Level.REDUCE_ONLY, rule="UNSEEN", text=text, set_ns=now_ns))
+            await desk.clock.sleep_ns(POLL_NS)
 
     # -- orders in doubt ------------------------------------------------------------------------------------------------------
 
@@ -128,7 +161,7 @@ class Recovery:
                 if not self._doubtful(order.cl_ord_id):
                     return
                 absent = await self._ask(broker, order)
-                healthy = desk.ready[order.broker] and self._watches[order.broker].matched
+                healthy = desk.ready[order.broker] and self._watches[order.broker].outside.matched
                 not_found = not_found + 1 if absent and healthy and asked_ns > horizon_ns else 0
                 if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order):
                     text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; positions agree"
@@ -184,14 +217,14 @@ class Watch:
 
     def __init__(self, desk: Desk, name: BrokerName) -> None:
         self.name = name
-        self.matched = False  # the last look found no unexplained position
+        self.outside = Outside(desk, name)
         self._desk = desk
         self._broker = desk.brokers[name]
         self.live = False  # the order stream is logged in and subscribed
         self._refused = False
         self._skew_told = False
+        self._stubborn: set[ClOrdID] = set()
         self._wake = asyncio.Event()
-        self._mismatch_ns: dict[InstrumentID, int] = {}
 
     def wake(self) -> None:
         self._wake.set()
@@ -244,7 +277,7 @@ class Watch:
 
     async def reconcile(self) -> None:
         """One look: orders, fills, account, positions. Ready only when it went through and the stream lives."""
-        desk, live_before = self._desk, self.live
+        desk, live_before, standstills = self._desk, self.live, self._desk.standstills
         try:
             await self._look()
         except (ProtocolError, AuthFailed) as error:
@@ -256,10 +289,12 @@ class Watch:
         except DeskError:
             self._wake.set()  # could not be asked: try again at the next turn; readiness stays what the stream made it
         else:
-            desk.ready[self.name] = live_before and self.live
+            desk.ready[self.name] = live_before and self.live and standstills == desk.standstills
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books
+        desk.step("look begun")
+        asked_ns = desk.clock.now_ns()
         before_ns = books.watermarks.get(self.name)
         first = before_ns is None  # nothing was ever compared: what is there now is where we begin
         ours = tuple(order for order in books.blotter.working() if order.broker == self.name and order.doubt is Doubt.NONE)
@@ -267,19 +302,38 @@ class Watch:
         known = {order.cl_ord_id: order for order in books.blotter if order.broker == self.name}
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
+        desk.step("orders compared")
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
         fills = await self._broker.fills(max(since_ns, books.first_start_ns[self.name]))
         for fill in fills:
             desk.on_report(fill)
-        await self._positions(first=first)
+        desk.step("fills read")
+        await self.outside.compare(first=first)
+        desk.step("positions compared")
+        await desk.enforce_kill(self.name)
+        await self._insist()
         if self._broker.skew_ns() > SKEW_NS and not self._skew_told:
             self._skew_told = True
             off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
             desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
-        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)  # in the broker's time: ours may step
-        if before_ns is None or newest_ns - before_ns >= OVERLAP_NS // 5:
-            desk.record(Watermark(broker=self.name, fills_ns=newest_ns))
+        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)
+        mark_ns = max(newest_ns, since_ns, asked_ns - BEHIND_NS)  # in the broker's time: ours may step
+        due_ns = WATERMARK_NS if before_ns is not None and newest_ns > before_ns else WATERMARK_IDLE_NS
+        if before_ns is None or mark_ns - before_ns >= due_ns:
+            desk.record(Watermark(broker=self.name, fills_ns=mark_ns))
             desk.step("watermark moved")
+
+    async def _insist(self) -> None:
+        """What nobody wants any more and still works is asked to go again, CANCELS_MAX times in all; then a person is told."""
+        for order in self._desk.books.unwanted(self.name):
+            if order.order_id is None or order.doubt is not Doubt.NONE or order.ord_status is OrdStatus.PENDING_CANCEL:
+                continue
+            if self._desk.books.cancels[order.cl_ord_id] < CANCELS_MAX:
+                await self._desk.cancel(order.cl_ord_id)
+            elif order.cl_ord_id not in self._stubborn:
+                self._stubborn.add(order.cl_ord_id)
+                self._desk.alert("critical", f"{order.cl_ord_id} still works at {self.name} after {CANCELS_MAX} requests to cancel it")
+        self._stubborn &= self._desk.books.cancels.keys()
 
     async def _heal(self, difference: Difference, *, first: bool) -> None:
         if difference.report is not None:  # foreign, stranger or stale: on_report adopts, halts or folds
@@ -292,52 +346,6 @@ class Watch:
             report = await self._broker.order_status(order.cl_ord_id)
             if report is not None:
                 self._desk.on_report(report)
-
-    async def _positions(self, *, first: bool) -> None:
-        desk, name = self._desk, self.name
-        snapshot = await desk.refresh_account(name)
-        ledger, orders = desk.books.ledger, desk.books.blotter.unsettled()
-        ours = {instrument: ledger.position(broker, instrument) for broker, instrument in ledger.traded() if broker == name}
-        moving = {order.instrument: ONE for order in orders if order.broker == name and (order.unbooked_qty or order.doubt is not Doubt.NONE)}
-        rate = self._broker.facts.max_fee_in_kind
-        allowance = {instrument: qty * rate for (broker, instrument), qty in desk.books.bought.items() if broker == name}
-        lasting = []
-        for difference in compare_positions(ours, snapshot.positions, moving, allowance):
-            if first:
-                await self._adjust(difference, snapshot, "found at the first start")
-            elif difference.kind is Kind.FEE:
-                await self._adjust(difference, snapshot, "a fee charged in units")
-            else:
-                lasting.append(difference)
-        self._judge(lasting)
-
-    async def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
-        fee = difference.kind is Kind.FEE
-        instrument = await self._desk.instrument(self.name, difference.instrument)
-        prices: dict[InstrumentID, Decimal] = {position.instrument: position.mark_px or position.avg_px for position in snapshot.positions}
-        self._desk.record(
-            Adjusted(
-                broker=self.name,
-                instrument=difference.instrument,
-                asset_class=instrument.asset_class,
-                qty=difference.qty,
-                price=ZERO if fee else prices[difference.instrument],
-                reason=reason,
-                fee=fee,
-                now_ns=self._desk.clock.now_ns(),
-            )
-        )
-
-    def _judge(self, differences: list[Difference]) -> None:
-        """A difference that lasts halts its instrument; nothing is traded to make it go away."""
-        now_ns = self._desk.clock.now_ns()
-        self.matched = not differences
-        self._mismatch_ns = {item.instrument: self._mismatch_ns.get(item.instrument, now_ns) for item in differences}
-        for item in differences:
-            if now_ns - self._mismatch_ns[item.instrument] >= MISMATCH_NS:
-                text = f"{item.text} ({plain(item.qty)} unexplained): compare with the broker's own page, then resume"
-                scope = f"{self.name}:{item.instrument}"
-                self._desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="MISMATCH", text=text, set_ns=now_ns))
 
 
 async def _woken_within(desk: Desk, wake: asyncio.Event, within_ns: int) -> None:

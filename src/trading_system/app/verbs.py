@@ -15,7 +15,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_i
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.journal.record import Armed
+from trading_system.journal.record import AlertAcked, Armed
 
 Args = Mapping[str, object]
 Verb = Callable[[Desk, Args], Awaitable[object]]
@@ -69,6 +69,7 @@ async def submit(desk: Desk, args: Args) -> object:
         stop_px=_decimal(args, "stop_px"),
         extended_hours=bool(args.get("extended_hours")),
         reduce_only=bool(args.get("reduce_only")),
+        protect_stop_px=_decimal(args, "protect_stop_px"),
         repeat=bool(args.get("repeat")),
         intent=_parsed(parse_intent, _text(args, "intent")),
     )
@@ -125,9 +126,32 @@ async def halt(desk: Desk, args: Args) -> object:
 
 
 async def resume(desk: Desk, args: Args) -> object:
+    """Clear halts. adopt: the broker's figures are taken over where a difference had halted; without it the same difference halts again."""
     scope = _scope(desk, args) if args.get("scope") not in (None, "*") else "*"
+    differing = {halt.scope for halt in desk.books.halts.values() if halt.rule in ("MISMATCH", "CASH") and scope in ("*", halt.scope)}
+    if args.get("adopt"):
+        desk.adopting |= differing
     await desk.resume(scope, by=str(args.get("by") or "owner"))
+    for name in desk.brokers:
+        desk.on_gap(name)
+    await desk.wait(lambda: not desk.adopting & differing, SETTLE_NS)
     return views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
+
+
+async def alerts(desk: Desk, args: Args) -> object:
+    """What nobody has acknowledged yet, oldest first."""
+    return [views.alert_view(number, alert) for number, alert in desk.books.alerts.items()]
+
+
+async def acknowledge(desk: Desk, args: Args) -> object:
+    """A person has seen it: one by its number, or 0 for all. Gives what is left."""
+    number = int(_text(args, "number"))
+    if number and number not in desk.books.alerts:
+        raise BadRequest(f"no alert {number} waits to be seen; `trading alerts` lists them")
+    record = AlertAcked(number=number, by=str(args.get("by") or "owner"), now_ns=desk.clock.now_ns())
+    await desk.journal.append(record, durable=True)
+    desk.books.fold(record)
+    return await alerts(desk, args)
 
 
 async def arm(desk: Desk, args: Args) -> object:
@@ -161,7 +185,8 @@ async def status(desk: Desk, args: Args) -> object:
 
 
 VERBS: Mapping[str, Verb] = {
-    verb.__name__: verb for verb in (account, positions, orders, fills, submit, replace, cancel, flatten, quote, bars, halt, resume, arm, status)
+    verb.__name__: verb
+    for verb in (account, positions, orders, fills, submit, replace, cancel, flatten, quote, bars, halt, resume, alerts, acknowledge, arm, status)
 }
 
 

@@ -10,6 +10,7 @@ from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
 from trading_system.domain.order import Fill, Order
+from trading_system.journal.record import Alert
 
 View = dict[str, object]
 
@@ -27,6 +28,8 @@ def order_view(order: Order) -> View:
         "cash_order_qty": _number(order.cash_order_qty),
         "price": _number(order.price),
         "stop_px": _number(order.stop_px),
+        "protect_stop_px": _number(order.protect_stop_px),
+        "protects": order.protects,
         "ord_status": order.ord_status.value,
         "doubt": order.doubt.value,
         "order_id": order.order_id,
@@ -103,6 +106,10 @@ def bar_view(bar: Bar) -> View:
 
 def halt_view(halt: Halt) -> View:
     return {"scope": halt.scope, "level": halt.level.value, "rule": halt.rule, "text": halt.text, "set_ns": halt.set_ns}
+
+
+def alert_view(number: int, alert: Alert) -> View:
+    return {"number": number, "severity": alert.severity, "text": alert.text, "now_ns": alert.now_ns}
 
 
 def risk_view(mark: EquityMark | None, halts: Iterable[Halt], ready: Mapping[BrokerName, bool]) -> View:

@@ -27,6 +27,8 @@ _COMMANDS = {
     "bars": ("market", "Price history."),
     "halt": ("risk", "Stop taking risk, now. Exits still pass."),
     "resume": ("risk", "Clear a halt; typed twice."),
+    "alerts": ("risk", "What nobody has acknowledged yet; --ack says that you have seen it."),
+    "deadman": ("risk", "A watchdog: cancels this desk's entries when its heartbeat stops."),
     "arm": ("risk", "Let live orders out, up to an amount, until a time."),
     "twins": ("twins", "Serve a broker's twin on this machine."),
     "credentials": ("credentials", "Keep keys in the OS keyring; list, check, and their age."),

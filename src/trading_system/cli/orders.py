@@ -17,6 +17,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--cash", help="An amount of money instead of a quantity."),
         click.option("--limit", "price", help="Limit price."),
         click.option("--stop", "stop_px", help="Stop price; with --limit a stop-limit."),
+        click.option("--protect", "protect_stop_px", help="A stop at this price for whatever it fills, kept at the broker by the desk."),
         click.option("--tif", "time_in_force", help="day, gtc, ioc, fok, opg or cls (default: day, crypto gtc)."),
         click.option("--extended-hours", is_flag=True, help="Also before the open and after the close (limit, day)."),
         click.option("--reduce-only", is_flag=True, help="Only ever shrink the position."),

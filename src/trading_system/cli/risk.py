@@ -1,4 +1,4 @@
-"""halt, resume, arm."""
+"""halt, resume, alerts, deadman, arm."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +10,14 @@ from trading_system.cli.common import as_json, call, clock, emit, money, setting
 
 @click.command()
 @click.option("--scope", default="all", show_default=True, help="all, crypto, a broker, or broker:INSTRUMENT.")
-@click.option("--kill", is_flag=True, help="Also cancel the working entries.")
+@click.option("--level", type=click.Choice(["reduce_only", "halt", "kill"]), help="All refuse new risk; kill also cancels the working entries.")
+@click.option("--kill", is_flag=True, help="The same as --level kill.")
 @click.option("--reason", default="set by the owner", show_default=True)
 @as_json
-def halt(scope: str, kill: bool, reason: str, as_json: bool) -> None:
-    set_ = call("halt", {"scope": scope, "level": "kill" if kill else "halt", "text": reason})
+def halt(scope: str, level: str | None, kill: bool, reason: str, as_json: bool) -> None:
+    if kill and level not in (None, "kill"):
+        raise click.UsageError("--kill and another --level contradict each other")
+    set_ = call("halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason})
     if as_json:
         emit(set_)
     else:
@@ -24,8 +27,9 @@ def halt(scope: str, kill: bool, reason: str, as_json: bool) -> None:
 @click.command()
 @click.option("--scope", default="*", help="Which halt; default: every one.")
 @click.option("--confirm", help="The word resume, where nobody can be asked.")
+@click.option("--adopt", is_flag=True, help="Take the broker's figures over where a difference had halted.")
 @as_json
-def resume(scope: str, confirm: str | None, as_json: bool) -> None:
+def resume(scope: str, confirm: str | None, adopt: bool, as_json: bool) -> None:
     halts = call("status", {})["risk"]["halts"]
     for set_ in halts:
         click.secho(f"halted {set_['scope']} since {clock(set_['set_ns'])}: {set_['rule']} {set_['text']}", fg="yellow", err=True)
@@ -37,11 +41,45 @@ def resume(scope: str, confirm: str | None, as_json: bool) -> None:
         confirm = first if first == second else ""
     if halts and confirm != "resume":
         raise click.UsageError("not resumed: the word is resume, typed twice")
-    risk = call("resume", {"scope": scope}) if halts else {"halts": []}
+    risk = call("resume", {"scope": scope, "adopt": adopt or None}) if halts else {"halts": []}
     if as_json:
         emit(risk)
     elif halts:
         click.secho("Trading again." if not risk["halts"] else f"Still halted: {', '.join(item['scope'] for item in risk['halts'])}", fg="green")
+
+
+@click.command()
+@click.option("--ack", metavar="NUMBER|all", help="You have seen it.")
+@as_json
+def alerts(ack: str | None, as_json: bool) -> None:
+    if ack is not None and ack != "all" and not ack.isdecimal():
+        raise click.UsageError("--ack takes the number of an alert, or all")
+    rows = call("alerts", {}) if ack is None else call("acknowledge", {"number": "0" if ack == "all" else ack})
+    if as_json:
+        emit(rows)
+        return
+    for row in rows:
+        colour = "red" if row["severity"] == "critical" else "yellow"
+        click.echo(f"{row['number']:>5}  {clock(row['now_ns'])}  {click.style(row['severity'].upper(), fg=colour, bold=True):<9} {row['text']}")
+    if not rows:
+        click.secho("Nothing waits to be seen.", fg="green")
+
+
+@click.command()
+@click.option("--after", "after_s", type=click.IntRange(10), default=60, show_default=True, help="Seconds without a heartbeat.")
+def deadman(after_s: int) -> None:
+    """Run this beside a running desk (`trading watch`), as a process of its own."""
+    from trading_system.app import build
+
+    config = settings()
+
+    def say(text: str) -> None:
+        import time
+
+        click.echo(f"{clock(time.time_ns())}  {text}")
+
+    say(f"watching the heartbeat; after {after_s} s without one, this desk's entries are cancelled and the kill file is set. Ctrl-C ends it.")
+    build.run(build.watch_heartbeat(config, after_ns=after_s * 1_000_000_000, say=say))
 
 
 _CHECKLIST = (

@@ -101,6 +101,23 @@ class Blotter:
     def reserved_keys(self) -> tuple[Key, ...]:
         return tuple(self._reserved)
 
+    def settled_before(self, before_ns: int) -> tuple[Order, ...]:
+        """Orders sent before then that nothing can happen to any more. Looks at no more than the oldest."""
+        found = []
+        for order in self._orders.values():  # in the order of their making
+            if order.sent_ns >= before_ns:
+                break
+            if order.settled and order.updated_ns < before_ns:
+                found.append(order)
+        return tuple(found)
+
+    def forget(self, order: Order) -> None:
+        """Drop a settled order from memory."""
+        assert order.settled
+        del self._orders[order.cl_ord_id]
+        if order.order_id is not None:
+            self._by_order_id.pop((order.broker, order.order_id), None)
+
     def open(self, approved: Approved) -> Order:
         """Enter an approved order: its exposure counts from this step on, before any await."""
         assert approved.cl_ord_id not in self._orders, "the desk asks get() first: an intent is one order"
@@ -188,6 +205,8 @@ def order_of(approved: Approved) -> Order:
         price=request.price,
         stop_px=request.stop_px,
         reduce_only=request.reduce_only,
+        protect_stop_px=request.protect_stop_px,
+        protects=request.protects,
         intent=request.intent,
         reserve_px=approved.reserve_px,
         reserve_qty=approved.reserve_qty,

@@ -78,6 +78,10 @@ class Ledger:
     def balance(self, broker: BrokerName, account: str, commodity: str) -> Decimal:
         return self._balances.get((broker, account, commodity), ZERO)
 
+    def cash(self, broker: BrokerName, currency: str) -> Decimal:
+        """Money of one currency, as far as this ledger knows it."""
+        return self.balance(broker, "assets", currency)
+
     def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         """Signed units."""
         return self.balance(broker, "assets", instrument)
@@ -120,6 +124,26 @@ class EquityMark(msgspec.Struct, frozen=True, kw_only=True):
         """The fall from the highest point as a fraction of the highest equity; 0 at the top."""
         fell = self.crypto_high - self.crypto_pnl if asset_class is AssetClass.CRYPTO else self.high_water - self.equity
         return max(ZERO, fell / self.high_water) if self.high_water > 0 else ZERO
+
+
+_CENT = Decimal("0.00000001")
+
+
+def transferred(mark: EquityMark, equity_before: Decimal, amount: Decimal) -> EquityMark:
+    """The references after the owner paid in or took out: they grow or shrink as the equity did, so that a transfer is neither profit nor
+    loss, and a drawdown stays the percentage it was.
+
+    Source: the unit value of a fund (time-weighted return)
+    """
+    if equity_before <= 0:
+        return replace(mark, equity=mark.equity + amount, day_start=mark.day_start + amount, high_water=mark.high_water + amount)
+    grown = (equity_before + amount) / equity_before
+    return replace(
+        mark,
+        equity=mark.equity + amount,
+        day_start=(mark.day_start * grown).quantize(_CENT),
+        high_water=(mark.high_water * grown).quantize(_CENT),
+    )
 
 
 NS_PER_DAY = 86_400_000_000_000

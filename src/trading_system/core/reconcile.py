@@ -1,6 +1,6 @@
 """Our view minus the broker's view: the differences, and what each calls for. Nothing here trades."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     ABSENT_ORDER = "absent_order"  # working here, not open there: ask for it by id
     POSITION = "position"  # units differ: halt the instrument
     FEE = "fee"  # units differ by no more than fees charged in kind: book the fee
+    EXPECTED = "expected"  # units differ where a transfer in kind or a corporate action said that they would: book it
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,16 +62,49 @@ def compare_positions(
     theirs: Sequence[Position],
     unbooked: Mapping[InstrumentID, Decimal],
     fee_allowance: Mapping[InstrumentID, Decimal],
+    expected: Collection[InstrumentID] = (),
 ) -> tuple[Difference, ...]:
     """`unbooked`: units that orders still in motion may explain, per instrument: such instruments are left for the next look.
-    `fee_allowance`: the most that fees charged in kind can have taken, in units."""
+    `fee_allowance`: the most that fees charged in kind can have taken, in units. `expected`: where something other than an order was said to
+    have moved units; while that is open, an instrument that we never had explains itself too (a new name, a spin-off)."""
     reported = {position.instrument: position.qty for position in theirs}
     differences = []
     for instrument in sorted(reported.keys() | ours.keys()):
         qty = reported.get(instrument, ZERO) - ours.get(instrument, ZERO)
         if not qty or unbooked.get(instrument):
             continue
-        fee = qty < 0 and -qty <= fee_allowance.get(instrument, ZERO)
+        kind = Kind.POSITION
+        if qty < 0 and -qty <= fee_allowance.get(instrument, ZERO):
+            kind = Kind.FEE
+        elif instrument in expected or (expected and instrument not in ours):
+            kind = Kind.EXPECTED
         text = f"{instrument}: {plain(reported.get(instrument, ZERO))} at the broker, {plain(ours.get(instrument, ZERO))} here"
-        differences.append(Difference(kind=Kind.FEE if fee else Kind.POSITION, instrument=instrument, text=text, qty=qty))
+        differences.append(Difference(kind=kind, instrument=instrument, text=text, qty=qty))
     return tuple(differences)
+
+
+CASH_GRAIN = Decimal("0.01")  # brokers round what they show: less than this a booking is no difference
+CASH_MAX = Decimal("0.001")  # of equity: more that nobody can explain stops the broker
+
+
+def compare_cash(ours: Decimal, theirs: Decimal, fee_allowance: Decimal) -> tuple[Decimal, bool]:
+    """Money at the broker less money here, and whether fees on what was sold can have taken it. 0: no difference."""
+    amount = theirs - ours
+    if abs(amount) <= CASH_GRAIN:
+        return ZERO, False
+    return amount, -fee_allowance - CASH_GRAIN <= amount < 0
+
+
+def knight(order: Order, report: ExecutionReport, intended: Decimal) -> str:
+    """What is wrong with an order of ours at a broker, if anything: sent twice, or larger than was meant. "" is the only good answer.
+    intended: the most that this intent and those that replace it asked for; 0 for a cash order.
+
+    Source: SEC release 34-70694 (Knight Capital): nobody compared what was sent with what was meant
+    """
+    if order.external:
+        return ""
+    if order.order_id is not None and report.order_id is not None and report.order_id != order.order_id and report.cl_ord_id == order.cl_ord_id:
+        return f"{order.cl_ord_id} is two orders at {order.broker}: {order.order_id} and {report.order_id}"
+    if intended and report.order_qty is not None and report.order_qty > intended:
+        return f"{order.cl_ord_id} is {plain(report.order_qty)} at {order.broker}, and {plain(intended)} were meant"
+    return ""

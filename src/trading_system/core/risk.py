@@ -42,6 +42,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     halt_on_drawdown: bool = True
     validate_orders: bool = True
     enable_shorts: bool = False
+    max_spread_pct: Decimal = Decimal("0.01")
+    crypto_max_spread_pct: Decimal = Decimal("0.005")
     price_collar_pct: Decimal = Decimal("0.03")
     crypto_price_collar_pct: Decimal = Decimal("0.03")
     max_orders_per_second: int = 5
@@ -60,6 +62,14 @@ class Level(StrEnum):
     REDUCE_ONLY = "reduce_only"
     HALT = "halt"
     KILL = "kill"
+
+    @property
+    def rank(self) -> int:
+        """How hard it is: a halt is only ever replaced by one as hard."""
+        return _RANK[self]
+
+
+_RANK = {Level.REDUCE_ONLY: 0, Level.HALT: 1, Level.KILL: 2}
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +126,8 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     cl_ord_id: ClOrdID
     now_ns: int
+    journal_free: int = 0  # bytes the journal can still take …
+    journal_free_min: int = 0  # … and how many it must be able to take before new risk is taken
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,6 +279,14 @@ def _ready(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("ACCOUNT", "an account that may trade", state.account.text, f"See {state.facts.pages.get('status', 'the broker')}.")
 
 
+def _disk_space(terms: Terms, state: RiskState) -> None:
+    """What can no longer be written down is no longer begun; the journal keeps a reserve for exits, cancels and halts."""
+    if state.journal_free < state.journal_free_min and not terms.reducing:
+        free, limit = (f"{plain((Decimal(size) / 1_000_000).quantize(Decimal(1)))} MB" for size in (state.journal_free, state.journal_free_min))
+        advice = "Free some there and, if it was full, start the desk again; exits, cancels and halts still pass."
+        raise RiskRefused("DISK_SPACE", f"{limit} free on the journal's volume", f"{free} left", advice)
+
+
 def _armed(terms: Terms, state: RiskState) -> None:
     """Live money moves only while the owner has armed the desk; exits need no arming."""
     if not state.live or terms.reducing or state.account is None:
@@ -297,6 +317,21 @@ def _capability(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
 
 
+def _protection(terms: Terms, state: RiskState) -> None:
+    """The stop that an entry asks for must be one that can rest: on the grid, and on the losing side of the price."""
+    stop_px, request = terms.request.protect_stop_px, terms.request
+    if stop_px is None:
+        return
+    if terms.reducing:
+        raise RiskRefused("PROTECT", "a stop for what opens", f"{request.side} only closes", "Leave --protect away.")
+    price = request.price or request.stop_px or (None if state.quote is None else state.quote.mid)
+    if stop_px <= 0 or (price is not None and (price - stop_px) * request.side.sign <= 0):
+        side = "below" if request.side is Side.BUY else "above"
+        raise RiskRefused("PROTECT", f"a stop {side} the price", plain(stop_px), "It would go off at once; name another price.")
+    if state.limits.validate_orders and not on_grid(stop_px, state.instrument.tick(stop_px)):
+        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(stop_px))}", plain(stop_px), "Round the stop price.")
+
+
 def _crypto_allowed(terms: Terms, state: RiskState) -> None:
     if not terms.crypto or terms.reducing:
         return
@@ -320,8 +355,9 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
     if request.order_qty is not None and request.order_qty < instrument.min_qty:
         raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
-    if terms.px and terms.notional < instrument.min_notional and not terms.reducing:
-        raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(terms.notional), "Raise the quantity.")
+    worth = terms.qty * (request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
+    if terms.px and worth < instrument.min_notional and not terms.reducing:
+        raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(worth), "Raise the quantity.")
     auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
     if not auction and is_open(instrument.hours, state.now_ns, extended=request.extended_hours) is not True:
         raise RiskRefused("HOURS", "the trading session", f"{instrument.id} is closed", "Wait for the open, or use --extended-hours with --limit.")
@@ -345,7 +381,7 @@ def _fresh(terms: Terms, state: RiskState) -> None:
     if state.quote is None or state.quote.mid is None:
         raise RiskRefused("QUOTE_AGE", limit, f"{state.instrument.id} has no two-sided quote", "Wait for the market, or check the data feed.")
     age_ns = state.now_ns - state.quote.transact_ns
-    if age_ns > limit_ns:
+    if abs(age_ns) > limit_ns:  # from the future: this machine's clock is off, and no age means anything
         raise RiskRefused("QUOTE_AGE", limit, f"{plain(Decimal(age_ns // 1_000_000) / 1000)} s", "Wait for a fresh quote, or check the data feed.")
     if state.account is None or state.now_ns - state.account.recv_ns > state.limits.account_max_age_ns:
         raise RiskRefused("ACCOUNT_AGE", "account figures no older than ACCOUNT_MAX_AGE_S", "older or missing", "Run `trading check`.")
@@ -362,6 +398,18 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if (price - worst) * terms.request.side.sign > 0:
         name = "CRYPTO_PRICE_COLLAR_PCT" if terms.crypto else "PRICE_COLLAR_PCT"
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
+
+
+def _spread(terms: Terms, state: RiskState) -> None:
+    """An order without a price takes what it finds: not where the two sides are far apart."""
+    quote, limits = state.quote, state.limits
+    if terms.reducing or terms.request.price is not None or quote is None or quote.mid is None or quote.ask_px is None or quote.bid_px is None:
+        return
+    name, pct = ("CRYPTO_MAX_SPREAD_PCT", limits.crypto_max_spread_pct) if terms.crypto else ("MAX_SPREAD_PCT", limits.max_spread_pct)
+    spread = (quote.ask_px - quote.bid_px) / quote.mid
+    if spread > pct:
+        sides = f"{plain(quote.bid_px)} to {plain(quote.ask_px)}, {_pct(spread)}"
+        raise RiskRefused(name, f"{_pct(pct)} between bid and offer for orders without a price", sides, "Name a price with --limit.")
 
 
 def _throttle(terms: Terms, state: RiskState) -> None:
@@ -483,14 +531,17 @@ Rule = Callable[[Terms, RiskState], None]
 _RULES: tuple[Rule, ...] = (
     _halted,
     _ready,
+    _disk_space,
     _armed,
     _reduce_only,
     _capability,
+    _protection,
     _crypto_allowed,
     _broker_rules,
     _shorts,
     _fresh,
     _collar,
+    _spread,
     _throttle,
     _duplicate,
     _open_orders,

@@ -1,10 +1,12 @@
-"""What a broker says we own: balances, positions, and the account as one snapshot."""
+"""What a broker says we own: positions, the account as one snapshot, and what moved money or units without an order."""
 
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
 
 from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.money import ZERO
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,3 +35,26 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     transact_ns: int
     recv_ns: int
+
+
+class FlowKind(StrEnum):
+    TRANSFER = "transfer"  # money or units that came in or went out: neither profit nor loss
+    INCOME = "income"  # dividends, interest, rebates, and taxes withheld from them
+    FEE = "fee"
+    CORPORATE_ACTION = "corporate_action"  # split, spin-off, merger, new name, assignment: units change without a trade
+    UNKNOWN = "unknown"  # a kind this version does not know: booked by its amount, and a person is told
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that moved money or units without an order. amount: signed money in `currency`, 0 where only units moved."""
+
+    broker: BrokerName
+    flow_id: str  # the broker's; the same flow is booked once
+    kind: FlowKind
+    currency: str
+    amount: Decimal
+    instrument: InstrumentID | None = None
+    qty: Decimal = ZERO  # signed units of a transfer in kind; what a corporate action leaves, the positions say
+    canceled: bool = False  # the broker took it back
+    text: str
+    transact_ns: int

@@ -23,6 +23,8 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     stop_px: Decimal | None = None
     extended_hours: bool = False
     reduce_only: bool = False
+    protect_stop_px: Decimal | None = None  # what fills is guarded by a stop at this price, resting at the broker
+    protects: ClOrdID | None = None  # this order is the stop that guards what that one filled
     intent: IntentID  # the same intent never becomes two orders
     repeat: bool = False  # the owner means to place a second order like the last one
 
@@ -84,6 +86,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal | None = None
     stop_px: Decimal | None = None
     reduce_only: bool = False
+    protect_stop_px: Decimal | None = None
+    protects: ClOrdID | None = None
     external: bool = False  # not sent by this desk: adopted, counted, never cancelled unasked
     intent: IntentID | None = None
     ord_status: OrdStatus = OrdStatus.PENDING_NEW

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.fix import OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
@@ -46,6 +46,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
     can_replace: bool
     has_paper: bool
+    dead_man_s: int = 0  # the venue cancels by itself after so long without a word from us; 0: it has no such switch
     crypto_quote: str  # what CRYPTO_SYMBOLS' bases are quoted in here
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
@@ -131,6 +132,10 @@ class Broker(Protocol):
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Every execution since then, oldest first, all pages."""
+        ...
+
+    async def flows(self, since_ns: int) -> tuple[Flow, ...]:
+        """What moved money or units without an order since then, oldest first, all pages. Entries may be booked late and dated back."""
         ...
 
     def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]: ...

@@ -6,13 +6,14 @@ import msgspec
 
 from trading_system.core.ledger import EquityMark
 from trading_system.core.risk import Halt
+from trading_system.domain.account import Flow
 from trading_system.domain.errors import JournalError
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -52,11 +53,12 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag="doubted"):
 
 
 class ClosedUnsent(msgspec.Struct, frozen=True, kw_only=True, tag="closed_unsent"):
-    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text."""
+    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text. rejected: the broker said no."""
 
     cl_ord_id: ClOrdID
     text: str
     proven_absent: bool
+    rejected: bool = False
     now_ns: int
 
 
@@ -69,9 +71,10 @@ class Escalated(msgspec.Struct, frozen=True, kw_only=True, tag="escalated"):
 
 
 class CancelAsked(msgspec.Struct, frozen=True, kw_only=True, tag="cancel_asked"):
-    """A cancel may leave from here on."""
+    """The order is not wanted any more. sent: a request for it may leave from here on; else it waits until the broker knows the order."""
 
     cl_ord_id: ClOrdID
+    sent: bool = True
     now_ns: int
 
 
@@ -106,6 +109,27 @@ class Adjusted(msgspec.Struct, frozen=True, kw_only=True, tag="adjusted"):
     now_ns: int
 
 
+class Flowed(msgspec.Struct, frozen=True, kw_only=True, tag="flowed"):
+    """Money or units moved without an order. prior: before this desk first looked, part of what it began with."""
+
+    flow: Flow
+    worth: Decimal  # in the base currency: its amount, or what its units are worth
+    equity_before: Decimal  # over all accounts, as last seen
+    prior: bool = False
+    now_ns: int
+
+
+class CashAdjusted(msgspec.Struct, frozen=True, kw_only=True, tag="cash_adjusted"):
+    """Money that this ledger had not seen: found at the first start, fees on what was sold, a person's word."""
+
+    broker: BrokerName
+    currency: str
+    amount: Decimal
+    reason: str
+    fee: bool = False
+    now_ns: int
+
+
 class Watermark(msgspec.Struct, frozen=True, kw_only=True, tag="watermark"):
     """Every fill at this broker up to then is booked."""
 
@@ -118,6 +142,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
 
     severity: str
     text: str
+    now_ns: int
+
+
+class AlertAcked(msgspec.Struct, frozen=True, kw_only=True, tag="alert_acked"):
+    """A person has seen it. number: the alert's, counted from the journal's first; 0 is all of them."""
+
+    number: int
+    by: str
     now_ns: int
 
 
@@ -142,8 +174,11 @@ Record = (
     | HaltCleared
     | Marked
     | Adjusted
+    | Flowed
+    | CashAdjusted
     | Watermark
     | Alert
+    | AlertAcked
     | Armed
 )
 

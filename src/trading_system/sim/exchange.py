@@ -270,6 +270,31 @@ class Exchange:
         undone = msgspec.structs.replace(execution, position_qty=self.position(execution.symbol), cum_qty=order.filled_qty, transact_ns=now_ns)
         self._emit(ExecType.TRADE_CANCEL, order, now_ns, undone)
 
+    # -- what comes from outside -----------------------------------------------------------------------------------------------------------------
+
+    def deposit(self, asset: str, amount: Decimal) -> None:
+        """Money or units that come in, or go out where the amount is below zero."""
+        self.deposits[asset] = self.deposits.get(asset, ZERO) + amount
+        self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
+
+    def split(self, symbol: str, ratio: Decimal, now_ns: int) -> Decimal:
+        """So many new shares for an old one, at so much smaller a price; the units that this adds. Orders keep their old prices, as they do at
+        a broker: a stop may go off at once."""
+        base, listing = self.terms[symbol].base, self.market.listings[symbol]
+        resting = list(self._live.get(symbol, {}).values())
+        for order in resting:
+            self._leave(order)
+        added = self.position(symbol) * (ratio - ONE)
+        self.deposit(base, added)
+        if base in self.avg_px:
+            self.avg_px[base] /= ratio
+        self.market.relist(msgspec.structs.replace(listing, unit=listing.unit / ratio))
+        self._books.pop(symbol, None)
+        self._book_tick.pop(symbol, None)
+        for order in resting:
+            self._activate(order, now_ns)
+        return added
+
     # -- time ------------------------------------------------------------------------------------------------------------------------------------
 
     def advance(self, now_ns: int) -> None:

@@ -270,7 +270,7 @@ def _tick_of(place: int, prints: int) -> int:
 
 
 class Market:
-    """Every listing's prices. Nothing here changes: the same question has the same answer for ever."""
+    """Every listing's prices. The same question has the same answer for ever, but for a split, which changes what a unit of price is worth."""
 
     def __init__(self, listings: Iterable[Listing], seed: int, recordings: Mapping[str, Recording] | None = None) -> None:
         self.listings = {listing.symbol: listing for listing in listings}
@@ -281,6 +281,11 @@ class Market:
         }
         self._seeds = {name: seed_of(seed, "depth " + name) for name in self.listings}
         self._ticks: dict[str, Tick] = {}
+
+    def relist(self, listing: Listing) -> None:
+        """The same walk in other units of price, its past included: what a chart adjusted for a split shows."""
+        self.listings[listing.symbol] = listing
+        self._ticks.pop(listing.symbol, None)
 
     def minute(self, symbol: str, number: int) -> Minute:
         return self._minute[symbol](number)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from trading_system.brokers.alpaca import wire
 from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, NOTIONAL_STEP, PAGES, PAPER_ACCOUNT_PREFIX
-from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
@@ -75,6 +75,14 @@ _EVENT = {
     "calculated": ExecType.ORDER_STATUS,
     "stopped": ExecType.ORDER_STATUS,
     "restated": ExecType.ORDER_STATUS,
+}
+# Source: docs.alpaca.markets, the schema ActivityType. A type that is not here is new: UNKNOWN, so that its money still counts.
+_FLOW = {
+    **dict.fromkeys(("TRANS", "CSD", "CSW", "JNL", "JNLC", "JNLS", "ACATC", "ACATS", "FOPT", "OCT"), FlowKind.TRANSFER),
+    **dict.fromkeys(("DIV", "DIVCGL", "DIVCGS", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX", "CGD"), FlowKind.INCOME),
+    **dict.fromkeys(("INT", "INTNRA", "INTTW", "PTR"), FlowKind.INCOME),
+    **dict.fromkeys(("FEE", "CFEE", "DIVFEE", "PTC"), FlowKind.FEE),
+    **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA", "OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.CORPORATE_ACTION),
 }
 _QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
 _Word = TypeVar("_Word")
@@ -173,6 +181,40 @@ def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> Exe
         ord_status=OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
         transact_ns=_time(activity.transaction_time),
     )
+
+
+def decode_flow(activity: wire.Activity) -> Flow:
+    """One activity that is no fill. A CFEE moves nothing by itself: the coins or the money left with the fill it is about.
+
+    Source: docs.alpaca.markets/docs/account-activities
+    """
+    amount = _optional(activity.net_amount) or ZERO
+    qty = _optional(activity.qty) or ZERO
+    text = " ".join(filter(None, (activity.activity_type, activity.activity_sub_type, activity.symbol, activity.description)))
+    if activity.activity_type == "CFEE":
+        text, amount, qty = f"{text}, {plain(amount)} USD, {plain(qty)} units", ZERO, ZERO
+    kind = _FLOW.get(activity.activity_type, FlowKind.UNKNOWN)
+    return Flow(
+        broker=NAME,
+        flow_id=activity.id,
+        kind=kind,
+        currency=activity.currency or "USD",
+        amount=amount,
+        instrument=_flow_instrument(activity.symbol) if kind in (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION) else None,
+        qty=qty if kind is FlowKind.TRANSFER else ZERO,
+        canceled=activity.status == "canceled",
+        text=text,
+        transact_ns=_time(activity.created_at or f"{(activity.date or '')[:10]}T00:00:00Z"),
+    )
+
+
+def _flow_instrument(symbol: str | None) -> InstrumentID | None:
+    """The symbol of a flow, which may be one that nobody trades. Crypto comes without its slash, and no stock's symbol is that long."""
+    asset_class = "crypto" if symbol and len(symbol) > 5 and symbol.endswith(_QUOTES) else "us_equity"
+    try:
+        return instrument_id(symbol, asset_class) if symbol else None
+    except ProtocolError:
+        return None
 
 
 def decode_account(account: wire.Account, positions: Iterable[wire.Position], recv_ns: int, *, suspended: bool = False) -> AccountSnapshot:

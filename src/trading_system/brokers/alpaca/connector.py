@@ -27,7 +27,7 @@ from trading_system.brokers.alpaca.facts import (
     Urls,
 )
 from trading_system.brokers.alpaca.session import DataSession, OrdersSession
-from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType
 from trading_system.domain.hours import ALWAYS, Hours
@@ -179,16 +179,25 @@ class AlpacaConnector:
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """FILL activities, oldest first, each joined with its order's row."""
-        reports: list[ExecutionReport] = []
-        query = {"after": rfc3339(since_ns), "direction": "asc", "page_size": str(ACTIVITIES_PAGE_MAX)}
+        found = await self._activities("/v2/account/activities/FILL", since_ns)
+        return tuple([codec.decode_fill(activity, await self._order_row(activity.order_id), self._clock.now_ns()) for activity in found])
+
+    async def flows(self, since_ns: int) -> tuple[Flow, ...]:
+        """Every activity that is no fill."""
+        found = await self._activities("/v2/account/activities", since_ns, category="non_trade_activity")
+        return tuple(codec.decode_flow(activity) for activity in found)
+
+    async def _activities(self, path: str, since_ns: int, **more: str) -> list[wire.Activity]:
+        """All pages, oldest first."""
+        found: list[wire.Activity] = []
+        query = {"after": rfc3339(since_ns), "direction": "asc", "page_size": str(ACTIVITIES_PAGE_MAX), **more}
         for _ in range(PAGES_MAX):
-            page = await self._ask(f"/v2/account/activities/FILL?{urlencode(query)}", list[wire.Activity])
-            for activity in page:
-                reports.append(codec.decode_fill(activity, await self._order_row(activity.order_id), self._clock.now_ns()))
+            page = await self._ask(f"{path}?{urlencode(query)}", list[wire.Activity])
+            found += page
             if len(page) < ACTIVITIES_PAGE_MAX:
-                return tuple(reports)
+                return found
             query["page_token"] = page[-1].id
-        raise ProtocolError(f"more than {PAGES_MAX} pages of fills")
+        raise ProtocolError(f"more than {PAGES_MAX} pages of activities")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Order events as they come. After each LIVE the desk reads again what the stream cannot replay."""
@@ -291,7 +300,7 @@ class AlpacaConnector:
             raise refusal(response, changes=True)
         try:
             return msgspec.json.decode(response.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise InDoubt(f"Alpaca answered HTTP {response.status} with something that is no order ({error})") from None
 
     async def _get(self, path: str) -> Response:
@@ -335,7 +344,7 @@ class AlpacaConnector:
             raise refusal(response, changes=False)
         try:
             return msgspec.json.decode(response.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
 
     def _row(self, order: wire.Order) -> ExecutionReport:

@@ -54,7 +54,7 @@ def is_not_found(response: Response) -> bool:
 def _error(response: Response) -> wire.Error:
     try:
         return msgspec.json.decode(response.body, type=wire.Error)
-    except msgspec.DecodeError:
+    except wire.UNREADABLE:
         return wire.Error(message=response.body[:200].decode("utf-8", "replace"))
 
 

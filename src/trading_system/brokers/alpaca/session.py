@@ -45,7 +45,7 @@ class OrdersSession:
             if message.stream == "trade_updates":
                 return Step(events=(codec.decode_trade_update(_UPDATE.decode(message.data), now_ns),))
             data = _CONTROL.decode(message.data)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise ProtocolError(f"an order event that cannot be read ({error})", frame) from None
         if message.stream == "authorization":
             if data.status != "authorized":
@@ -86,7 +86,7 @@ class DataSession:
         ready = False
         try:
             messages = wire.data_messages(frame)
-        except msgspec.MsgspecError as error:
+        except wire.UNREADABLE as error:
             raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
         for message in messages:
             match message:

@@ -13,6 +13,8 @@ import msgspec
 
 # -- trading: REST ---------------------------------------------------------------------------------------------------------------------------------
 
+UNREADABLE = (msgspec.MsgspecError, RecursionError)  # what decoding raises for bytes that are no message, nested too deeply included
+
 
 class Account(msgspec.Struct, kw_only=True, omit_defaults=True):
     """GET /v2/account. Money in `currency`."""

@@ -174,6 +174,21 @@ class AlpacaTwin:
         out, self._out = self._out, []
         return out
 
+    # -- what no order made ----------------------------------------------------------------------------------------------------------------------
+
+    def transfer(self, amount: Decimal) -> None:
+        """Money in, or out below zero."""
+        self.trading.transfer(amount, self.now_ns)
+
+    def dividend(self, symbol: str, per_share: Decimal) -> None:
+        self.trading.dividend(symbol, per_share, self.now_ns)
+
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """ratio new shares for an old one. Resting orders keep their prices."""
+        self.trading.split(symbol, ratio, self.now_ns)
+        self.data.relisted(symbol)
+        self._collect()
+
     def _send(self, conn: int, frame: str | bytes | None) -> None:
         self._out.append((conn, frame))
 

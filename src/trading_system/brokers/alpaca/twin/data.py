@@ -127,6 +127,10 @@ class MarketData:
         self._sip = sip
         self.showers = {listing.symbol: Shower(market, listing.symbol, crypto="/" in listing.symbol) for listing in universe.listings}
 
+    def relisted(self, symbol: str) -> None:
+        """A split changed what a unit of this symbol's price is worth."""
+        self.showers[symbol] = Shower(self._market, symbol, crypto=False)
+
     # -- latest ----------------------------------------------------------------------------------------------------------------------------------
 
     def latest(self, kind: str, query: Mapping[str, str], now_ns: int, *, crypto: bool) -> Response:

@@ -398,6 +398,24 @@ class TradingDesk:
             closed.append(wire.ClosedPosition(symbol=symbol.replace("/", ""), status=status, body=msgspec.Raw(body)))
         return answer(closed, 207)
 
+    # -- what no order made ----------------------------------------------------------------------------------------------------------------------
+
+    def transfer(self, amount: Decimal, now_ns: int) -> None:
+        """The owner pays in, or takes out where the amount is below zero."""
+        self._exchange.deposit("USD", amount)
+        self._add(_entry("CSD" if amount > 0 else "CSW", now_ns, self._exchange.new_id(), net_amount=shown(amount)))
+
+    def dividend(self, symbol: str, per_share: Decimal, now_ns: int) -> None:
+        """Paid on what is held."""
+        qty = self._exchange.position(symbol)
+        self._exchange.deposit("USD", qty * per_share)
+        more = {"symbol": symbol, "qty": plain(qty), "per_share_amount": plain(per_share), "net_amount": shown(qty * per_share)}
+        self._add(_entry("DIV", now_ns, self._exchange.new_id(), **more))
+
+    def split(self, symbol: str, ratio: Decimal, now_ns: int) -> None:
+        added = self._exchange.split(symbol, ratio, now_ns)
+        self._add(_entry("SPLIT", now_ns, self._exchange.new_id(), symbol=symbol, qty=plain(added), net_amount="0"))
+
     # -- what happened ---------------------------------------------------------------------------------------------------------------------------
 
     def record(self, event: Event | FeePosting) -> None:
@@ -479,20 +497,24 @@ def _calendar_day(session: Session, sessions: Sessions) -> wire.CalendarDay:
     )
 
 
+def _entry(kind: str, when_ns: int, entry_id: str, **more: str) -> wire.Activity:
+    """An activity that is no fill."""
+    fields: dict[str, str | None] = {"date": today(when_ns), "status": "executed", "created_at": when(when_ns), "currency": "USD"}
+    return wire.Activity(id=f"{activity_time(when_ns)}::{entry_id}", activity_type=kind, **(fields | more))
+
+
 def _fee(posting: FeePosting, entry_id: str) -> wire.Activity:
     """Crypto fees are booked once the day is over, in the credited asset: as a quantity of the coin, or as money."""
     in_coin = posting.asset != "USD"
-    return wire.Activity(
-        id=f"{activity_time(posting.transact_ns)}::{entry_id}",
-        activity_type="CFEE",
+    return _entry(
+        "CFEE",
+        posting.transact_ns,
+        entry_id,
         date=today(posting.transact_ns - DAY_NS // 2),
         net_amount="0" if in_coin else shown(-posting.amount),
         description="Crypto fee",
         symbol=posting.symbol.replace("/", ""),
         qty=shown(-posting.amount) if in_coin else "0",
-        status="executed",
-        created_at=when(posting.transact_ns),
-        currency="USD",
     )
 
 

@@ -1,0 +1,207 @@
+"""What happens to one account without an order of this desk: transfers, dividends, splits, fees in kind, and whatever nobody can explain."""
+
+from contextlib import suppress
+from decimal import Decimal
+
+from trading_system.app.desk import Desk
+from trading_system.core.reconcile import CASH_MAX, Difference, Kind, compare_cash, compare_positions
+from trading_system.core.risk import Halt, Level
+from trading_system.domain.account import AccountSnapshot, Flow, FlowKind
+from trading_system.domain.errors import DeskError, Unavailable
+from trading_system.domain.fix import Doubt
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.domain.order import Order
+from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
+from trading_system.journal.replay import NS_PER_DAY, flow_key
+
+SECOND_NS = 1_000_000_000
+MISMATCH_NS = 5 * SECOND_NS  # a difference must last this long, over two looks
+CASH_HALT_NS = 60 * SECOND_NS  # and one of money this long
+FLOWS_EVERY_NS = 300 * SECOND_NS  # flows are read this often, and whenever something differs
+FLOWS_BACK_NS = 7 * NS_PER_DAY  # how far before the last look they are read again: entries are booked late and dated back
+_FIRST_LOOKS_MAX = 3
+
+
+class Outside:
+    """One account's units and money against the ledger's. Books what a flow explains, halts for what nothing does; never trades."""
+
+    def __init__(self, desk: Desk, name: BrokerName) -> None:
+        self.matched = False  # the last look found nothing unexplained
+        self._desk = desk
+        self._name = name
+        self._asked_ns = 0
+        self._units_off: dict[InstrumentID, int] = {}  # since when
+        self._cash_off: tuple[Decimal, int] | None = None  # how much, since when
+        self._cash_told = ZERO
+
+    async def explain(self, snapshot: AccountSnapshot) -> bool:
+        """Before a snapshot is judged: look for what moved money or units meanwhile, where something differs. True: it did, look again."""
+        desk = self._desk
+        if self._name not in desk.books.cash_opened:
+            return False  # the first look takes everything as it is
+        cash, _ = compare_cash(desk.books.ledger.cash(self._name, snapshot.currency), snapshot.cash, ZERO)
+        if not cash and not self._units(snapshot) and desk.clock.now_ns() - self._asked_ns < FLOWS_EVERY_NS:
+            return False
+        with suppress(Unavailable):  # then the limits judge what they see
+            return await self._read_flows(prior=False)
+        return False
+
+    async def compare(self, *, first: bool) -> None:
+        """One look at units and money."""
+        snapshot = await self._first_snapshot() if first else await self._desk.refresh_account(self._name)
+        lasting = []
+        for difference in self._units(snapshot):
+            if first:
+                await self._adjust(difference, snapshot, "found at the first start")
+            elif difference.kind is Kind.FEE:
+                await self._adjust(difference, snapshot, "a fee charged in units")
+            elif difference.kind is Kind.EXPECTED:
+                await self._adjust(difference, snapshot, "a transfer in kind or a corporate action")
+            elif f"{self._name}:{difference.instrument}" in self._desk.adopting:
+                self._desk.adopting.discard(f"{self._name}:{difference.instrument}")
+                await self._adjust(difference, snapshot, "taken over from the broker by the owner")
+            else:
+                lasting.append(difference)
+        self._judge_units(lasting)
+        self.matched = self._judge_cash(snapshot) and not lasting
+
+    async def _first_snapshot(self) -> AccountSnapshot:
+        """What the desk begins with, and every flow that is part of it."""
+        for _ in range(_FIRST_LOOKS_MAX):
+            await self._read_flows(prior=True)
+            snapshot = await self._desk.refresh_account(self._name)
+            if not await self._read_flows(prior=True):
+                break
+        return snapshot
+
+    # -- flows --------------------------------------------------------------------------------------------------------------------
+
+    async def _read_flows(self, *, prior: bool) -> bool:
+        """Book every flow that is new. True: there were some."""
+        desk, books = self._desk, self._desk.books
+        last_ns = books.watermarks.get(self._name, desk.clock.now_ns())
+        found = await desk.brokers[self._name].flows(last_ns - FLOWS_BACK_NS)
+        self._asked_ns = desk.clock.now_ns()
+        new = [flow for flow in found if flow_key(flow) not in books.flows]
+        for flow in new:
+            nothing_to_take_back = flow.canceled and flow.flow_id not in books.flows
+            await self._take(flow, prior=prior or nothing_to_take_back)
+        return bool(new)
+
+    async def _take(self, flow: Flow, *, prior: bool) -> None:
+        desk = self._desk
+        mark = None if flow.instrument is None else desk.mark_px(self._name, flow.instrument)
+        worth = flow.amount if flow.currency == desk.base_currency else ZERO
+        equity = ZERO if desk.books.mark is None else desk.books.mark.equity
+        now_ns = desk.clock.now_ns()
+        desk.record(Flowed(flow=flow, worth=worth + flow.qty * (mark or ZERO), equity_before=equity, prior=prior, now_ns=now_ns))
+        if prior:
+            return
+        money = f" {plain(flow.amount)} {flow.currency}" if flow.amount else ""
+        desk.alert("warning" if flow.kind is FlowKind.UNKNOWN else "info", f"{self._name}: {flow.kind}{money} ({flow.text})")
+        if flow.kind is FlowKind.TRANSFER and flow.amount and flow.currency != desk.base_currency:
+            text = f"{self._name}: a transfer in {flow.currency} cannot be told apart from profit and loss in {desk.base_currency}"
+            desk.alert("critical", text)
+        if flow.kind is FlowKind.CORPORATE_ACTION and flow.instrument is not None:
+            await self._stop_on(flow.instrument, flow.text)
+
+    async def _stop_on(self, instrument: InstrumentID, text: str) -> None:
+        """Prices of resting orders and of stops are of another time now: a stop left alone would sell at a tenth (alpaca-py#469)."""
+        desk = self._desk
+        orders = desk.books.blotter.working_on(self._name, instrument)
+        if not orders and (self._name, instrument) not in desk.books.ledger.traded():
+            return
+        advice = "its orders here are cancelled and its stops are void: set new ones, then resume"
+        scope, now_ns = f"{self._name}:{instrument}", desk.clock.now_ns()
+        desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="CORPORATE_ACTION", text=f"{text}; {advice}", set_ns=now_ns))
+        for order in orders:
+            if not order.external:
+                with suppress(DeskError):  # the wish is journaled: the next look asks again
+                    await desk.cancel(order.cl_ord_id)
+
+    # -- units --------------------------------------------------------------------------------------------------------------------
+
+    def _units(self, snapshot: AccountSnapshot) -> tuple[Difference, ...]:
+        """Where the broker's units are not ours, and no order in motion may be why."""
+        books, name = self._desk.books, self._name
+        ours = {instrument: books.ledger.position(broker, instrument) for broker, instrument in books.ledger.traded() if broker == name}
+        moving = {order.instrument: ONE for order in books.blotter.unsettled() if order.broker == name and _moves(order)}
+        rate = self._desk.brokers[name].facts.max_fee_in_kind
+        crypto = AssetClass.CRYPTO
+        allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key] is crypto}
+        expected = [instrument for broker, instrument in books.expected if broker == name]
+        return compare_positions(ours, snapshot.positions, moving, allowance, expected)
+
+    async def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
+        fee = difference.kind is Kind.FEE
+        instrument = await self._desk.instrument(self._name, difference.instrument)
+        prices: dict[InstrumentID, Decimal] = {position.instrument: position.mark_px or position.avg_px for position in snapshot.positions}
+        free = fee or difference.kind is Kind.EXPECTED  # what was paid stays what was paid
+        self._desk.record(
+            Adjusted(
+                broker=self._name,
+                instrument=difference.instrument,
+                asset_class=instrument.asset_class,
+                qty=difference.qty,
+                price=ZERO if free else prices.get(difference.instrument, ZERO),
+                reason=reason,
+                fee=fee,
+                now_ns=self._desk.clock.now_ns(),
+            )
+        )
+
+    def _judge_units(self, differences: list[Difference]) -> None:
+        """A difference that lasts halts its instrument; nothing is traded to make it go away."""
+        now_ns = self._desk.clock.now_ns()
+        self._units_off = {item.instrument: self._units_off.get(item.instrument, now_ns) for item in differences}
+        for item in differences:
+            if now_ns - self._units_off[item.instrument] >= MISMATCH_NS:
+                advice = "compare with the broker's own page; `trading resume --adopt` takes the broker's figure over"
+                text = f"{item.text} ({plain(item.qty)} unexplained): {advice}"
+                scope = f"{self._name}:{item.instrument}"
+                self._desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="MISMATCH", text=text, set_ns=now_ns))
+
+    # -- money --------------------------------------------------------------------------------------------------------------------
+
+    def _judge_cash(self, snapshot: AccountSnapshot) -> bool:
+        """Money that differs by the same amount for a while is a fee, or an alert, or stops the broker. True: nothing is unexplained."""
+        desk, books, now_ns = self._desk, self._desk.books, self._desk.clock.now_ns()
+        ours = books.ledger.cash(self._name, snapshot.currency)
+        if self._name not in books.cash_opened:
+            self._book_cash(snapshot, snapshot.cash - ours, "found at the first start")
+            return True
+        rate = desk.brokers[self._name].facts.max_fee_in_kind
+        amount, fee = compare_cash(ours, snapshot.cash, books.sold.get(self._name, ZERO) * rate)
+        if not amount or any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled()):
+            self._cash_off = None
+            return True
+        if self._name in desk.adopting:
+            desk.adopting.discard(self._name)
+            self._book_cash(snapshot, amount, "taken over from the broker by the owner")
+            return True
+        if self._cash_off is None or self._cash_off[0] != amount:
+            self._cash_off = (amount, now_ns)
+        age_ns = now_ns - self._cash_off[1]
+        if age_ns >= MISMATCH_NS and fee:
+            self._book_cash(snapshot, amount, "fees on what was sold", fee=True)
+            return True
+        text = f"{self._name}: {plain(amount)} {snapshot.currency} at the broker that no order, fee or transfer explains"
+        if age_ns >= MISMATCH_NS and amount != self._cash_told:
+            self._cash_told = amount
+            desk.alert("warning", text)
+        if age_ns >= CASH_HALT_NS and abs(amount) > CASH_MAX * max(snapshot.equity, ZERO):
+            advice = "compare with the broker's own page; `trading resume --adopt` takes the broker's figure over"
+            desk.set_halt(Halt(scope=self._name, level=Level.HALT, rule="CASH", text=f"{text}: {advice}", set_ns=now_ns))
+        return fee
+
+    def _book_cash(self, snapshot: AccountSnapshot, amount: Decimal, reason: str, *, fee: bool = False) -> None:
+        self._cash_off = None
+        now_ns = self._desk.clock.now_ns()
+        self._desk.record(CashAdjusted(broker=self._name, currency=snapshot.currency, amount=amount, reason=reason, fee=fee, now_ns=now_ns))
+
+
+def _moves(order: Order) -> bool:
+    """Whether it may have moved units or money that are not booked yet."""
+    return bool(order.unbooked_qty) or order.doubt is not Doubt.NONE

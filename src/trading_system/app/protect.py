@@ -1,0 +1,158 @@
+"""The protection auditor: what asked for a stop has one resting at the broker, or a person is told within two seconds, or it is sold."""
+
+import asyncio
+from contextlib import suppress
+
+from trading_system.app.desk import Desk
+from trading_system.core.blotter import Key
+from trading_system.core.protection import Guard, audit, form
+from trading_system.domain.errors import DeskError
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, TimeInForce
+from trading_system.domain.ids import ClOrdID, IntentID
+from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.money import ZERO, plain
+from trading_system.domain.order import NewOrder, Order
+
+SECOND_NS = 1_000_000_000
+NAKED_NS = 2 * SECOND_NS  # how long a fill may be without a stop that the broker has confirmed
+AUDIT_NS = SECOND_NS // 2
+RETRY_MIN_NS, RETRY_MAX_NS = 5 * SECOND_NS, 300 * SECOND_NS  # between attempts to place a stop that was refused
+
+
+class Protector:
+    """Looks after every entry with a protect_stop_px. Its stops are orders of this desk: through the gate, the journal and one request."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._wake = asyncio.Event()
+        self._naked_ns: dict[ClOrdID, int] = {}  # by entry: since when
+        self._told: set[ClOrdID] = set()
+        self._retry: dict[ClOrdID, tuple[int, int]] = {}  # by entry: not before, and the pause after the next failure
+
+    def on_fill(self, _: Order) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AUDIT_NS / SECOND_NS):
+                    await self._wake.wait()
+            self._wake.clear()
+            for key in tuple(self._desk.books.protected):
+                if key[0] in self._desk.brokers and key[0] not in self._desk.flattening and key not in self._desk.making_room:
+                    await self._audit(key)
+
+    async def _audit(self, key: Key) -> None:
+        guards = self.guards(key)
+        for guard in guards:
+            for stop in guard.excess:
+                if stop.cl_ord_id not in self._desk.books.cancels:
+                    with suppress(DeskError):  # the wish is journaled: the watch asks again
+                        await self._desk.cancel(stop.cl_ord_id)
+            if guard.missing and not guard.excess and self._may_try(guard.entry):
+                await self._place(key, guard)
+        self._judge({guard.entry.cl_ord_id: guard for guard in self.guards(key) if guard.naked})
+        for guard in self.guards(key):
+            if guard.entry.cl_ord_id in self._told and self._desk.flatten_unprotected:
+                await self._sell(key, guard)
+
+    def guards(self, key: Key) -> tuple[Guard, ...]:
+        """What is not as it should be on one instrument."""
+        desk, books = self._desk, self._desk.books
+        instrument = desk.instruments.get(key)
+        if instrument is None:
+            return ()  # nothing was ever held or asked for here in this life
+        void_ns = books.voided.get(key, 0)
+        known = (books.blotter.get(cl_ord_id) for cl_ord_id in books.protected[key])
+        entries = [entry for entry in known if entry is not None and entry.sent_ns >= void_ns]
+        stops = {entry.cl_ord_id: [stop for name in books.stops.get(entry.cl_ord_id, ()) if (stop := books.blotter.get(name))] for entry in entries}
+        position = books.ledger.position(*key)
+        rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class is AssetClass.CRYPTO else ZERO
+        exits = (order.leaves_qty for order in books.blotter.working_on(*key) if order.protects is None and order.side.sign * position < 0)
+        fees = books.bought.get(key, ZERO) * rate  # not booked yet: the broker may hold so much less than was bought
+        found = audit(entries, stops, position, sum(exits, fees), instrument.lot)
+        return tuple(guard for guard in found if guard.excess or guard.naked > guard.entry.cum_qty * rate)  # less is a fee's remainder
+
+    def _may_try(self, entry: Order) -> bool:
+        not_before_ns, _ = self._retry.get(entry.cl_ord_id, (0, 0))
+        return self._desk.clock.monotonic_ns() >= not_before_ns
+
+    async def _place(self, key: Key, guard: Guard) -> None:
+        entry, instrument = guard.entry, self._desk.instruments[key]
+        request = self._stop(guard, instrument)
+        if request is None:
+            self._failed(entry, f"{self._desk.brokers[key[0]].facts.title} takes no stop for {plain(guard.missing)} {entry.instrument}")
+            return
+        try:
+            stop = await self._desk.submit(request)
+        except DeskError as error:
+            self._failed(entry, str(error))
+            return
+        if stop.ord_status is OrdStatus.REJECTED and stop.doubt is Doubt.NONE:
+            self._failed(entry, stop.text)
+
+    def _stop(self, guard: Guard, instrument: Instrument) -> NewOrder | None:
+        """The order that guards what is missing; None: the broker takes no such order."""
+        entry = guard.entry
+        assert entry.protect_stop_px is not None
+        taken = form(self._desk.brokers[entry.broker].facts, instrument, guard.missing)
+        if taken is None:
+            return None
+        ord_type, time_in_force = taken
+        limits = self._desk.limits
+        collar = limits.crypto_price_collar_pct if instrument.asset_class is AssetClass.CRYPTO else limits.price_collar_pct
+        worst = entry.protect_stop_px * (1 - entry.side.sign * collar / 2)
+        count = len(self._desk.books.stops.get(entry.cl_ord_id, ()))
+        return NewOrder(
+            broker=entry.broker,
+            instrument=entry.instrument,
+            side=entry.side.opposite,
+            ord_type=ord_type,
+            time_in_force=time_in_force,
+            order_qty=guard.missing,
+            price=worst if ord_type is OrdType.STOP_LIMIT else None,
+            stop_px=entry.protect_stop_px,
+            reduce_only=True,
+            protects=entry.cl_ord_id,
+            intent=IntentID(f"protect-{entry.cl_ord_id}-{count}"),
+        )
+
+    def _failed(self, entry: Order, text: str) -> None:
+        """No stop rests and none is on its way: said at once, tried again after a pause that grows."""
+        _, pause_ns = self._retry.get(entry.cl_ord_id, (0, RETRY_MIN_NS))
+        self._retry[entry.cl_ord_id] = (self._desk.clock.monotonic_ns() + pause_ns, min(2 * pause_ns, RETRY_MAX_NS))
+        self._tell(entry, text)
+
+    def _judge(self, naked: dict[ClOrdID, Guard]) -> None:
+        now_ns = self._desk.clock.monotonic_ns()
+        self._naked_ns = {name: self._naked_ns.get(name, now_ns) for name in naked}
+        self._told &= naked.keys()
+        for name, guard in naked.items():
+            if now_ns - self._naked_ns[name] >= NAKED_NS:
+                self._tell(guard.entry, "the broker has not confirmed it")
+
+    def _tell(self, entry: Order, why: str) -> None:
+        if entry.cl_ord_id not in self._told:
+            self._told.add(entry.cl_ord_id)
+            stop_px = plain(entry.protect_stop_px or ZERO)
+            self._desk.alert("critical", f"{entry.instrument} at {entry.broker} has no stop at {stop_px} for {entry.cl_ord_id}: {why}")
+
+    async def _sell(self, key: Key, guard: Guard) -> None:
+        """The owner said to rather close what cannot be guarded. Only what nothing is on its way for: an order in doubt is asked about first."""
+        entry = guard.entry
+        if not guard.missing:
+            return
+        crypto = self._desk.instruments[key].asset_class is AssetClass.CRYPTO
+        exits = sum(1 for order in self._desk.books.blotter if order.intent is not None and order.intent.startswith(f"unguarded-{entry.cl_ord_id}"))
+        with suppress(DeskError):
+            await self._desk.submit(
+                NewOrder(
+                    broker=entry.broker,
+                    instrument=entry.instrument,
+                    side=entry.side.opposite,
+                    time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
+                    order_qty=guard.missing,
+                    reduce_only=True,
+                    intent=IntentID(f"unguarded-{entry.cl_ord_id}-{exits}"),
+                )
+            )

@@ -1,0 +1,58 @@
+"""Which stops must rest for what was filled, against those that do. Says what is missing and what is too much; places nothing."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, TimeInForce
+from trading_system.domain.ids import ClOrdID
+from trading_system.domain.instrument import Instrument
+from trading_system.domain.money import ZERO, on_grid, round_qty
+from trading_system.domain.order import Order
+from trading_system.domain.ports import Facts
+
+_RESTS = frozenset({OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED, OrdStatus.SUSPENDED, OrdStatus.DONE_FOR_DAY})
+_FORMS = (
+    (OrdType.STOP, TimeInForce.GTC),
+    (OrdType.STOP, TimeInForce.DAY),  # over the night nothing guards: the auditor places it anew at the open
+    (OrdType.STOP_LIMIT, TimeInForce.GTC),
+    (OrdType.STOP_LIMIT, TimeInForce.DAY),
+)
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """One entry whose stop is not as it should be. Quantities in units."""
+
+    entry: Order
+    missing: Decimal  # to be placed: nothing rests for it, and nothing is on its way
+    naked: Decimal  # not confirmed at the broker, whatever is on its way
+    excess: tuple[Order, ...]  # stops that guard more than there is
+
+
+def audit(entries: Sequence[Order], stops: Mapping[ClOrdID, Sequence[Order]], position: Decimal, exiting: Decimal, lot: Decimal) -> tuple[Guard, ...]:
+    """Compare. entries: orders of one instrument that asked for a stop, oldest first; stops: by the entry they guard. position: signed units;
+    exiting: units that other orders are about to close. What was closed by others counts against the oldest entry."""
+    sign = 1 if position > 0 else -1
+    holding = [entry for entry in entries if entry.cum_qty and entry.side.sign == sign]
+    room = max(ZERO, abs(position) - exiting)
+    guards = []
+    for entry in reversed(holding):  # the newest keeps its units longest
+        own = stops.get(entry.cl_ord_id, ())
+        needed = min(room, max(ZERO, entry.cum_qty - sum((stop.cum_qty for stop in own), ZERO)))
+        room -= needed
+        needed = round_qty(needed, lot)
+        live = [stop for stop in own if not stop.settled and not stop.ord_status.terminal]
+        placed = sum((stop.leaves_qty for stop in live), ZERO)
+        resting = sum((stop.leaves_qty for stop in live if stop.doubt is Doubt.NONE and stop.ord_status in _RESTS), ZERO)
+        excess = tuple(live) if placed > needed else ()
+        guards.append(Guard(entry, max(ZERO, needed - placed), max(ZERO, needed - resting), excess))
+    leftover = [stop for entry in entries if entry not in holding for stop in stops.get(entry.cl_ord_id, ()) if not stop.ord_status.terminal]
+    found = [guard for guard in reversed(guards) if guard.missing or guard.naked or guard.excess]
+    return (*found, *(Guard(entries[0], ZERO, ZERO, tuple(leftover)) for _ in leftover[:1]))
+
+
+def form(facts: Facts, instrument: Instrument, qty: Decimal) -> tuple[OrdType, TimeInForce] | None:
+    """The order type and TIF that this broker takes for a stop of this size; None: it takes none."""
+    fractional = not on_grid(qty, instrument.whole_lot)
+    return next((pair for pair in _FORMS if facts.rule(instrument.asset_class, *pair, fractional=fractional) is not None), None)

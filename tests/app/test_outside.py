@@ -1,0 +1,170 @@
+"""What no order of ours made: transfers, dividends, splits, foreign differences, on the Alpaca twin."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from trading_system.app.desk import Desk
+from trading_system.core.risk import Limits
+from trading_system.domain.errors import Halted
+from trading_system.domain.fix import OrdStatus, Side
+from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
+from trading_system.journal.replay import replay
+from trading_system.sim.clock import SECOND_NS
+
+D = Decimal
+MINUTE_NS = 60 * SECOND_NS
+
+
+def records(desk: Desk, kind: type) -> list:  # type: ignore[type-arg]
+    return [entry.record for entry in desk.journal.read() if isinstance(entry.record, kind)]
+
+
+@pytest.mark.parametrize("amount", [D(50_000), D(-60_000)])
+def test_a_transfer_is_neither_profit_nor_loss(tmp_path: Path, amount: Decimal) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(max_daily_loss_pct=D("0.05"), max_drawdown_pct=D("0.05"))) as desk:
+            assert desk.books.ledger.cash(BROKER, "USD") == D(100_000)
+            bench.twin.transfer(amount)
+            assert await desk.wait(lambda: desk.books.ledger.cash(BROKER, "USD") == D(100_000) + amount, MINUTE_NS)
+            await desk.refresh_account(BROKER)
+            mark = desk.books.mark
+
+            assert desk.books.halts == {}
+            assert mark is not None
+            assert (mark.day_start, mark.high_water, mark.equity) == (100_000 + amount, 100_000 + amount, 100_000 + amount)
+            assert (mark.loss(), mark.drawdown()) == (0, 0)
+            await desk.journal.flush()
+            assert len(records(desk, Flowed)) == 1
+            rebuilt = replay(entry.record for entry in desk.journal.read())
+            assert rebuilt.mark is not None
+            assert rebuilt.mark.day_start == mark.day_start
+        async with bench.desk() as desk:  # and after a restart nothing is booked twice
+            await asyncio.sleep(400)
+            assert len(records(desk, Flowed)) == 1
+            assert desk.books.ledger.cash(BROKER, "USD") == D(100_000) + amount
+
+    on_bench(tmp_path, story)
+
+
+def test_a_drawdown_stays_what_it_was_when_the_owner_takes_money_out(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "100")))
+            await desk.refresh_account(BROKER)
+            assert desk.books.mark is not None
+            before = desk.books.mark
+            fell = before.high_water - before.equity
+            bench.twin.transfer(D(-50_000))
+            assert await desk.wait(lambda: bool(desk.books.flows), MINUTE_NS)
+            after = desk.books.mark
+            assert after is not None
+
+            assert fell > 0
+            assert after.high_water < before.high_water - 49_000
+            assert abs(after.high_water / before.high_water - (before.equity - 50_000) / before.equity) < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+def test_a_dividend_is_income(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "100")))
+            cash = desk.books.ledger.cash(BROKER, "USD")
+            assert desk.books.mark is not None
+            before = desk.books.mark.day_start
+            bench.twin.dividend("AAPL", D("0.5"))
+            assert await desk.wait(lambda: desk.books.ledger.cash(BROKER, "USD") == cash + 50, MINUTE_NS)
+
+            assert desk.books.mark.day_start == before
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_a_split_moves_units_stops_the_instrument_and_takes_its_orders_away(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            price = await mid(desk)
+            await settled(desk, await desk.submit(wish("a", "10", protect_stop_px=(price * D("0.9")).quantize(D(1)))))
+            assert await desk.wait(lambda: len(desk.books.blotter.working()) == 1, MINUTE_NS)  # its stop
+            resting = await desk.submit(wish("b", "1", price=(price * D("0.98")).quantize(D("0.01"))))
+            bench.twin.split("AAPL", D(2))
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, AAPL) != 10, 2 * MINUTE_NS)
+            await asyncio.sleep(60)
+            equity = desk.accounts[BROKER].equity
+
+            assert desk.books.halts[f"{BROKER}:AAPL"].rule == "CORPORATE_ACTION"
+            assert [record.reason for record in records(desk, Adjusted)] == ["a transfer in kind or a corporate action"]
+            assert desk.books.blotter.get(resting.cl_ord_id).ord_status.terminal  # type: ignore[union-attr]
+            assert desk.books.blotter.working() == ()
+            assert abs(equity - 100_000) < 200
+            assert desk.books.ledger.position(BROKER, AAPL) == bench.twin.exchange.position("AAPL")
+            with pytest.raises(Halted):
+                await desk.submit(wish("c", "1"))
+            await desk.resume("*", by="owner")
+            assert (await settled(desk, await desk.submit(wish("d", "1")))).ord_status is OrdStatus.FILLED
+            await asyncio.sleep(10)
+            assert desk.books.blotter.working() == ()  # the old stop is void, and stays so
+
+    on_bench(tmp_path, story)
+
+
+def test_units_that_nobody_explains_halt_until_a_person_takes_them_over(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            bench.twin.exchange.deposit("AAPL", D(3))
+            scope = f"{BROKER}:AAPL"
+            assert await desk.wait(lambda: scope in desk.books.halts, MINUTE_NS)
+            assert "3 unexplained" in desk.books.halts[scope].text
+            await desk.resume("*", by="owner")
+            assert await desk.wait(lambda: scope in desk.books.halts, MINUTE_NS)  # nothing has changed, so it is back
+            desk.adopting.add(scope)
+            await desk.resume("*", by="owner")
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, AAPL) == 13, MINUTE_NS)
+            await asyncio.sleep(60)
+
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_money_that_nobody_explains_is_an_alert_and_then_stops_the_broker(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            bench.twin.exchange.deposit("USD", D(-50))
+            assert await desk.wait(lambda: any("no order, fee or transfer explains" in alert.text for alert in desk.books.alerts.values()), MINUTE_NS)
+            assert desk.books.halts == {}  # a twentieth of a percent is no reason to stop
+            bench.twin.exchange.deposit("USD", D(-500))
+            assert await desk.wait(lambda: BROKER in desk.books.halts, 3 * MINUTE_NS)
+            assert desk.books.halts[BROKER].rule == "CASH"
+            desk.adopting.add(BROKER)
+            await desk.resume("*", by="owner")
+            assert await desk.wait(lambda: desk.books.ledger.cash(BROKER, "USD") == D(99_450), MINUTE_NS)
+            await asyncio.sleep(120)
+
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_fees_taken_from_what_was_sold_are_booked_as_fees(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "0.1", instrument=BTC)))
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, BTC) < D("0.1"), MINUTE_NS)
+            await settled(desk, await desk.submit(wish("b", "0.05", Side.SELL, instrument=BTC)))
+            assert await desk.wait(lambda: any(record.fee for record in records(desk, CashAdjusted)), 2 * MINUTE_NS)
+            await asyncio.sleep(86_400)  # the day's CFEE entries move nothing a second time
+
+            assert abs(desk.books.ledger.cash(BROKER, "USD") - bench.twin.exchange.cash) <= D("0.01")
+            assert desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD")
+            assert desk.books.halts == {}
+            assert not desk.books.sold
+
+    on_bench(tmp_path, story)

@@ -1,0 +1,151 @@
+"""Stops that the desk looks after: placed as it fills, sized to what is held, out of an exit's way, back after a restart, or a person is told."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from trading_system.app.desk import Desk
+from trading_system.core.risk import Level
+from trading_system.domain.errors import RiskRefused
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.order import Order
+from trading_system.sim.clock import SECOND_NS
+from trading_system.sim.network import Faults
+
+D = Decimal
+MINUTE_NS = 60 * SECOND_NS
+
+
+def stops(desk: Desk) -> list[Order]:
+    return [order for order in desk.books.blotter.working() if order.protects is not None and order.ord_status is OrdStatus.NEW]
+
+
+async def guarded(desk: Desk, qty: str, within_ns: int = 2 * SECOND_NS) -> bool:
+    return await desk.wait(lambda: sum((stop.leaves_qty for stop in stops(desk)), D(0)) == D(qty), within_ns)
+
+
+async def below(desk: Desk, fraction: str = "0.9") -> Decimal:
+    return (await mid(desk) * D(fraction)).quantize(D("0.01"))
+
+
+def test_a_fill_has_its_stop_within_two_seconds_and_after_a_restart(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            entry = await settled(desk, await desk.submit(wish("a", "10", protect_stop_px=await below(desk))))
+            assert await guarded(desk, "10")
+            (stop,) = stops(desk)
+
+            assert (stop.side, stop.ord_type, stop.time_in_force, stop.protects) == (Side.SELL, OrdType.STOP, TimeInForce.GTC, entry.cl_ord_id)
+            assert stop.stop_px == entry.protect_stop_px
+            await desk.cancel(stop.cl_ord_id)  # by whomever
+            await settled(desk, stop)
+            assert await guarded(desk, "10")
+        async with bench.desk() as desk:
+            assert len(stops(desk)) == 1
+            bench.twin.exchange.cancel_at_once(bench.twin.now_ns)  # at the broker's own page, while this desk looks
+            assert await guarded(desk, "10", MINUTE_NS)
+            assert not [alert for alert in desk.books.alerts.values() if alert.severity == "critical"]
+
+    on_bench(tmp_path, story)
+
+
+def test_an_exit_goes_through_its_own_stop_and_what_is_left_is_guarded_anew(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10", protect_stop_px=await below(desk))))
+            assert await guarded(desk, "10")
+            sold = await settled(desk, await desk.submit(wish("b", "4", Side.SELL)))
+
+            assert sold.ord_status is OrdStatus.FILLED
+            assert await guarded(desk, "6", 5 * SECOND_NS)
+            residue = await desk.flatten()
+            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
+            await asyncio.sleep(5)
+            assert stops(desk) == []
+
+    on_bench(tmp_path, story)
+
+
+def test_a_stop_survives_a_kill_and_a_fraction_gets_the_form_its_broker_takes(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "1.5", protect_stop_px=await below(desk))))
+            assert await guarded(desk, "1.5")
+            assert stops(desk)[0].time_in_force is TimeInForce.DAY
+            floor = (await mid(desk, BTC) * D("0.9")).quantize(D("0.01"))
+            await settled(desk, await desk.submit(wish("c", "0.01", instrument=BTC, protect_stop_px=floor)))
+            assert await desk.wait(lambda: any(stop.instrument == BTC for stop in stops(desk)), 5 * SECOND_NS)
+            crypto = next(stop for stop in stops(desk) if stop.instrument == BTC)
+            assert (crypto.ord_type, crypto.time_in_force) == (OrdType.STOP_LIMIT, TimeInForce.GTC)
+            await desk.halt("all", Level.KILL, "drill")
+            await asyncio.sleep(20)
+            assert len(stops(desk)) == 2
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("sell", [False, True])
+def test_a_position_without_its_stop_is_said_within_two_seconds_or_sold(tmp_path: Path, sell: bool) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            desk.flatten_unprotected = sell
+            bench.twin.trading._rules.ticket = refuse_stops(bench)  # type: ignore[method-assign]
+            await settled(desk, await desk.submit(wish("a", "10", protect_stop_px=await below(desk))))
+            assert await desk.wait(lambda: any("has no stop at" in alert.text for alert in desk.books.alerts.values()), 2 * SECOND_NS)
+            if sell:
+                assert await desk.wait(lambda: not desk.books.ledger.position(BROKER, AAPL), 10 * SECOND_NS)
+            else:
+                await asyncio.sleep(30)
+                assert desk.books.ledger.position(BROKER, AAPL) == 10
+
+    on_bench(tmp_path, story)
+
+
+def refuse_stops(bench: Bench):  # type: ignore[no-untyped-def]
+    """The broker's answer to every stop, as it words such a refusal."""
+    from trading_system.brokers.alpaca.twin.rules import rule
+
+    plain = bench.twin.trading._rules.ticket
+
+    def ticket(body, *rest):  # type: ignore[no-untyped-def]
+        if body.type.startswith("stop"):
+            raise rule("stop orders are not taken today")
+        return plain(body, *rest)
+
+    return ticket
+
+
+def test_a_stop_in_doubt_is_asked_about_and_not_placed_a_second_time(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            floor = await below(desk)
+            entry = await settled(desk, await desk.submit(wish("a", "10")))
+            assert entry.ord_status is OrdStatus.FILLED
+            bench.network.faults = Faults(lost_answer=1.0, lost_frame=1.0)
+            task = asyncio.create_task(desk.submit(wish("b", "2", protect_stop_px=floor)))
+            await asyncio.sleep(11)
+            await task
+            bench.network.faults = Faults(enabled=False)
+            assert await guarded(desk, "2", 2 * MINUTE_NS)
+            placed = [order for order in desk.books.blotter if order.protects is not None]
+
+            assert len(placed) == 1
+            assert placed[0].doubt is Doubt.NONE
+
+    on_bench(tmp_path, story)
+
+
+def test_a_stop_that_could_not_rest_is_refused_with_the_order(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            for stop_px in (await below(desk, "1.01"), D("100.001"), D("-1")):
+                with pytest.raises(RiskRefused, match=r"PROTECT|TICK"):
+                    await desk.submit(wish(f"k{stop_px}", "1", protect_stop_px=stop_px))
+            await settled(desk, await desk.submit(wish("a", "5")))
+            with pytest.raises(RiskRefused, match="only closes"):
+                await desk.submit(wish("b", "5", Side.SELL, protect_stop_px=await below(desk, "1.1")))
+
+    on_bench(tmp_path, story)

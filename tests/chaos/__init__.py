@@ -1,0 +1,1 @@
+"""Real TCP on loopback, cut, stalled and flooded: one request per intent, and the truth afterwards."""
