@@ -20,7 +20,7 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
-from trading_system.core.risk import Halt, Limits
+from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
@@ -91,6 +91,7 @@ class Oracle:
         self._awaited_alert: str | None = None
         self._awaited_halt: str | None = None
         self._alerted: set[str] = set()
+        self._stubborn: set[str] = set()  # a person was told that these cannot be cancelled
         self._doubt_since: dict[ClOrdID, int] = {}
         self._before: dict[ClOrdID, Order] = {}
 
@@ -131,6 +132,8 @@ class Oracle:
                 if halt.rule == "WATCH":
                     self.hold(f"a task of the desk died: {halt.text}")
             case Alert(text=text):
+                if "still works" in text:
+                    self._stubborn |= {word for word in text.split() if is_ours(word)}
                 self._alerted |= {word for word in text.split() if is_ours(word)}
 
     def tick(self) -> None:
@@ -225,7 +228,7 @@ class Oracle:
 
     def _judge_halts(self, approved: Approved) -> None:
         request = approved.request
-        scopes = {"all", request.broker, f"{request.broker}:{request.instrument}"} | ({"crypto"} if "/" in request.instrument else set())
+        scopes = _scopes(request.broker, request.instrument)
         for halt in (*self.desk.books.halts.values(), *self.halts.values()):
             if halt.scope in scopes and not approved.reducing:
                 self.hold(f"I5 {approved.cl_ord_id} leaves while {halt.scope} is halted by {halt.rule}")
@@ -296,6 +299,7 @@ class Oracle:
             elif real.status.terminal != order.ord_status.terminal or real.cum != order.cum_qty:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
         for broker in self.desk.brokers:
+            found += self._survivors(broker)
             for name in self.names:
                 here, there = self.desk.books.ledger.position(broker, name), self.truth.position(broker, name)
                 if here != there:
@@ -305,6 +309,18 @@ class Oracle:
                 found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):
             found.append("I6 the desk is not ready")
+        return found
+
+    def _survivors(self, broker: BrokerName) -> list[str]:
+        """Entries that still work under an owner's KILL."""
+        kills = {halt.scope for halt in self.halts.values() if halt.level is Level.KILL}
+        found = []
+        for order in self.truth.orders(broker):
+            approved = self._intents.get(ClOrdID(order.cl_ord_id))
+            if order.status.terminal or approved is None or approved.reducing or order.cl_ord_id in self._stubborn:
+                continue
+            if kills & _scopes(broker, approved.request.instrument):
+                found.append(f"I5 {order.cl_ord_id} still works under a KILL")
         return found
 
     def judge(self) -> None:
@@ -354,6 +370,11 @@ class Oracle:
         for exec_id in truth:
             if booked[exec_id] != 1:
                 self.hold(f"I10 {exec_id} is booked {booked[exec_id]} times")
+
+
+def _scopes(broker: BrokerName, instrument: InstrumentID) -> set[str]:
+    """The halts that stop entries on this instrument here."""
+    return {"all", broker, f"{broker}:{instrument}", *(("crypto",) if "/" in instrument else ())}
 
 
 def snapshot(books: Books) -> object:
