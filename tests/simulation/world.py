@@ -45,9 +45,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
 
     @classmethod
-    def of(cls, seed: int, *, skip: frozenset[int] = frozenset(), off: frozenset[str] = frozenset(), venues: int = 1) -> "Options":
+    def of(
+        cls,
+        seed: int,
+        *,
+        skip: frozenset[int] = frozenset(),
+        off: frozenset[str] = frozenset(),
+        venues: int = 1,
+        tilt: frozenset[str] = frozenset(),
+    ) -> "Options":
         rng = random.Random(f"stack options {seed}")
-        plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)))
+        plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)), tilt)
         limits = Limits(
             max_position_pct=Decimal(rng.choice(("0.05", "0.30"))),
             max_concurrent_positions=rng.randrange(2, 6),
@@ -55,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             max_orders_per_second=100,
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
+        rates |= {kind: 0.3 for kind in KINDS if kind in tilt}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
 
