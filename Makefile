@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SEEDS  ?= 2000
+SEEDS  ?= 500
+CORE_SEEDS ?= 4000
 KILLS  ?= 140
 
 .PHONY: demo test check bench prove judges lock clean
@@ -23,7 +24,7 @@ check: $(VENV)/.dev
 	@$(BIN)/pytest tests/core tests/domain src/trading_system/domain --cov=trading_system.core --cov=trading_system.domain --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 
 prove: $(VENV)/.dev
-	@$(BIN)/python -m tests.simulation.prove --seeds $(SEEDS)
+	@$(BIN)/python -m tests.simulation.prove --core-seeds $(CORE_SEEDS) --seeds $(SEEDS)
 	@$(BIN)/python -m tests.journal.prove
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 

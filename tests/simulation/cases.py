@@ -14,13 +14,14 @@ VENUES_MAX = {"core": 3, "stack": 1}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A seed of a layer, less some steps of its plan, some kinds of fault, some venues."""
+    """A seed of a layer, less some steps of its plan, some kinds of fault, some venues. tilt: kinds of fault and actions of which there is more."""
 
     layer: str
     seed: int
     skip: frozenset[int] = frozenset()
     off: frozenset[str] = frozenset()
     venues: int = 3
+    tilt: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, line: str) -> "Case":
@@ -32,6 +33,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             skip=frozenset(int(place) for place in given.get("skip", "").split(",") if place),
             off=frozenset(kind for kind in given.get("off", "").split(",") if kind),
             venues=int(given.get("venues", VENUES_MAX["core"])),
+            tilt=frozenset(name for name in given.get("tilt", "").split(",") if name),
         )
 
     def line(self) -> str:
@@ -42,11 +44,13 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
             parts.append("off=" + ",".join(sorted(self.off)))
         if self.venues != VENUES_MAX["core"]:
             parts.append(f"venues={self.venues}")
+        if self.tilt:
+            parts.append("tilt=" + ",".join(sorted(self.tilt)))
         return " ".join(parts)
 
     def options(self) -> core_world.Options | world.Options:
         layer = core_world if self.layer == core_world.LAYER else world
-        return layer.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues)
+        return layer.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt)
 
 
 def run(case: Case) -> Verdict:

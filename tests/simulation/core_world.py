@@ -12,7 +12,7 @@ import msgspec
 
 from tests.simulation.oracle import Oracle
 from tests.simulation.stage import NAMES, Life, Stage, Verdict, plan_of
-from tests.simulation.venue import CASH, KINDS, Row, Semantics, Venue, VenueFaults
+from tests.simulation.venue import KINDS, Row, Semantics, Venue, VenueFaults
 from tests.simulation.venue_connector import VenueConnector
 from trading_system.core.risk import Limits
 from trading_system.domain.fix import Side
@@ -37,9 +37,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     venues: tuple[tuple[Semantics, VenueFaults], ...]
 
     @classmethod
-    def of(cls, seed: int, *, skip: frozenset[int] = frozenset(), off: frozenset[str] = frozenset(), venues: int = 3) -> "Options":
+    def of(
+        cls,
+        seed: int,
+        *,
+        skip: frozenset[int] = frozenset(),
+        off: frozenset[str] = frozenset(),
+        venues: int = 3,
+        tilt: frozenset[str] = frozenset(),
+    ) -> "Options":
         rng = random.Random(f"core options {seed}")
-        plan = plan_of(rng, rng.randrange(8, 26), rng.choice((0, 0, 1, 1, 2, 3)))
+        plan = plan_of(rng, rng.randrange(8, 26), rng.choice((0, 0, 1, 1, 2, 3)), tilt)
         limits = Limits(
             max_position_pct=Decimal(rng.choice(("0.05", "0.10", "0.30"))),
             crypto_max_position_pct=Decimal(rng.choice(("0.05", "0.20"))),
@@ -48,14 +56,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             max_orders_per_minute=1000,
             max_orders_per_second=100,
         )
-        drawn = tuple((Semantics.draw(rng), _faults(rng, off)) for _ in range(rng.choice((1, 1, 2, 3))))
+        drawn = tuple((Semantics.draw(rng), _faults(rng, off, tilt)) for _ in range(rng.choice((1, 1, 2, 3))))
         return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, venues=drawn[:venues])
 
 
-def _faults(rng: random.Random, off: frozenset[str]) -> VenueFaults:
+def _faults(rng: random.Random, off: frozenset[str], tilt: frozenset[str]) -> VenueFaults:
     """A few kinds at a time: a venue where everything fails at once trades nothing."""
-    active = rng.sample(KINDS, rng.randrange(0, 8))
-    rates = {kind: rng.uniform(0.02, 0.3) / (3 if kind in RARE else 1) for kind in active}
+    active = rng.sample(KINDS, rng.randrange(0, 3 if tilt else 8))
+    rates = {kind: rng.uniform(0.02, 0.3) / (3 if kind in RARE else 1) for kind in active} | {kind: 0.3 for kind in KINDS if kind in tilt}
     return VenueFaults(**{kind: rate for kind, rate in rates.items() if kind not in off})
 
 
@@ -83,8 +91,8 @@ class Venues:
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         return self._venues[broker].mids[instrument]
 
-    def cash_moved(self, broker: BrokerName) -> Decimal:
-        return self._venues[broker].cash - CASH
+    def cash(self, broker: BrokerName) -> Decimal:
+        return self._venues[broker].cash
 
     def equity(self) -> Decimal:
         return sum((venue.equity() for venue in self._venues.values()), ZERO)

@@ -1,6 +1,7 @@
 """Planted bugs: each patch in mutants/ is put into a copy of src/, and hunted by seeds until a violation shows.
 
-A patch is a unified diff whose first line says what bug it plants. Its hunks are found by their text, not by line numbers, so that they survive
+A patch is a unified diff whose first line says what bug it plants; a second one may say which faults and actions the hunt is tilted to, where a bug
+shows in few seeds only. Its hunks are found by their text, not by line numbers, so that they survive
 code that moves; a hunk that is not there, or there twice, is an error. `python -m tests.simulation.mutants --hunt core,stack --seeds N` is what runs
 inside the copy.
 """
@@ -14,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+
+from tests.simulation.cases import Case, run
 
 ROOT = Path(__file__).parents[2]
 PATCHES = sorted(Path(__file__).with_name("mutants").glob("*.patch"))
@@ -44,6 +47,11 @@ def bug_of(patch: Path) -> str:
     return patch.read_text().splitlines()[0].removeprefix("#").strip()
 
 
+def tilt_of(patch: Path) -> frozenset[str]:
+    line = patch.read_text().splitlines()[1]
+    return frozenset(line.removeprefix("# tilt: ").split(",")) if line.startswith("# tilt: ") else frozenset()
+
+
 def read_patch(patch: Path) -> list[Hunk]:
     """Raises ValueError: not a unified diff."""
     hunks: list[Hunk] = []
@@ -55,7 +63,9 @@ def read_patch(patch: Path) -> list[Hunk]:
         before.clear()
         after.clear()
 
-    for line in patch.read_text().splitlines()[1:]:
+    for line in patch.read_text().splitlines():
+        if line.startswith("#"):
+            continue
         if line.startswith("+++ "):
             end()
             path = line.removeprefix("+++ ").removeprefix("b/").split("\t")[0]
@@ -93,7 +103,7 @@ def hunt(patch: Path) -> Caught:
     try:
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         plant(patch, folder)
-        command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", ",".join(layers_of(patch))]
+        command = [sys.executable, "-m", "tests.simulation.mutants", "--hunt", ",".join(layers_of(patch)), "--tilt", ",".join(sorted(tilt_of(patch)))]
         environment = os.environ | {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=WITHIN_S, check=False)
@@ -104,21 +114,22 @@ def hunt(patch: Path) -> Caught:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _, seeds, layer, seed, violation = found
-    return Caught(name=patch.stem, bug=bug_of(patch), case=f"{layer} {seed}".strip(), seeds=int(seeds), violation=violation)
+    caught = Caught(name=patch.stem, bug=bug_of(patch), case=f"{layer} {seed}".strip("- "), seeds=int(seeds), violation=violation)
+    if caught.case and (control := run(Case(layer=layer, seed=int(seed), tilt=tilt_of(patch))).violations):
+        return msgspec.structs.replace(caught, case="", violation=f"{caught.case} fails without the bug too: {control[0]}")
+    return caught
 
 
-def _hunted(layers: tuple[str, ...]) -> str:
+def _hunted(layers: tuple[str, ...], tilt: frozenset[str]) -> str:
     """Seeds of the layers in turn: a few of each first, then all of the first, then all of the next."""
-    from tests.simulation.cases import Case, run  # imported late: the parent process runs the true source, this one the mutant's
-
     count = 0
-    first = 40
+    first = 30
     ranges = [(layer, range(1, first)) for layer in layers]
     ranges += [(layer, range(first, CORE_MAX if layer == "core" else STACK_MAX)) for layer in layers]
     for layer, seeds in ranges:
         for seed in seeds:
             count += 1
-            violations = run(Case(layer=layer, seed=seed)).violations
+            violations = run(Case(layer=layer, seed=seed, tilt=tilt)).violations
             if violations:
                 return f"HUNT {count} {layer} {seed} {violations[0][:160]}"
     return f"HUNT {count} - - not caught"
@@ -127,16 +138,18 @@ def _hunted(layers: tuple[str, ...]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hunt", default="")
+    parser.add_argument("--tilt", default="")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     if arguments.hunt:
-        print(_hunted(tuple(arguments.hunt.split(","))), flush=True)
+        tilt = frozenset(name for name in arguments.tilt.split(",") if name)
+        print(_hunted(tuple(arguments.hunt.split(",")), tilt), flush=True)
         return 0
     missed = 0
     for patch in PATCHES:
         if not arguments.names or patch.stem in arguments.names:
             caught = hunt(patch)
-            missed += not caught.case.strip("- ")
+            missed += not caught.case
             print(f"{caught.name:45} {caught.seeds:6} seeds  {caught.case:12} {caught.violation}", flush=True)
     return 1 if missed else 0
 

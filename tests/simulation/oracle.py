@@ -1,10 +1,10 @@
 """What must hold whatever happens (RELIABILITY.md §4), judged by somebody who sees the venue's truth.
 
-On every event: I1 one send per intent · I2 true exposure within the limits, what is under way included; no entry beside an order in doubt or
-without a stream; what passes as an exit is one · I5 nothing but reducing orders leaves under a halt, a restart included · I7 the intent is on
-disk before its first byte · I9 states and quantities are monotone · I12 no more messages than the budget · I13 no entry on an old quote · I15 a
-rule's halt and a lasting doubt have their alert, an anomaly and a stranger their
-halt · I17 an execution that the stream told is booked at once.
+On every event: I1 one send per intent, and only for what somebody asked · I2 true exposure within the limits, what is under way included; no
+entry beside an order in doubt, or while nobody listens · I5 nothing but exits leaves under a halt, a restart included, and what passes as an exit
+is one · I7 the intent is on disk before its first byte · I9 states and quantities are monotone; an anomaly halts its instrument · I12 no more
+orders than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, a stranger of our form its halt ·
+I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
@@ -20,13 +20,13 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
-from trading_system.core.risk import Halt, Limits
+from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
-from trading_system.journal.record import Alert, CashAdjusted, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
+from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
 from trading_system.journal.replay import Books, replay
 from trading_system.sim.clock import SECOND_NS, VirtualClock
 
@@ -34,6 +34,7 @@ SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
 DOUBT_ALERT_NS = 120 * SECOND_NS  # ten seconds, the resolver's pace, and the retries of a question that nobody answers
 ORDERS_PER_MINUTE = 600
+CASH_DIGIT = Decimal("1e-8")  # Alpaca states no smaller part of cash
 
 
 class TrueOrder(Protocol):
@@ -60,7 +61,7 @@ class Truth(Protocol):
     def executions(self, broker: BrokerName) -> Mapping[str, tuple[Decimal, Decimal]]: ...
     def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal: ...
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal: ...
-    def cash_moved(self, broker: BrokerName) -> Decimal: ...
+    def cash(self, broker: BrokerName) -> Decimal: ...
     def equity(self) -> Decimal: ...
     def posts(self, broker: BrokerName) -> Mapping[str, int]: ...
     def streaming(self, broker: BrokerName) -> bool: ...
@@ -90,6 +91,7 @@ class Oracle:
         self._awaited_alert: str | None = None
         self._awaited_halt: str | None = None
         self._alerted: set[str] = set()
+        self._stubborn: set[str] = set()  # a person was told that these cannot be cancelled
         self._doubt_since: dict[ClOrdID, int] = {}
         self._before: dict[ClOrdID, Order] = {}
 
@@ -130,6 +132,8 @@ class Oracle:
                 if halt.rule == "WATCH":
                     self.hold(f"a task of the desk died: {halt.text}")
             case Alert(text=text):
+                if "still works" in text:
+                    self._stubborn |= {word for word in text.split() if is_ours(word)}
                 self._alerted |= {word for word in text.split() if is_ours(word)}
 
     def tick(self) -> None:
@@ -210,7 +214,7 @@ class Oracle:
         return [qty for at_ns, name, what, qty in self._surprises if (name, what) == (broker, instrument) and at_ns >= since_ns]
 
     def _opening(self, broker: BrokerName, instrument: InstrumentID, sign: int, *, exits: bool = False, but: ClOrdID | None = None) -> Decimal:
-        """What opening orders of one side (with exits, all of them) may still fill: open at the venue, or under way. but: one being replaced."""
+        """What opening orders of one side may still fill, open at the venue or under way. exits: all orders; but: not one being replaced."""
         total = ZERO
         for approved in self.sent.get((broker, instrument), ()):
             if (approved.reducing and not exits) or approved.request.side.sign != sign or approved.cl_ord_id == but:
@@ -224,7 +228,7 @@ class Oracle:
 
     def _judge_halts(self, approved: Approved) -> None:
         request = approved.request
-        scopes = {"all", request.broker, f"{request.broker}:{request.instrument}"} | ({"crypto"} if "/" in request.instrument else set())
+        scopes = _scopes(request.broker, request.instrument)
         for halt in (*self.desk.books.halts.values(), *self.halts.values()):
             if halt.scope in scopes and not approved.reducing:
                 self.hold(f"I5 {approved.cl_ord_id} leaves while {halt.scope} is halted by {halt.rule}")
@@ -295,12 +299,28 @@ class Oracle:
             elif real.status.terminal != order.ord_status.terminal or real.cum != order.cum_qty:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
         for broker in self.desk.brokers:
+            found += self._survivors(broker)
             for name in self.names:
                 here, there = self.desk.books.ledger.position(broker, name), self.truth.position(broker, name)
                 if here != there:
                     found.append(f"I3 {name} at {broker}: {there} there, {here} here")
+            here, there = self.desk.books.ledger.balance(broker, "assets", "USD"), self.truth.cash(broker)
+            if abs(here - there) > CASH_DIGIT:
+                found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):
             found.append("I6 the desk is not ready")
+        return found
+
+    def _survivors(self, broker: BrokerName) -> list[str]:
+        """Entries that still work under an owner's KILL."""
+        kills = {halt.scope for halt in self.halts.values() if halt.level is Level.KILL}
+        found = []
+        for order in self.truth.orders(broker):
+            approved = self._intents.get(ClOrdID(order.cl_ord_id))
+            if order.status.terminal or approved is None or approved.reducing or order.cl_ord_id in self._stubborn:
+                continue
+            if kills & _scopes(broker, approved.request.instrument):
+                found.append(f"I5 {order.cl_ord_id} still works under a KILL")
         return found
 
     def judge(self) -> None:
@@ -350,10 +370,11 @@ class Oracle:
         for exec_id in truth:
             if booked[exec_id] != 1:
                 self.hold(f"I10 {exec_id} is booked {booked[exec_id]} times")
-        booked_otherwise = (entry.record for entry in self.desk.journal.read() if isinstance(entry.record, CashAdjusted))
-        cash = books.ledger.cash(broker, "USD") - sum((record.amount for record in booked_otherwise if record.broker == broker), ZERO)
-        if cash != self.truth.cash_moved(broker):
-            self.hold(f"I3 {broker}: {self.truth.cash_moved(broker)} of cash moved there, {cash} here")
+
+
+def _scopes(broker: BrokerName, instrument: InstrumentID) -> set[str]:
+    """The halts that stop entries on this instrument here."""
+    return {"all", broker, f"{broker}:{instrument}", *(("crypto",) if "/" in instrument else ())}
 
 
 def snapshot(books: Books) -> object:

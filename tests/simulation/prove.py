@@ -101,7 +101,7 @@ def planted() -> list[Caught]:
     missed = []
     with ThreadPoolExecutor(2) as pool:
         for caught in in_pool(pool, hunt, PATCHES, "planted bugs"):
-            if caught.case.strip("- "):
+            if caught.case:
                 print(f"  {caught.name}: {caught.seeds} seeds, {caught.case}: {caught.violation}", flush=True)
             else:
                 print(f"  {caught.name}: NOT CAUGHT ({caught.bug}): {caught.violation}", flush=True)

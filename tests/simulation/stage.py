@@ -32,6 +32,7 @@ SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything mu
 NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
 STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
+TILTED = 8  # so many times as often comes what a case is tilted to
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
@@ -74,9 +75,10 @@ class Life:
         self.dead = False
 
 
-def plan_of(rng: random.Random, actions: int, crashes: int) -> tuple[str, ...]:
+def plan_of(rng: random.Random, actions: int, crashes: int, tilt: frozenset[str]) -> tuple[str, ...]:
     """The names of what will happen, in order."""
-    plan = rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()), k=actions) + rng.choices(("crash", "set_trap", "set_trap"), k=crashes)
+    weights = [weight * (TILTED if name in tilt else 1) for name, weight in WEIGHTS.items()]
+    plan = rng.choices(tuple(WEIGHTS), weights, k=actions) + rng.choices(("crash", "set_trap", "set_trap"), k=crashes)
     rng.shuffle(plan)
     return tuple(plan)
 
@@ -451,12 +453,8 @@ class Stage:
 
     async def second_desk(self, rng: random.Random, place: int) -> None:
         """Another desk, with another journal, sends an order of our form to this account."""
-        self.intrude(
-            rng,
-            rng.choice(tuple(self.desk.brokers)),
-            rng.choice(NAMES),
-            cl_ord_id=ClOrdID(f"{STRANGER}{chr(97 + place // 26)}{chr(97 + place % 26)}"),
-        )
+        number = f"{chr(97 + place // 26)}{chr(97 + place % 26)}"
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES), cl_ord_id=ClOrdID(STRANGER + number))
 
     async def foreign_cancel(self, rng: random.Random, place: int) -> None:
         self.withdraw(rng, rng.choice(tuple(self.desk.brokers)))

@@ -295,9 +295,9 @@ class Venue:
                 self.happen(wait_ns, self.trade, row, share)
             else:
                 self.trade(row, share)
-            wait_ns += self.rng.randrange(0, 3 * SECOND_NS)
+            wait_ns += self.rng.randrange(0, self.rng.choice((3, 12)) * SECOND_NS)
         if row.tif is TimeInForce.IOC:
-            self.happen(4 * SECOND_NS * parts, self._end, row, OrdStatus.EXPIRED, ExecType.EXPIRED)
+            self.happen(12 * SECOND_NS * parts, self._end, row, OrdStatus.EXPIRED, ExecType.EXPIRED)
 
     def trade(self, row: Row, qty: Decimal, *, late: bool = False, silent: bool = False) -> None:
         """One execution, as far as the order is open. late: it happened before the order ended, and is told only now."""
@@ -321,7 +321,7 @@ class Venue:
             self.emit(row, ExecType.TRADE, deal)
         for kind, act in (("bust", self._bust), ("correct", self._correct)):
             if not row.foreign and self.chance(kind):
-                self.happen(self.rng.randrange(1, 30) * SECOND_NS, act, deal)
+                self.happen(self.rng.randrange(1, self.rng.choice((3, 30))) * SECOND_NS, act, deal)
 
     def _deal(self, row: Row, kind: ExecType, qty: Decimal, price: Decimal, ref: ExecID | None) -> Deal:
         now_ns = self.clock.now_ns()

@@ -23,7 +23,7 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.ports import Connector
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
-from trading_system.sim.exchange import CASH, SimOrder
+from trading_system.sim.exchange import SimOrder
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.transport.http import Http
 from trading_system.transport.message import Request, Response
@@ -45,9 +45,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
 
     @classmethod
-    def of(cls, seed: int, *, skip: frozenset[int] = frozenset(), off: frozenset[str] = frozenset(), venues: int = 1) -> "Options":
+    def of(
+        cls,
+        seed: int,
+        *,
+        skip: frozenset[int] = frozenset(),
+        off: frozenset[str] = frozenset(),
+        venues: int = 1,
+        tilt: frozenset[str] = frozenset(),
+    ) -> "Options":
         rng = random.Random(f"stack options {seed}")
-        plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)))
+        plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)), tilt)
         limits = Limits(
             max_position_pct=Decimal(rng.choice(("0.05", "0.30"))),
             max_concurrent_positions=rng.randrange(2, 6),
@@ -55,6 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             max_orders_per_second=100,
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
+        rates |= {kind: 0.3 for kind in KINDS if kind in tilt}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
 
@@ -95,9 +104,8 @@ class TwinTruth:
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
         return self._exchange.mark(instrument, self._clock.now_ns())
 
-    def cash_moved(self, broker: BrokerName) -> Decimal:
-        """Without the fees in money, which Alpaca states in no fill: they come as an activity of the next day."""
-        return self._exchange.cash - self._exchange.deposits[CASH] + self._exchange.fees.get(CASH, ZERO)
+    def cash(self, broker: BrokerName) -> Decimal:
+        return self._exchange.cash
 
     def equity(self) -> Decimal:
         return self._exchange.equity(self._clock.now_ns())
@@ -112,9 +120,8 @@ class TwinTruth:
 
 def _shown(order: SimOrder) -> TwinOrder:
     leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
-    return TwinOrder(
-        order.cl_ord_id, order.ord_status, order.filled_qty, leaves, not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER)
-    )
+    foreign = not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER)
+    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, foreign)
 
 
 class WatchedHttp:

@@ -43,7 +43,7 @@ def test_waiting_as_long_as_told_is_enough() -> None:
 
 def test_the_brokers_own_count_wins_where_it_is_stricter() -> None:
     budget = RateBudget(200, MINUTE)
-    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, 1000 * SECOND_NS)
+    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, 1000 * SECOND_NS, 1000 * SECOND_NS)
 
     assert budget.wait_ns(1000 * SECOND_NS) == 0
     budget.take(1000 * SECOND_NS)
@@ -54,31 +54,39 @@ def test_the_brokers_own_count_wins_where_it_is_stricter() -> None:
 
 def test_an_old_answer_does_not_give_back_what_was_taken_since() -> None:
     budget, now = RateBudget(200, MINUTE), 1000 * SECOND_NS
-    budget.learn(200, {"x-ratelimit-remaining": "62", "x-ratelimit-reset": "1010"}, now)
+    budget.learn(200, {"x-ratelimit-remaining": "62", "x-ratelimit-reset": "1010"}, now, now)
     budget.take(now)
     budget.take(now)
-    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, now)
+    budget.learn(200, {"x-ratelimit-remaining": "61", "x-ratelimit-reset": "1010"}, now, now)
 
     assert budget.wait_ns(now) == 10 * SECOND_NS
-    budget.learn(200, {"x-ratelimit-remaining": "199", "x-ratelimit-reset": "1070"}, now + 10 * SECOND_NS)
+    budget.learn(200, {"x-ratelimit-remaining": "199", "x-ratelimit-reset": "1070"}, now + 10 * SECOND_NS, now + 10 * SECOND_NS)
     assert budget.wait_ns(now + 10 * SECOND_NS) == 0
 
 
 def test_the_limit_is_the_one_of_this_key() -> None:
     budget = RateBudget(200, MINUTE)
-    budget.learn(200, {"x-ratelimit-limit": "1000"}, 0)
+    budget.learn(200, {"x-ratelimit-limit": "1000"}, 0, 0)
 
     assert budget.limit == 1000
 
 
 def test_a_refusal_stops_everything_for_as_long_as_it_says() -> None:
     budget = RateBudget(200, MINUTE)
-    budget.learn(429, {"retry-after": "30"}, 0)
+    budget.learn(429, {"retry-after": "30"}, 0, 0)
 
     assert budget.wait_ns(0, urgent=True) == 30 * SECOND_NS
 
     silent = RateBudget(200, MINUTE)
-    silent.learn(429, {}, 0)
+    silent.learn(429, {}, 0, 0)
 
     assert silent.wait_ns(0) == MINUTE // 4
     assert RateBudget(5, MINUTE).wait_ns(0, weight=9) == MINUTE
+
+
+def test_a_time_of_day_that_steps_back_does_not_hold_requests_up() -> None:
+    budget = RateBudget(200, 60 * SECOND_NS)
+    budget.learn(200, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "5000"}, 10 * SECOND_NS, 1000 * SECOND_NS)
+
+    assert budget.wait_ns(11 * SECOND_NS, urgent=True) == 59 * SECOND_NS
+    assert budget.wait_ns(71 * SECOND_NS, urgent=True) == 0

@@ -22,6 +22,7 @@ class RateBudget:
         self._taken: deque[tuple[int, int]] = deque()  # (slice number, units)
         self._used = 0
         self._told: tuple[int, int, int] | None = None  # (units left, until when, units taken here since)
+        self._reset = ""  # of the window that was told of
 
     def wait_ns(self, now_ns: int, weight: int = 1, *, urgent: bool = False) -> int:
         """0: take() now. Otherwise how long until it is worth asking again."""
@@ -54,19 +55,21 @@ class RateBudget:
             left, until_ns, since = self._told
             self._told = (left, until_ns, since + weight)
 
-    def learn(self, status: int, headers: Mapping[str, str], now_ns: int) -> None:
-        """Take the broker's own count (X-RateLimit-Limit, -Remaining, -Reset in epoch seconds) and its Retry-After."""
+    def learn(self, status: int, headers: Mapping[str, str], now_ns: int, epoch_ns: int) -> None:
+        """Take the broker's own count (X-RateLimit-Limit, -Remaining, -Reset in epoch seconds) and its Retry-After. epoch_ns: the time of
+        day, which may step; now_ns, here and elsewhere, is of a clock that does not."""
         limit = headers.get("x-ratelimit-limit", "")
         if limit.isdecimal() and int(limit):
             self.limit = int(limit)  # plans differ; what the broker says of this key holds
         retry_after = headers.get("retry-after", "")
         remaining, reset = headers.get("x-ratelimit-remaining", ""), headers.get("x-ratelimit-reset", "")
         if remaining.isdecimal() and reset.isdecimal():
-            until_ns = min(int(reset) * SECOND_NS, now_ns + self.window_ns)
+            until_ns = now_ns + min(int(reset) * SECOND_NS - epoch_ns, self.window_ns)
             left = int(remaining)
-            if self._told is not None and self._told[1] == until_ns:  # the same window: what is on its way is not in this answer's count yet
+            if self._told is not None and self._reset == reset:  # the same window: what is on its way is not in this answer's count yet
                 left = min(left, self._told[0] - self._told[2])
             self._told = (left, until_ns, 0) if until_ns > now_ns else None
+            self._reset = reset
         if retry_after.isdecimal():
             self.banned_until_ns = max(self.banned_until_ns, now_ns + int(retry_after) * SECOND_NS)
         elif status == 429 and self._told is None:

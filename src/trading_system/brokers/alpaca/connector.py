@@ -291,7 +291,7 @@ class AlpacaConnector:
             raise Unavailable(f"Alpaca could not be reached, nothing was sent: {error}") from None
         except NoAnswer as error:
             raise InDoubt(f"Alpaca did not answer: {error}. The desk asks what became of it; do not send it again") from None
-        self._budget.learn(response.status, response.headers, self._clock.now_ns())
+        self._budget.learn(response.status, response.headers, self._clock.monotonic_ns(), self._clock.now_ns())
         return response
 
     def _answered(self, response: Response, kind: type[_T]) -> _T:
@@ -320,7 +320,7 @@ class AlpacaConnector:
             response = await get_with_retry(self._http, self._request("GET", url, b""), within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
         except TransportError as error:
             raise Unavailable(f"Alpaca could not be asked: {error}. Check the connection, VPN and firewall") from None
-        budget.learn(response.status, response.headers, self._clock.now_ns())
+        budget.learn(response.status, response.headers, self._clock.monotonic_ns(), self._clock.now_ns())
         with suppress(ValueError):  # a date that nobody can read teaches nothing
             self._offset.learn_date(response.headers.get("date", ""), sent_ns, self._clock.now_ns())
         return response
@@ -328,12 +328,12 @@ class AlpacaConnector:
     async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
         """Wait for the request budget, but not for long. Raises RateLimited: nothing was sent."""
         waited_ns = 0
-        while wait_ns := budget.wait_ns(self._clock.now_ns(), urgent=urgent):
+        while wait_ns := budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
             waited_ns += wait_ns
             if waited_ns > BUDGET_WAIT_MAX_NS:
                 raise RateLimited(f"Alpaca's request budget is spent for {wait_ns // NS} s; is another program using this key?", wait_ns)
             await self._clock.sleep_ns(wait_ns)
-        budget.take(self._clock.now_ns())
+        budget.take(self._clock.monotonic_ns())
 
     def _request(self, method: str, url: str, body: bytes) -> Request:
         headers = {"Content-Type": "application/json"} if body else {}
