@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SEEDS  ?= 500
 CORE_SEEDS ?= 4000
-KILLS  ?= 120
+KILLS  ?= 140
 
 .PHONY: demo test check bench prove judges lock clean
 

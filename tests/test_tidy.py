@@ -105,6 +105,18 @@ def test_every_module_is_used() -> None:
     assert dead == []
 
 
+def test_every_fault_names_a_test_that_exists() -> None:
+    tests = {found for path in (ROOT / "tests").rglob("test_*.py") for found in re.findall(r"def (test_\w+)", path.read_text())}
+    planted = {path.stem for path in (ROOT / "tests" / "simulation" / "mutants").glob("*.patch")}
+    text = (ROOT / "docs" / "FAULTS.md").read_text()
+    rows = [row for row in text.splitlines() if re.match(r"\| \d", row)]
+
+    assert [name for name in re.findall(r"`(test_\w+)`", text) if name not in tests] == []
+    assert [name for name in re.findall(r"`mutants/(\w+)`", text) if name not in planted] == []
+    assert [row for row in rows if "`test_" not in row and "`mutants/" not in row and "later" not in row] == []
+    assert sum(1 if "–" not in row.split("|")[1] else 4 for row in rows) == 86
+
+
 def test_importing_is_light() -> None:
     heavy = ("aiohttp", "structlog", "keyring", "rich", "picows")
     code = f"import sys, trading_system, trading_system.app.config; print([name for name in {heavy} if name in sys.modules])"

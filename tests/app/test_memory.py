@@ -22,8 +22,6 @@ D = Decimal
 @pytest.fixture(autouse=True)
 def a_week_is_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "RETIRE_NS", 60 * SECOND_NS)
-    monkeypatch.setattr(recover, "WATERMARK_IDLE_NS", 60 * SECOND_NS)
-    monkeypatch.setattr(recover, "BEHIND_NS", 5 * SECOND_NS)
     monkeypatch.setattr(recover, "OVERLAP_NS", 5 * SECOND_NS)  # as far below as it is below a week
 
 
@@ -33,16 +31,18 @@ def test_what_is_long_settled_leaves_memory_and_its_intent_stays_taken(tmp_path:
             done = await settled(desk, await desk.submit(wish("a", "10")))
             low = (await mid(desk) * D("0.9")).quantize(D("0.01"))
             resting = await desk.submit(wish("b", "1", price=low))
+            await asyncio.sleep(120)
+            newer = await settled(desk, await desk.submit(wish("newer", "2")))  # what moves the watermark
             assert await desk.wait(lambda: desk.books.blotter.get(done.cl_ord_id) is None, 600 * SECOND_NS)
-            assert [order.cl_ord_id for order in desk.books.blotter] == [resting.cl_ord_id]
+            assert {order.cl_ord_id for order in desk.books.blotter} == {resting.cl_ord_id, newer.cl_ord_id}
             assert await desk.submit(wish("a", "10")) == done
             with pytest.raises(BadRequest, match="already became buy"):
                 await desk.submit(wish("a", "10", Side.SELL))
             await desk.journal.flush()
             rebuilt = replay(entry.record for entry in desk.journal.read())
 
-            assert [order.cl_ord_id for order in rebuilt.blotter] == [resting.cl_ord_id]
-            assert (rebuilt.retired, rebuilt.ledger.position(BROKER, done.instrument)) == (1, D(10))
+            assert {order.cl_ord_id for order in rebuilt.blotter} == {resting.cl_ord_id, newer.cl_ord_id}
+            assert (rebuilt.retired, rebuilt.ledger.position(BROKER, done.instrument)) == (1, D(12))
         async with bench.desk() as desk:
             await asyncio.sleep(60)
             assert (await desk.submit(wish("a", "10"))).ord_status is OrdStatus.FILLED
@@ -60,7 +60,9 @@ def test_the_entry_of_a_guarded_position_stays(tmp_path: Path) -> None:
             await asyncio.sleep(400)
             assert desk.books.blotter.get(entry.cl_ord_id) is not None
             await desk.flatten()
-            assert await desk.wait(lambda: len(desk.books.blotter) == 0, 600 * SECOND_NS)
+            await asyncio.sleep(120)
+            newer = await settled(desk, await desk.submit(wish("newer", "2")))
+            assert await desk.wait(lambda: [order.cl_ord_id for order in desk.books.blotter] == [newer.cl_ord_id], 600 * SECOND_NS)
             assert (desk.books.protected, desk.books.stops) == ({}, {})
 
     on_bench(tmp_path, story)

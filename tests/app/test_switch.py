@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.conformance.test_streams import Shifted
-from tests.desks import AAPL, BROKER, Bench, mid, on_bench, settled, wish
+from tests.desks import AAPL, BROKER, Bench, SteppedClock, mid, on_bench, settled, wish
 from trading_system.app.deadman import guard, opening
 from trading_system.app.switch import HEARTBEAT, Switch, pull, pulled
 from trading_system.core.risk import Level
@@ -166,7 +165,7 @@ def test_the_watchdog_acts_once_and_leaves_what_only_closes(tmp_path: Path) -> N
     async def story(bench: Bench) -> None:
         said: list[str] = []
         watching = asyncio.create_task(
-            guard(tmp_path, [bench.connector()], Shifted(bench.clock, 365 * 86_400 * SECOND_NS), after_ns=60 * SECOND_NS, say=said.append)
+            guard(tmp_path, [bench.connector()], SteppedClock(bench.clock, 365 * 86_400 * SECOND_NS), after_ns=60 * SECOND_NS, say=said.append)
         )
         await asyncio.sleep(30)
         assert said == []  # nobody runs: nothing to do

@@ -9,6 +9,7 @@ import pytest
 from tests.journal.damage import FILES, LAST, PROOFS, Damage, Specimen, alert, opened, proven, specimen
 from trading_system.journal.head import Head
 from trading_system.journal.record import encode
+from trading_system.journal.store import Journal
 from trading_system.sim.disk import SimDisk
 
 WHOLE, CLOSED = specimen(), specimen(closed=True)
@@ -41,6 +42,19 @@ def test_an_older_head_beside_a_newer_journal_is_refused_when_no_crash_explains_
 
     assert opened({**specimen((1, 1), closed=True).files, "head": older.files["head"]}) == specimen((1, 1)).history
     assert "do not belong together" in refused({**much_newer.files, "head": older.files["head"]})
+
+
+def test_a_head_that_was_behind_knows_everything_once_the_journal_is_open() -> None:
+    disk, older = SimDisk(random.Random(5)), specimen((1,), closed=True)
+    for name, content in {**specimen((1, 1), closed=True).files, "head": older.files["head"]}.items():
+        disk.replace(FILES[name], content)
+    journal = Journal(FILES["journal"], disk=disk)
+    journal.abandon()
+    head = Head(disk, FILES["head"])
+
+    assert head.read() == (journal.seq, journal.digest)
+    head.close()
+    disk.close()
 
 
 def test_a_head_of_another_journal_is_refused() -> None:

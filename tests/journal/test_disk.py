@@ -159,6 +159,26 @@ def test_crash_after_crash_the_history_only_grows(seed: int) -> None:
     disk.close()
 
 
+def test_after_a_failed_sync_the_log_is_left_as_it_lies() -> None:
+    disk = SimDisk(random.Random(1), DiskFaults(evicted=0))
+    log = Path(f"{PATH}-wal")
+
+    async def story() -> None:
+        journal = Journal(PATH, disk=disk)
+        await journal.append(alert(0), durable=True)
+        disk.fail("sync")
+        with pytest.raises(JournalError, match="refused"):
+            await journal.append(alert(1), durable=True)
+        before = disk.read(log), disk.read(PATH)
+        await journal.aclose()
+
+        assert (disk.read(log), disk.read(PATH)) == before
+        assert before[0]
+
+    run_virtual(lambda _: story())
+    disk.close()
+
+
 def test_the_disk_does_forget_what_was_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted bug that all of this is against: an acknowledgement without a sync."""
 

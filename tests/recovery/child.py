@@ -10,6 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec.structs import replace as changed
+
 from tests.recovery.wire import SteppedHttp
 from trading_system.app import build
 from trading_system.app import desk as desk_module
@@ -22,7 +24,7 @@ from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
 from trading_system.domain.order import NewOrder, Order, Replace
 from trading_system.transport import http
 
-BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
+BROKER, BTC, FORD = BrokerName("alpaca"), InstrumentID("BTC/USD"), InstrumentID("F")
 SECOND_NS = 1_000_000_000
 _T = TypeVar("_T")
 
@@ -59,9 +61,9 @@ def wish(intent: str, qty: str, price: Decimal | None = None) -> NewOrder:
     )
 
 
-async def day(desk: Desk, misfortunes: list[str]) -> None:
+async def day(desk: Desk, misfortunes: list[str], state: dict[str, object]) -> None:
     """Everything once, each wish under a key of its own: a fill, a resting order with its change and cancel, an order that finds no connection,
-    a backup, a kill over two resting orders, an order whose answer is lost, and flat at last."""
+    a position with its stop, a backup, a kill over two resting orders, an order whose answer is lost, and flat at last."""
     await desk.wait(lambda: all(desk.ready.values()), 10 * SECOND_NS)
     if desk.books.halts:
         await desk.resume("*", by="child")
@@ -72,9 +74,10 @@ async def day(desk: Desk, misfortunes: list[str]) -> None:
     resting = await attempt(desk.submit(wish("resting", "0.01", far)))
     if resting is not None and resting.order_id is not None:
         await desk.wait(lambda: str(known(desk, resting).ord_status) != "pending_new", SECOND_NS)
-        changed = await attempt(desk.replace(Replace(cl_ord_id=resting.cl_ord_id, price=far - 1, intent=IntentID("changed"))))
+        successor = await attempt(desk.replace(Replace(cl_ord_id=resting.cl_ord_id, price=far - 1, intent=IntentID("changed"))))
         await desk.wait(lambda: known(desk, resting).ord_status.terminal, SECOND_NS)
-        await attempt(desk.cancel((changed or resting).cl_ord_id))
+        await attempt(desk.cancel((successor or resting).cl_ord_id))
+    await guarded(desk)
     await unlucky(desk, misfortunes, "refused", wish("unsent", "0.02"))
     backup = desk.journal.path.with_name(f"backup-{desk.books.epoch}.sqlite")
     await desk.journal.flush()
@@ -85,8 +88,25 @@ async def day(desk: Desk, misfortunes: list[str]) -> None:
     await desk.resume("*", by="child")
     desk.alert("info", "the drill is over")
     await unlucky(desk, misfortunes, "lost", wish("lost", "0.02"))
-    await desk.wait(lambda: not open_orders(desk), 2 * SECOND_NS)
+    await desk.wait(lambda: set(open_orders(desk)) <= set(stops(desk)), 2 * SECOND_NS)
+    doubtful = any(order.doubt is not Doubt.NONE for order in desk.books.blotter.working_on(BROKER, FORD))
+    state["guarded"] = [str(desk.books.ledger.position(BROKER, FORD)), len(stops(desk)), doubtful]
     await desk.flatten()
+
+
+async def guarded(desk: Desk) -> None:
+    """A position that asked for a stop; in a later life it has it already, or gets it now."""
+    await desk.instrument(BROKER, FORD)
+    quote = await desk.hub.fetch(BROKER, FORD)
+    assert quote.bid_px is not None
+    stop_px = (quote.bid_px * Decimal("0.9")).quantize(Decimal("0.01"))
+    entry = await attempt(desk.submit(changed(wish("guarded", "5"), instrument=FORD, time_in_force=TimeInForce.DAY, protect_stop_px=stop_px)))
+    if entry is not None:
+        await desk.wait(lambda: bool(known(desk, entry).ord_status.terminal and any(stop.order_id for stop in stops(desk))), 6 * SECOND_NS)
+
+
+def stops(desk: Desk) -> list[Order]:
+    return [order for order in desk.books.blotter.working_on(BROKER, FORD) if order.protects is not None]
 
 
 async def unlucky(desk: Desk, misfortunes: list[str], kind: str, request: NewOrder) -> None:
@@ -122,9 +142,11 @@ async def main(home: str, rest: str, key: str, secret: str, point: str, count: i
     state: dict[str, object] = {}
     async with build.open_desk(config, (account,), folder=Path(home) / "twin", step=bomb) as desk:
         state["halted_at_start"] = list(desk.books.halts)
-        await day(desk, misfortunes)
+        await day(desk, misfortunes, state)
         await desk.wait(lambda: not open_orders(desk), 5 * SECOND_NS)
-        await desk.wait(lambda: all(desk.ready.values()) and not desk.books.ledger.position(BROKER, BTC), 8 * SECOND_NS)
+        await desk.wait(
+            lambda: all(desk.ready.values()) and not any(desk.books.ledger.position(BROKER, name) for name in (BTC, FORD)), 20 * SECOND_NS
+        )
         state |= {
             "orders": {order.cl_ord_id: [order.ord_status, order.doubt, str(order.cum_qty)] for order in desk.books.blotter},
             "fills": [fill.exec_id for order in desk.books.blotter for fill in order.fills],

@@ -93,6 +93,11 @@ def judge(folder: Path, twin: AlpacaTwin, state: dict[str, Any], killed: list[st
     doubtful = any(doubt != "none" for _, doubt, _ in state["orders"].values())  # an order in doubt may explain it: the fee is booked after it
     if here != there and not (doubtful and 0 < here - there <= here * FEE_MAX):
         wrong.append(f"position: {twin.exchange.position('BTC/USD')} there, {state['position']} here")
+    held, stops, doubtful = state["guarded"]
+    if stops > 1 or (Decimal(held) > 0 and not stops and not doubtful):
+        wrong.append(f"{stops} stops for {held} that asked for one")
+    if twin.exchange.position("F") and not doubtful:  # a stop in doubt may be there: nobody sells what it would sell
+        wrong.append(f"{twin.exchange.position('F')} F were left")
     if killed and killed[-1] in KEEPS_THE_HALT and "all" not in state["halted_at_start"]:
         wrong.append("the kill was on disk, and the next desk did not know of it")
     return wrong + [f"{name.name} is neither whole nor refused" for name in folder.glob("backup-*.sqlite") if not whole_or_refused(name, records)]
@@ -148,5 +153,5 @@ async def main(wanted: int) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=120)
+    parser.add_argument("--kills", type=int, default=140)
     sys.exit(asyncio.run(main(parser.parse_args().kills)))

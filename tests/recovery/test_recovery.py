@@ -56,7 +56,7 @@ async def test_a_scene_ends_well(name: str) -> None:
 
 
 def test_every_point_has_its_plan() -> None:
-    planned = plans(120)
+    planned = plans(140)
 
     assert len(all_points()) >= 40
     assert {point for plan in planned for point, _ in plan.lives} == set(all_points())

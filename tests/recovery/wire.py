@@ -10,7 +10,7 @@ SECOND_NS = 1_000_000_000
 
 
 class SteppedHttp:
-    """transport.http.Http. misfortunes: what happens to the coming POSTs: "refused" (no connection), "lost" (no answer), "" (nothing)."""
+    """transport.http.Http. misfortunes: what happens to the coming orders for BTC/USD: "refused" (no connection), "lost" (no answer)."""
 
     def __init__(self, hosts: Iterable[str], *, step: Callable[[str], None], misfortunes: list[str]) -> None:
         self._hosts = frozenset(hosts)
@@ -19,7 +19,7 @@ class SteppedHttp:
 
     async def send(self, request: Request, *, within_ns: int) -> Response:
         assert urlsplit(request.url).netloc in self._hosts
-        misfortune = self._misfortunes.pop(0) if request.method == "POST" and self._misfortunes else ""
+        misfortune = self._misfortunes.pop(0) if request.method == "POST" and b"BTC" in request.body and self._misfortunes else ""
         self._step(f"{request.method} before its first byte")
         if misfortune == "refused":
             raise NotSent("no connection: as the test wants it")

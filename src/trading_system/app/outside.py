@@ -81,7 +81,7 @@ class Outside:
     async def _read_flows(self, *, prior: bool) -> bool:
         """Book every flow that is new. True: there were some."""
         desk, books = self._desk, self._desk.books
-        last_ns = books.watermarks.get(self._name, desk.clock.now_ns())
+        last_ns = max(books.flows.values(), default=books.first_start_ns.get(self._name, desk.clock.now_ns()))  # ids are remembered for longer
         found = await desk.brokers[self._name].flows(last_ns - FLOWS_BACK_NS)
         self._asked_ns = desk.clock.now_ns()
         new = [flow for flow in found if flow_key(flow) not in books.flows]

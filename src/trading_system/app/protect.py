@@ -83,11 +83,13 @@ class Protector:
         if request is None:
             self._failed(entry, f"{self._desk.brokers[key[0]].facts.title} takes no stop for {plain(guard.missing)} {entry.instrument}")
             return
+        self._desk.step("stop wanted")
         try:
             stop = await self._desk.submit(request)
         except DeskError as error:
             self._failed(entry, str(error))
             return
+        self._desk.step("stop placed")
         if stop.ord_status is OrdStatus.REJECTED and stop.doubt is Doubt.NONE:
             self._failed(entry, stop.text)
 

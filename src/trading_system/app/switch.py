@@ -82,7 +82,8 @@ class Switch:
                 await self._halt(level, f"the file {level.upper()} is in the state folder{_said(self._folder / level.upper())}")
             now_ns = self._desk.clock.monotonic_ns()
             if self._alive and now_ns >= beat_ns:
-                (self._folder / HEARTBEAT).write_text(str(os.getpid()))
+                with suppress(OSError):  # a disk that takes nothing must not take the kill switch along
+                    _beat(self._folder / HEARTBEAT)
                 beat_ns = now_ns + HEARTBEAT_NS
             await self._desk.clock.sleep_ns(POLL_NS)
 
@@ -99,6 +100,14 @@ class Switch:
         with suppress(JournalError):  # the halt holds in memory, and the file holds at the next start
             await self._desk.halt("all", level, text)
         self._desk.alert("critical", f"{level} by {text}")
+
+
+def _beat(path: Path) -> None:
+    """Written once, touched from then on: that needs no space."""
+    if path.exists():
+        os.utime(path)
+    else:
+        path.write_text(str(os.getpid()))
 
 
 def _said(path: Path) -> str:

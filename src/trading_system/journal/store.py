@@ -308,7 +308,7 @@ class Journal:
                 raise JournalError(f"journal record {seq} was changed or is missing; restore a backup, trade nothing until then")
             if seq == head_seq:
                 at_head = digest
-        if self._durable and (head_seq > seq or at_head != head_digest):
+        if self._durable and at_head != head_digest:
             raise JournalError(f"the journal ends at record {seq}, but record {head_seq} was written: its end is lost; restore a backup")
         if self._durable and (seq > head_seq + _AHEAD_MAX or (self._head.new and seq)):
             raise JournalError(f"the journal has {seq} records, its head file knows {head_seq}: they do not belong together; restore a backup")
