@@ -326,6 +326,20 @@ def test_a_clock_that_jumps_hides_no_fill(tmp_path: Path) -> None:
     on_bench(tmp_path, story)
 
 
+def test_a_clock_that_steps_back_does_not_hold_a_fee_up(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "0.05", instrument=BTC)))
+            await asyncio.sleep(30)
+            await settled(desk, await desk.submit(wish("b", "0.04", Side.SELL, instrument=BTC)))
+            await asyncio.sleep(16)  # seen once, and not for long enough yet
+            desk.clock = SteppedClock(bench.clock, -3600 * SECOND_NS)
+
+            assert await desk.wait(lambda: desk.books.ledger.cash(BROKER, "USD") == bench.twin.exchange.cash, 60 * SECOND_NS)
+
+    on_bench(tmp_path, story)
+
+
 def test_what_others_do_is_adopted_and_counts(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async def by_hand(client_id: str, qty: str, **more: str) -> None:

@@ -9,9 +9,15 @@ from tests.simulation.mutants import PATCHES, hunt, plant, read_patch
 from tests.simulation.stage import Verdict
 
 QUICK = (
+    "alpaca_sends_again",
     "blind_retry_same_id",
+    "check_then_await",
+    "halt_not_persisted",
     "intent_id_from_a_counter",
+    "no_back_fill",
+    "no_dedupe",
     "send_before_journal",
+    "stranger_ignored",
     "timeout_is_a_reject",
 )
 
@@ -32,7 +38,7 @@ def test_a_seed_is_the_same_run_every_time(case: Case) -> None:
 
 
 def test_a_case_is_a_line_and_back() -> None:
-    case = Case(layer="core", seed=7, skip=frozenset({2, 11}), off=frozenset({"mute"}), venues=1)
+    case = Case(layer="core", seed=7, skip=frozenset({2, 11}), off=frozenset({"mute"}), venues=1, tilt=frozenset({"bust"}))
 
     assert Case.parse(case.line() + "  # what it found") == case
 
@@ -61,7 +67,9 @@ def test_every_planted_bug_can_still_be_planted(patch: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("patch", [patch for patch in PATCHES if patch.stem in QUICK], ids=lambda patch: patch.stem)
 def test_a_planted_bug_is_caught(patch: Path) -> None:
-    assert hunt(patch).case
+    caught = hunt(patch)
+
+    assert caught.case, caught.violation
 
 
 def test_a_world_that_breaks_down_is_a_violation() -> None:

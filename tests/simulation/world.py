@@ -63,7 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             max_orders_per_second=100,
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
-        rates |= {kind: 0.3 for kind in KINDS if kind in tilt}
+        rates |= {kind: 0.15 for kind in KINDS if kind in tilt}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
 

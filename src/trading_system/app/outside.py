@@ -31,7 +31,7 @@ class Outside:
         self.matched = False  # the last look found nothing unexplained
         self._desk = desk
         self._name = name
-        self._asked_ns = 0
+        self._asked_ns = -FLOWS_EVERY_NS  # here and below in time that has passed: time of day may step
         self._units_off: dict[InstrumentID, int] = {}  # since when
         self._cash_off: tuple[Decimal, int] | None = None  # how much, since when
         self._cash_told = ZERO
@@ -42,7 +42,7 @@ class Outside:
         if self._name not in desk.books.cash_opened:
             return False  # the first look takes everything as it is
         cash, _ = compare_cash(desk.books.ledger.cash(self._name, snapshot.currency), snapshot.cash, ZERO)
-        if not cash and not self._units(snapshot) and desk.clock.now_ns() - self._asked_ns < FLOWS_EVERY_NS:
+        if not cash and not self._units(snapshot) and desk.clock.monotonic_ns() - self._asked_ns < FLOWS_EVERY_NS:
             return False
         with suppress(Unavailable):  # then the limits judge what they see
             return await self._read_flows(prior=False)
@@ -83,7 +83,7 @@ class Outside:
         desk, books = self._desk, self._desk.books
         last_ns = max(books.flows.values(), default=books.first_start_ns.get(self._name, desk.clock.now_ns()))  # ids are remembered for longer
         found = await desk.brokers[self._name].flows(last_ns - FLOWS_BACK_NS)
-        self._asked_ns = desk.clock.now_ns()
+        self._asked_ns = desk.clock.monotonic_ns()
         new = [flow for flow in found if flow_key(flow) not in books.flows]
         for flow in new:
             nothing_to_take_back = flow.canceled and flow.flow_id not in books.flows
@@ -154,20 +154,20 @@ class Outside:
 
     def _judge_units(self, differences: list[Difference]) -> None:
         """A difference that lasts halts its instrument; nothing is traded to make it go away."""
-        now_ns = self._desk.clock.now_ns()
+        now_ns = self._desk.clock.monotonic_ns()
         self._units_off = {item.instrument: self._units_off.get(item.instrument, now_ns) for item in differences}
         for item in differences:
             if now_ns - self._units_off[item.instrument] >= MISMATCH_NS:
                 advice = "compare with the broker's own page; `trading resume --adopt` takes the broker's figure over"
                 text = f"{item.text} ({plain(item.qty)} unexplained): {advice}"
                 scope = f"{self._name}:{item.instrument}"
-                self._desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="MISMATCH", text=text, set_ns=now_ns))
+                self._desk.set_halt(Halt(scope=scope, level=Level.HALT, rule="MISMATCH", text=text, set_ns=self._desk.clock.now_ns()))
 
     # -- money --------------------------------------------------------------------------------------------------------------------
 
     def _judge_cash(self, snapshot: AccountSnapshot) -> bool:
         """Money that differs by the same amount for a while is a fee, or an alert, or stops the broker. True: nothing is unexplained."""
-        desk, books, now_ns = self._desk, self._desk.books, self._desk.clock.now_ns()
+        desk, books, now_ns = self._desk, self._desk.books, self._desk.clock.monotonic_ns()
         ours = books.ledger.cash(self._name, snapshot.currency)
         if self._name not in books.cash_opened:
             self._book_cash(snapshot, snapshot.cash - ours, "found at the first start")
@@ -193,7 +193,7 @@ class Outside:
             desk.alert("warning", text)
         if age_ns >= CASH_HALT_NS and abs(amount) > CASH_MAX * max(snapshot.equity, ZERO):
             advice = "compare with the broker's own page; `trading resume --adopt` takes the broker's figure over"
-            desk.set_halt(Halt(scope=self._name, level=Level.HALT, rule="CASH", text=f"{text}: {advice}", set_ns=now_ns))
+            desk.set_halt(Halt(scope=self._name, level=Level.HALT, rule="CASH", text=f"{text}: {advice}", set_ns=desk.clock.now_ns()))
         return fee
 
     def _book_cash(self, snapshot: AccountSnapshot, amount: Decimal, reason: str, *, fee: bool = False) -> None:
