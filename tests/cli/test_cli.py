@@ -1,58 +1,17 @@
 """The command line as a person runs it: processes, exit codes, JSON, and a running desk that other commands use."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-TRADING = [sys.executable, "-m", "trading_system.cli.main"]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "TRADING"))}
-
-
-class Shell:
-    """A home, a twin, and commands against both."""
-
-    def __init__(self, home: Path, twin: dict[str, str]) -> None:
-        self.env = CLEAN | {
-            "TRADING_HOME": str(home),
-            "TRADING_ENV_FILE": os.devnull,
-            "ALPACA_URL": twin["rest"],
-            "ALPACA_API_KEY": twin["key"],
-            "ALPACA_API_SECRET": twin["secret"],
-        }
-
-    def run(self, *args: str, stdin: str = "", **env: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run([*TRADING, *args], env=self.env | env, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-
-    def ask(self, *args: str) -> Any:
-        done = self.run(*args, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[dict[str, str]]:
-    process = subprocess.Popen(
-        [*TRADING, "twins", "alpaca", "--json", "--seed", "3", "--rate", "100000"], stdout=subprocess.PIPE, text=True, env=CLEAN
-    )
-    assert process.stdout is not None
-    yield json.loads(process.stdout.readline())
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-
-
-@pytest.fixture
-def shell(tmp_path: Path, twin: dict[str, str]) -> Shell:
-    return Shell(tmp_path, twin)
+from tests.cli.shell import CLEAN, TRADING, Shell, wait_for
 
 
 def test_a_day_at_the_command_line(shell: Shell) -> None:
@@ -266,13 +225,6 @@ def test_a_watchdog_cancels_entries_when_the_desk_has_stopped(shell: Shell) -> N
             process.send_signal(signal.SIGINT)
             process.wait(15)
     assert not (home / "twin" / "heartbeat").exists()
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} did not come"
-        time.sleep(0.1)
 
 
 def test_commands_that_need_no_account(shell: Shell, tmp_path: Path) -> None:
