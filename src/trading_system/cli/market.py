@@ -48,7 +48,7 @@ def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None,
 
     from trading_system.app import build
 
-    config = settings()
+    config = settings(running=True)
 
     async def follow() -> None:
         async with build.open_desk(config) as desk:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,11 +18,15 @@ from trading_system.cli.common import as_json, call, clock, emit, money, setting
 def halt(scope: str, level: str | None, kill: bool, reason: str, as_json: bool) -> None:
     if kill and level not in (None, "kill"):
         raise click.UsageError("--kill and another --level contradict each other")
-    set_ = call("halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason})
+    from trading_system.app import build
+
+    config = settings()
+    set_: Any = build.run(build.call(config, "halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason}))
     if as_json:
         emit(set_)
     else:
         click.secho(f"HALTED {set_['scope']} ({set_['level']}). Exits still pass; `trading resume` clears it.", fg="red", bold=True)
+    click.echo(set_["text"] if set_["rule"] == "FILE" else f"state folder {build.state_folder(config)}", err=True)
 
 
 @click.command()
@@ -71,7 +76,7 @@ def deadman(after_s: int) -> None:
     """Run this beside a running desk (`trading watch`), as a process of its own."""
     from trading_system.app import build
 
-    config = settings()
+    config = settings(running=True)
 
     def say(text: str) -> None:
         import time
