@@ -47,7 +47,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     can_replace: bool
     has_paper: bool
     dead_man_s: int = 0  # the venue cancels by itself after so long without a word from us; 0: it has no such switch
-    crypto_quote: str  # what CRYPTO_SYMBOLS' bases are quoted in here
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
     pages: Mapping[str, str]  # "keys_paper", "keys_live", "docs", "status", "signup": where a person goes
