@@ -54,7 +54,7 @@ def test_a_halt_needs_no_broker_and_resume_is_typed_twice(shell: Shell) -> None:
         (("account",), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "connection"),
         (("account",), {"MAX_LEVERAGE": "lots"}, 2, "MAX_LEVERAGE"),
         (("twins", "kraken"), {}, 2, "no connector in this version"),
-        (("arm", "--max-notional", "500", "--until", "2099-01-01"), {}, 1, "paper desk"),
+        (("arm", "--max-notional", "500", "--until", "2099-01-01"), {}, 2, "24 hours"),
     ],
 )
 def test_what_goes_wrong_has_its_exit_code_and_its_advice(shell: Shell, args: tuple[str, ...], env: dict[str, str], code: int, said: str) -> None:
@@ -105,11 +105,15 @@ def test_live_is_rehearsed_on_a_live_twin(tmp_path: Path) -> None:
     try:
         number = json.loads(shell.run("account", "--json", **live).stdout)["accounts"][0]["account"]
         unarmed = shell.run("buy", "F", "1", **live)
-        wrong = shell.run(*arm, stdin="y\n" * 8 + "123\n", **live)
+        wrong = shell.run(*arm, stdin="y\n" * 10 + "123\n", **live)
         unsure = shell.run(*arm, stdin="y\nn\n", **live)
-        right = shell.run(*arm, stdin="y\n" * 8 + f"{number}\n", **live)
+        right = shell.run(*arm, stdin="y\n" * 10 + f"{number}\n", **live)
         armed = shell.run("buy", "F", "1", **live)
         beyond = shell.run("buy", "AAPL", "10", **live)
+        chosen = {**live, "MAX_DAILY_LOSS_PCT": "0.02", "MAX_DRAWDOWN_PCT": "0.2"}
+        explicit = shell.run(*arm, stdin="y\n" * 9 + f"{number}\n", **chosen)
+        worthless = [shell.run("arm", "--max-notional", most, *arm[3:], **live).returncode for most in ("0", "-5", "lots", "")]
+        paper = shell.run(*arm, ALPACA_PAPER="true", TRADING_MODE="paper")
         settings.chmod(0o644)
         unsafe = shell.run("buy", "F", "1", "--repeat", **live)
     finally:
@@ -119,6 +123,11 @@ def test_live_is_rehearsed_on_a_live_twin(tmp_path: Path) -> None:
     assert (unarmed.returncode, "not armed" in unarmed.stderr) == (1, True)
     assert (wrong.returncode, unsure.returncode) == (1, 1)
     assert (right.returncode, "Armed" in right.stdout, "REAL MONEY" in right.stderr) == (0, True, True), right.stderr
+    for said in ("CAN LOSE MORE", "INSTANT LIQUIDATION", "NO LEVERAGE", "CANNOT AFFORD TO LOSE", "MONITORING", "TAXES", "WITHDRAW", "GIT", "0.10"):
+        assert said in right.stderr.upper(), said
+    assert (explicit.returncode, "✓ Risk limits are in use" in explicit.stderr) == (0, True), explicit.stderr
+    assert worthless == [2, 2, 2, 2]
+    assert (paper.returncode, "paper desk" in paper.stderr) == (1, True)
     assert (armed.returncode, "filled" in armed.stdout) == (0, True)
     assert (beyond.returncode, "500.00" in beyond.stderr) == (1, True)
     assert (unsafe.returncode, "chmod 600" in unsafe.stderr) == (4, True)
