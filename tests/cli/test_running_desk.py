@@ -11,6 +11,7 @@ import pytest
 from tests.cli.shell import Shell
 from trading_system.app.socket import ANSWER_WITHIN_NS, Client
 from trading_system.domain.errors import DeskError, InDoubt, Unavailable
+from trading_system.journal.lease import Lease
 
 
 @pytest.mark.parametrize(("verb", "error"), [("submit", InDoubt), ("cancel", InDoubt), ("flatten", InDoubt), ("orders", Unavailable)])
@@ -53,15 +54,16 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def test_a_buy_whose_desk_is_killed_ends_in_doubt(shell: Shell) -> None:
-    with shell.desk() as desk:
-        desk.send_signal(signal.SIGSTOP)
-        buy = shell.start("buy", "BTC/USD", "0.01")
-        time.sleep(1.5)
-        desk.kill()
-        _, said = buy.communicate(timeout=20)
+@pytest.mark.parametrize(("args", "code"), [(("buy", "BTC/USD", "0.01"), 6), (("flatten",), 6), (("positions",), 5)])
+def test_a_command_whose_desk_dies_over_it_says_what_is_known(shell: Shell, args: tuple[str, ...], code: int) -> None:
+    with Lease(shell.home / "twin" / "desk.lock", "the state folder"), listen(shell.home / "twin" / "desk.sock") as listener:
+        command = shell.start(*args)
+        taken, _ = listener.accept()
+        assert taken.recv(1 << 16)
+        taken.close()
+        _, said = command.communicate(timeout=20)
 
-    assert (buy.returncode, "do not send it again" in said, "Traceback" in said) == (6, True, False), said
+    assert (command.returncode, "do not send it again" in said, "Traceback" in said) == (code, code == 6, False), said
 
 
 def test_halt_needs_no_answer_of_a_desk_that_hangs(shell: Shell) -> None:

@@ -25,6 +25,7 @@ ANSWER_WITHIN_NS = dict.fromkeys(VERBS, 60 * SECOND_NS) | {
     "flatten": 300 * SECOND_NS,
     "journal_verify": 600 * SECOND_NS,
     "journal_backup": 600 * SECOND_NS,
+    "journal_days": 600 * SECOND_NS,
     **dict.fromkeys(("orders", "fills", "alerts", "acknowledge", "status"), 10 * SECOND_NS),
 }
 PATH_MAX = 100  # a Unix socket's path is limited to 104 or 108 bytes by the kernel
@@ -81,6 +82,7 @@ class Server:
         before = os.umask(0o177)  # the file is 0600 from its first moment on
         try:
             listener.bind(str(self._path))
+            listener.listen(CLIENTS_MAX)  # from here on a question waits, and is not refused
         finally:
             os.umask(before)
         self._server = await asyncio.start_unix_server(self._client, sock=listener, limit=LINE_MAX)
