@@ -100,6 +100,15 @@ def test_old_keys_are_told_of_and_a_damaged_list_of_ages_stops_nothing(shell: Sh
         assert (told.returncode, "delete" in told.stdout + told.stderr, "Traceback" in told.stderr) == (code, True, False), told.stderr
 
 
+@pytest.mark.parametrize("package", ["aiohttp", "apsw", "picows"])
+def test_a_missing_package_is_said_with_its_mend(shell: Shell, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['trading', 'account']; from trading_system.cli.main import run; run()"
+    done = subprocess.run([TRADING[0], "-c", code], env=shell.env, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, 'uv pip install -e ".[exchange]"' in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+    assert f"the package {package} is missing" in done.stderr
+
+
 def test_brokers_shows_what_each_takes(shell: Shell) -> None:
     crypto = [line for line in shell.ask("brokers")[0]["orders"] if line["asset_class"] == "crypto"]
 

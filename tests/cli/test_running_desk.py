@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -75,10 +76,58 @@ def test_halt_needs_no_answer_of_a_desk_that_hangs(shell: Shell) -> None:
         desk.send_signal(signal.SIGCONT)
         wait_until_halted(shell)
 
-    assert (halt.returncode, "does not answer" in said, "KILL" in said) == (0, True, True), said
+    assert (halt.returncode, "not answer" in said, "KILL" in said) == (0, True, True), said
     assert sorted(json.loads(out)) == ["level", "rule", "scope", "set_ns", "text"]
     assert (shell.home / "twin" / "KILL").exists()
     assert (orders.returncode, "does not answer" in unanswered) == (5, True)
+
+
+@pytest.mark.parametrize("in_the_way", ["a command", "a full socket", "a damaged journal"])
+def test_halt_is_set_whatever_is_in_its_way(shell: Shell, in_the_way: str) -> None:
+    folder = shell.home / "twin"
+    assert shell.run("account").returncode == 0
+    if in_the_way == "a damaged journal":
+        (folder / "journal.sqlite").write_bytes(b"?" * 8192)
+        halted = shell.run("halt")
+    elif in_the_way == "a command":
+        with Lease(folder / "desk.lock", "the state folder"):
+            halted = shell.run("halt")
+    else:
+        halted = answered(shell, ("halt",), {"error": "16 others are talking to the desk", "exit_code": 5})
+
+    assert (halted.returncode, str(folder / "HALT") in halted.stderr) == (0, True), halted.stderr
+    assert (folder / "HALT").exists()
+
+
+CANCELED = {"ord_status": "canceled", "doubt": "none"}
+
+
+@pytest.mark.parametrize(
+    ("args", "result", "code"),
+    [
+        (("cancel", "--all"), [CANCELED, CANCELED | {"ord_status": "pending_cancel"}], 6),
+        (("cancel", "--all"), [CANCELED, CANCELED | {"ord_status": "new"}], 1),
+        (("cancel", "--all"), [CANCELED | {"ord_status": "pending_new", "doubt": "in_doubt"}], 6),
+        (("flatten",), {"positions": [{}], "orders": ["q1"], "problems": []}, 6),
+        (("flatten",), {"positions": [{}], "orders": [], "problems": ["closed"]}, 1),
+        (("check",), {"accounts": [{"broker": "alpaca", "tradable": True}], "risk": {"ready": {"alpaca": False}}}, 1),
+        (("check",), {"accounts": [{"broker": "alpaca", "tradable": False}], "risk": {"ready": {"alpaca": True}}}, 1),
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_has_its_code(shell: Shell, args: tuple[str, ...], result: object, code: int) -> None:
+    assert answered(shell, (*args, "--json"), {"result": result}).returncode == code
+
+
+def answered(shell: Shell, args: tuple[str, ...], answer: object) -> "subprocess.CompletedProcess[str]":
+    """A command whose running desk gives this answer."""
+    with Lease(shell.home / "twin" / "desk.lock", "the state folder"), listen(shell.home / "twin" / "desk.sock") as listener:
+        command = shell.start(*args)
+        taken, _ = listener.accept()
+        assert taken.recv(1 << 16)
+        taken.sendall(json.dumps(answer).encode() + b"\n")
+        out, said = command.communicate(timeout=20)
+        taken.close()
+    return subprocess.CompletedProcess(args, command.returncode, out, said)
 
 
 def wait_until_halted(shell: Shell) -> None:

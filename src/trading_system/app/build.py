@@ -23,14 +23,14 @@ from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
 from trading_system.app.records import JOURNAL_VERBS, Args
 from trading_system.app.recover import Recovery
-from trading_system.app.socket import Client, Server
+from trading_system.app.socket import Client, RemoteError, Server
 from trading_system.app.switch import Switch, pull, pulled
 from trading_system.app.verbs import READY_WITHIN_NS, VERBS
 from trading_system.app.views import halt_view
 from trading_system.brokers import registry
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, LeaseHeld, ProtocolError, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
@@ -313,39 +313,28 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
     if not folder.exists():
         accounts_of(config)  # no keys and no desk that ever was: nothing to do anything to
     try:
+        return await _by_whoever_holds_it(config, folder, verb, args, dry_run=dry_run)
+    except (InDoubt, JournalError, LeaseHeld, RemoteError, Unavailable) as error:
+        if verb != "halt" or error.exit_code == BadRequest.exit_code or isinstance(error, _StillWorking):
+            raise
+        return halt_view(_halt_by_file(folder, args, error))
+
+
+async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Args, *, dry_run: bool) -> object:
+    try:
         if verb in _OFFLINE and not args.get("adopt"):
             async with _offline_desk(config, folder) as desk:
                 done = await VERBS[verb](desk, args)
-            if args.get("level") != Level.KILL:
-                return done
-            return await _cancel_entries(config, folder, done)
+            return await _cancel_entries(config, folder, done) if args.get("level") == Level.KILL else done
         async with open_desk(config, folder=folder, listen=False, dry_run=dry_run) as desk:
             if verb in ("submit", "replace", "flatten"):
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             return await VERBS[verb](desk, args)
     except LeaseHeld:
-        if not (folder / "desk.sock").exists() and verb != "halt":
+        if not (folder / "desk.sock").exists():
             raise
     if dry_run and verb == "submit":
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
-    try:
-        return await _by_socket(folder, verb, args)
-    except (Unavailable, InDoubt):
-        if verb != "halt":
-            raise
-        return halt_view(_halt_by_file(folder, args))
-
-
-async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:
-    """What a KILL does beyond a halt: a desk that opens under it cancels the working entries. Raises Unavailable: the halt stands, they do too."""
-    try:
-        async with open_desk(config, folder=folder, listen=False):
-            return killed
-    except (AuthFailed, BadRequest, ProtocolError, Unavailable) as error:
-        raise Unavailable(f"halted, but the working entries could not be cancelled: {error}") from None
-
-
-async def _by_socket(folder: Path, verb: str, args: Args) -> object:
     client = await Client.connect(folder / "desk.sock")
     try:
         return await client.call(verb, args)
@@ -353,18 +342,30 @@ async def _by_socket(folder: Path, verb: str, args: Args) -> object:
         await client.aclose()
 
 
-def _halt_by_file(folder: Path, args: Args) -> Halt:
+async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:
+    """What a KILL does beyond a halt: a desk that opens under it cancels the working entries. Raises _StillWorking."""
+    try:
+        async with open_desk(config, folder=folder, listen=False):
+            return killed
+    except (AuthFailed, BadRequest, ProtocolError, Unavailable) as error:
+        raise _StillWorking(f"halted, but the working entries could not be cancelled: {error}") from None
+
+
+class _StillWorking(Unavailable):
+    """The halt stands, and so do the working entries."""
+
+
+def _halt_by_file(folder: Path, args: Args, why: DeskError) -> Halt:
     """The way in that needs no answer: the desk looks for the file all the time and before every order. It halts all, whatever the scope."""
     from trading_system.transport.clock import SystemClock
 
     level = Level(str(args["level"]))
+    said = "The desk does not answer." if isinstance(why, InDoubt | Unavailable) else str(why)
     try:
         pull(folder, level, str(args["text"]))
     except OSError as error:
-        raise InDoubt(
-            f"the desk does not answer, and the file {level.upper()} cannot be written in {folder}: {error.strerror}. End its process."
-        ) from None
-    text = f"the desk does not answer; its file is set: {folder / level.upper()}. Remove it before `trading resume`."
+        raise InDoubt(f"{said} The file {level.upper()} cannot be written in {folder}: {error.strerror}. End the desk's process.") from None
+    text = f"{said} Its file is set: {folder / level.upper()}. Remove it before `trading resume`."
     return Halt(scope="all", level=level, rule="FILE", text=text, set_ns=SystemClock().now_ns())
 
 

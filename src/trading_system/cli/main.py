@@ -81,6 +81,11 @@ def run() -> NoReturn:
 
         click.echo(f"{click.style(_title(error), fg='red', bold=True, bg=None)} {redact(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("trading_system"):
+            raise
+        click.echo(f'the package {error.name} is missing: run `source .venv/bin/activate`, then `uv pip install -e ".[exchange]"`', err=True)
+        sys.exit(1)
 
 
 def _title(error: DeskError) -> str:

@@ -224,8 +224,11 @@ class Journal:
             yield Entry(seq, decode(body), digest)
 
     async def on_its_thread(self, work: Callable[[], _T]) -> _T:
-        """Run something between two groups of records, on the thread that writes them."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Run something between two groups of records, on the thread that writes them. Raises JournalError: the disk refuses."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except (apsw.Error, OSError) as error:
+            raise JournalError(f"the journal cannot be read: {error}") from None
 
     async def entries(self, after: int, count: int) -> list[Entry]:
         """As read(), while a desk runs: at most `count` of the records that are on disk."""
@@ -234,16 +237,19 @@ class Journal:
     async def verify(self) -> tuple[int, bytes]:
         """Walk the chain from its beginning to the last record there is now, some at a time so that no order waits long; its number and hash.
 
-        Raises JournalError: the file no longer holds what was written.
+        Raises JournalError: the file or its head no longer holds what was written.
         """
         await self.flush()
         last, written = self.seq, self.digest
         seq, digest = 0, GENESIS
         while seq < last:
             seq, digest = await self.on_its_thread(partial(self._walk, seq, digest, min(WALK_MAX, last - seq)))
-        if digest != written:
-            raise JournalError(f"the journal file ends otherwise than record {last} was written; restore a backup, trade nothing until then")
+        if digest != written or not await self.on_its_thread(self._head_agrees):
+            raise JournalError(f"the journal does not hold record {last} as it was written; restore a backup, trade nothing until then")
         return seq, digest
+
+    def _head_agrees(self) -> bool:
+        return not self._durable or self._head.read() == (self.seq, self.digest)
 
     def _walk(self, seq: int, digest: bytes, count: int) -> tuple[int, bytes]:
         """The next `count` records of the chain. Raises JournalError: a hole, or an edited record."""
