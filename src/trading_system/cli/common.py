@@ -66,7 +66,16 @@ def emit(result: object) -> None:
     """One JSON document."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")
+    put(msgspec.json.format(msgspec.json.encode(result), indent=2))
+
+
+def put(line: bytes) -> None:
+    """One line of data, whole. With PYTHONUNBUFFERED a write that a signal interrupts is cut short, and print() would not notice."""
+    sys.stdout.flush()
+    left = memoryview(line + b"\n")
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
 
 
 def table(rows: Sequence[Row], columns: Sequence[tuple[str, str, str]], empty: str) -> None:

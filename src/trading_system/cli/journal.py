@@ -1,13 +1,12 @@
 """journal show, verify, backup, export. Read without a broker; a running desk answers for the journal that it holds."""
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trading_system.cli.common import as_json, emit, settings, table
+from trading_system.cli.common import as_json, emit, put, settings, table
 
 _PAGE = 1_000  # records asked for at once
 
@@ -113,6 +112,6 @@ def export(folder: str | None) -> None:
 
     async def lines() -> None:
         async for row in _records(_place(folder), 0):
-            sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
+            put(msgspec.json.encode(row))
 
     build.run(lines())
