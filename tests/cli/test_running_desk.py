@@ -205,6 +205,7 @@ def test_a_long_answer_comes_whole(shell: Shell) -> None:
         ({"verb": "bars", "args": {"instrument": "AAPL", "period_ns": 60_000_000_000, "count": -1}}, "count"),
         ({"verb": "submit", "args": {"instrument": "AAPL", "side": "buy", "order_qty": "1", "intent": "a", "wait_ns": "long"}}, "wait_ns"),
         ({"verb": "acknowledge", "args": {"number": "first"}}, "number"),
+        ({"verb": "acknowledge", "args": {"number": "9" * 5000}}, "number"),
         ({"verb": "journal_read", "args": {"after": "x"}}, "after"),
         ({"verb": "journal_backup", "args": {"target": "copy.sqlite"}}, "absolute"),
     ],

@@ -307,10 +307,15 @@ def _hosts(account: Account) -> frozenset[str]:
     return hosts
 
 
+def _there(path: Path) -> bool:
+    """Whether something is there that we may look at; Path.exists() raises where we may not."""
+    return os.path.exists(path)
+
+
 async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) -> object:
     """Run one verb: by the desk that is at work, else by one opened for this call. Raises what the verb raises."""
     folder = state_folder(config)
-    if not folder.exists():
+    if not _there(folder):
         accounts_of(config)  # no keys and no desk that ever was: nothing to do anything to
     try:
         return await _by_whoever_holds_it(config, folder, verb, args, dry_run=dry_run)
@@ -331,7 +336,7 @@ async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Ar
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             return await VERBS[verb](desk, args)
     except LeaseHeld:
-        if not (folder / "desk.sock").exists():
+        if not _there(folder / "desk.sock"):
             raise
     if dry_run and verb == "submit":
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
@@ -375,12 +380,12 @@ AskJournal = Callable[[str, Args], Awaitable[object]]
 @asynccontextmanager
 async def open_journal(folder: Path) -> AsyncIterator[AskJournal]:
     """Ask a folder's journal: through the desk that holds it, else opened here. Raises BadRequest: there is none. LeaseHeld: a command has it."""
-    if not (folder / "journal.sqlite").exists():
+    if not _there(folder / "journal.sqlite"):
         raise BadRequest(f"there is no journal in {folder}")
     try:
         lease = Lease(folder / "desk.lock", f"the journal in {folder.name}")
     except LeaseHeld:
-        if not (folder / "desk.sock").exists():
+        if not _there(folder / "desk.sock"):
             raise
         client = await Client.connect(folder / "desk.sock")
         try:

@@ -12,6 +12,7 @@ from trading_system.journal.store import Journal
 
 Args = Mapping[str, object]
 PAGE_MAX = 1_000  # records in one answer
+_DIGITS_MAX = 19  # of a number that 64 bits hold
 _DAY_NS = 86_400_000_000_000
 
 
@@ -66,7 +67,7 @@ def whole(args: Args, name: str, default: int | None = None, most: int = 1 << 63
     if value is None:
         raise BadRequest(f"{name} is missing")
     text = str(value)
-    if not (text.isascii() and text.isdecimal()) or int(text) > most:
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX) or int(text) > most:
         raise BadRequest(f"{name} is a whole number from 0 to {most}, not {text[:40]!r}")
     return int(text)
 

@@ -60,7 +60,7 @@ class _Commands(click.Group):
 def trading() -> None:
     """One desk, paper and live, that sends an order once and remembers everything.
 
-    Exit codes: 0 ok · 1 refused or failed, nothing sent · 2 usage · 3 another desk holds the lease · 4 credentials · 5 broker unreachable ·
+    Exit codes: 0 ok · 1 refused or failed · 2 usage · 3 another desk holds the lease · 4 credentials · 5 broker or desk unreachable ·
     6 in doubt, do not retry · 7 halted · 8 journal damaged.
     """
 
