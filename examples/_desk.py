@@ -10,6 +10,7 @@ from trading_system.app import build
 from trading_system.app.config import Config, load_config
 from trading_system.app.desk import Desk
 from trading_system.domain.errors import DeskError
+from trading_system.settings.keys import CREDENTIALS
 
 READY_WITHIN_NS = 15_000_000_000
 
@@ -19,7 +20,7 @@ async def desk_on_keys_or_twin() -> AsyncIterator[tuple[Desk, Config]]:
     """Keys that are there are used, whatever the broker answers: rejected keys are an error, never the twin."""
     config = load_config()
     async with AsyncExitStack() as stack:
-        if config.credentials("alpaca"):
+        if any(name in config.secrets for name in CREDENTIALS["alpaca"].values()):  # half a pair is an error, and says which half is missing
             accounts = build.accounts_of(config)
             print(f"Using your Alpaca keys ({accounts[0].environment}).")
             desk = await stack.enter_async_context(build.open_desk(config, accounts, listen=False))

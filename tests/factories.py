@@ -35,7 +35,6 @@ FACTS = Facts(
     visibility_lag_ns=90 * SECOND,
     can_replace=True,
     has_paper=True,
-    crypto_quote="USD",
     max_fee_in_kind=D("0.003"),
     requests_per_minute=200,
     pages={"status": "https://status.alpaca.markets"},

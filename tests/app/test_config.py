@@ -159,10 +159,11 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "environ"),
     [
-        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"APCA_API_KEY_ID": "PKBBBBBBBB"}),
+        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"APCA_API_KEY_ID": "PKAAAAAAAA"}),
+        ("ALPACA_API_KEY=your_alpaca_key_here\n", {"APCA_API_KEY_ID": "PKBBBBBBBB"}),
+        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"ALPACA_API_KEY": "PKBBBBBBBB"}),
         ("ALPACA_API_KEY=PKAAAAAAAA\n", {"ALPACA_API_KEY": ""}),
         ("APCA_API_KEY_ID=PKAAAAAAAA\n", {}),
-        ("APCA_API_KEY_ID=PKAAAAAAAA\n", {"ALPACA_API_KEY": "PKBBBBBBBB"}),
         ("ALPACA_API_KEY=PKxxxx\n", {}),
         ("", {"ALPACA_API_KEY": " PKBBBBBBBB "}),
     ],
@@ -188,6 +189,34 @@ def test_the_guides_credentials_refuse_what_the_desk_refuses(tmp_path: Path, mon
         BrokerCredentials.from_env(tmp_path / ".env")
 
     assert "PKAAAAAAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("ALPACA_API_KEY=PKAAAAAAAA\n", {"APCA_API_KEY_ID": "PKBBBBBBBB"}),
+        ("APCA_API_KEY_ID=PKAAAAAAAA\n", {"ALPACA_API_KEY": "PKBBBBBBBB"}),
+        ("ALPACA_PAPER=true\n", {"ALPACA_IS_PAPER": "no"}),
+    ],
+)
+def test_an_alias_in_the_environment_does_not_overrule_its_name_in_the_file(tmp_path: Path, text: str, environ: dict[str, str]) -> None:
+    said = problems(tmp_path, text, **environ)
+
+    assert re.search(r"\(environment\).*contradict|\(\.env:1\).*contradict", said)
+    assert "PKAAAAAAAA" not in said
+
+
+@pytest.mark.parametrize(("one", "two"), [("true", "True"), ("true", "1"), ("no", "FALSE")])
+def test_two_spellings_of_one_meaning_agree(tmp_path: Path, one: str, two: str) -> None:
+    assert load(tmp_path, f"ALPACA_PAPER={one}\n", ALPACA_IS_PAPER=two, TRADING_MODE="paper" if one == "true" else "live").alpaca_kind() is not None
+
+
+def test_a_slip_in_the_environment_is_a_warning_where_the_name_is_meant_for_us(tmp_path: Path) -> None:
+    config = load(tmp_path, "", MAX_POSITON_PCT="0.1", ALPACA_PAPR="true", LOG_LEVELS="9", TRADING_ENV_FILE="x", MAX_CONNECTIONS="5", IB_LOGS="1")
+
+    assert len(config.warnings) == 2
+    assert "did you mean MAX_POSITION_PCT" in config.warnings[0]
+    assert "did you mean ALPACA_PAPER" in config.warnings[1]
 
 
 @pytest.mark.parametrize("placeholder", ["", "your_alpaca_key_here", "xxxx", "PKxxxx", "PKxxxxxxxxxxxxxxxxxx", "AKXXXXXX", "<key>", "changeme"])

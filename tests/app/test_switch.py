@@ -11,7 +11,7 @@ from tests.desks import AAPL, BROKER, Bench, SteppedClock, mid, on_bench, settle
 from trading_system.app.deadman import guard, opening
 from trading_system.app.switch import HEARTBEAT, Switch, pull, pulled
 from trading_system.core.risk import Level
-from trading_system.domain.errors import BadRequest, Halted
+from trading_system.domain.errors import BadRequest, Halted, InDoubt
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID, OrderID
 from trading_system.domain.order import Replace
@@ -111,6 +111,24 @@ def test_a_cancel_of_an_order_in_doubt_goes_out_when_the_broker_is_heard(tmp_pat
             assert (done.ord_status, done.doubt) == (OrdStatus.CANCELED, Doubt.NONE)
             assert bench.twin.trading.posts[order.cl_ord_id] == 1
             assert desk.books.cancels == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_a_cancel_that_nobody_answers_is_in_doubt_and_not_unsent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            low = (await mid(desk) * D("0.9")).quantize(D("0.01"))
+            order = await desk.submit(wish("a", "5", price=low))
+            bench.network.faults = Faults(lost_answer=1.0)
+            cancelling = asyncio.create_task(desk.cancel(order.cl_ord_id))
+            await asyncio.sleep(9)
+            bench.network.faults = Faults(refused=1.0)
+            with pytest.raises(InDoubt):
+                await cancelling
+            bench.network.faults = Faults(enabled=False)
+
+            assert (await settled(desk, order)).ord_status is OrdStatus.CANCELED
 
     on_bench(tmp_path, story)
 

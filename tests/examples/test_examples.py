@@ -53,6 +53,13 @@ def test_keys_are_used_and_rejected_keys_never_fall_back_to_the_twin(tmp_path: P
     assert "ALPACA_API_KEY" in bad.stderr
 
 
+@pytest.mark.parametrize(("given", "missing"), [("ALPACA_API_KEY", "ALPACA_API_SECRET"), ("ALPACA_API_SECRET", "ALPACA_API_KEY")])
+def test_half_a_key_pair_is_an_error_and_no_reason_for_the_twin(given: str, missing: str) -> None:
+    done = run("quick_connection_test.py", **{given: "PK12345678"})
+
+    assert (done.returncode, f"{missing} is missing" in done.stderr, done.stdout) == (4, True, "")
+
+
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "examples"])
 def test_the_guides_import_line_works_from_a_checkout(folder: Path) -> None:
     code = "from src.brokers.credentials import BrokerCredentials; print(BrokerCredentials.from_env())"

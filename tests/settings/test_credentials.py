@@ -76,3 +76,13 @@ def test_a_secrets_age_counts_from_the_day_it_was_first_seen(tmp_path: Path) -> 
     assert ages(path, old, (AGE_WARN_DAYS + 1) * DAY) == {"ALPACA_API_KEY": AGE_WARN_DAYS + 1}
     assert ages(path, new, (AGE_WARN_DAYS + 1) * DAY) == {"ALPACA_API_KEY": 0}
     assert "secret" not in path.read_text()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": "b"}', '{"a": null}', "\x00"])
+def test_a_file_of_ages_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ages.json"
+    path.write_text(text)
+    with pytest.raises(ValueError):
+        ages(path, {"ALPACA_API_KEY": Secret("first-secret")}, 0)
+
+    assert path.read_text() == text

@@ -1,12 +1,13 @@
 """Planted bugs: each patch in mutants/ is put into a copy of src/, and hunted by seeds until a violation shows.
 
 A patch is a unified diff whose first line says what bug it plants; a second one may say which faults and actions the hunt is tilted to, where a bug
-shows in few seeds only. Its hunks are found by their text, not by line numbers, so that they survive
-code that moves; a hunk that is not there, or there twice, is an error. `python -m tests.simulation.mutants --hunt core,stack --seeds N` is what runs
-inside the copy.
+shows in few seeds only. Its hunks are found by their text, not by line numbers, so that they survive code that moves; a hunk that is not there, or
+there twice, is an error: `python -m tests.simulation.mutants --refresh COMMIT` writes such a patch anew, by merging what it did to the source of that
+commit into today's. `--hunt core,stack` is what runs inside the copy.
 """
 
 import argparse
+import difflib
 import os
 import shutil
 import subprocess
@@ -92,6 +93,41 @@ def plant(patch: Path, copy: Path) -> None:
         target.write_text(text.replace(hunk.before, hunk.after))
 
 
+def refresh(commit: str) -> list[str]:
+    """Write every patch anew that fitted the source of `commit` and does not fit today's. Gives the names of those that a person must mend."""
+    left = []
+    for patch in PATCHES:
+        hunks = read_patch(patch)
+        today = {hunk.path: (ROOT / hunk.path).read_text() for hunk in hunks}
+        if all(today[hunk.path].count(hunk.before) == 1 for hunk in hunks):
+            continue
+        comments = [line for line in patch.read_text().splitlines() if line.startswith("#")]
+        lines, whole = comments, True
+        for path, text in today.items():
+            then = subprocess.run(["git", "show", f"{commit}:{path}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            planted = then
+            for hunk in hunks:
+                planted = planted.replace(hunk.before, hunk.after) if hunk.path == path else planted
+            merged, clean = _merged(text, then, planted)
+            whole = whole and clean and merged != text
+            diff = difflib.unified_diff(text.splitlines(), merged.splitlines(), f"a/{path}", f"b/{path}", lineterm="")
+            lines = [*lines, *diff]
+        if whole:
+            patch.write_text("\n".join(lines) + "\n")
+        else:
+            left.append(patch.stem)
+    return left
+
+
+def _merged(ours: str, base: str, theirs: str) -> tuple[str, bool]:
+    with tempfile.TemporaryDirectory() as folder:
+        names = [Path(folder, name) for name in ("ours", "base", "theirs")]
+        for name, text in zip(names, (ours, base, theirs), strict=True):
+            name.write_text(text)
+        done = subprocess.run(["git", "merge-file", "-p", *map(str, names)], capture_output=True, text=True, check=False)
+    return done.stdout, done.returncode == 0
+
+
 def layers_of(patch: Path) -> tuple[str, ...]:
     """A bug in a broker's folder shows in the full stack only."""
     return ("stack",) if any("/brokers/" in hunk.path for hunk in read_patch(patch)) else ("core", "stack")
@@ -139,8 +175,13 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hunt", default="")
     parser.add_argument("--tilt", default="")
+    parser.add_argument("--refresh", metavar="COMMIT")
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
+    if arguments.refresh:
+        left = refresh(arguments.refresh)
+        print(f"to be mended by hand: {left}" if left else "every patch fits")
+        return 1 if left else 0
     if arguments.hunt:
         tilt = frozenset(name for name in arguments.tilt.split(",") if name)
         print(_hunted(tuple(arguments.hunt.split(",")), tilt), flush=True)

@@ -2,10 +2,13 @@
 
 import asyncio
 import importlib
+import os
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,19 +21,22 @@ from trading_system.app.config import Config, env_file_findings
 from trading_system.app.desk import Desk, Step, no_step
 from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
+from trading_system.app.records import JOURNAL_VERBS, Args
 from trading_system.app.recover import Recovery
-from trading_system.app.socket import Client, Server
-from trading_system.app.switch import Switch, pulled
-from trading_system.app.verbs import VERBS, Args
+from trading_system.app.socket import Client, RemoteError, Server
+from trading_system.app.switch import Switch, pull, pulled
+from trading_system.app.verbs import READY_WITHIN_NS, VERBS
+from trading_system.app.views import halt_view
 from trading_system.brokers import registry
-from trading_system.core.risk import Level, Limits
+from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, JournalError, LeaseHeld, ProtocolError, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector
 from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
+from trading_system.settings.keys import CREDENTIALS
 from trading_system.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -38,7 +44,6 @@ if TYPE_CHECKING:
     from trading_system.transport.tape import Tape
 
 SECOND_NS = 1_000_000_000
-READY_WITHIN_NS = 15 * SECOND_NS  # how long an order waits for a desk that was opened for it
 _T = TypeVar("_T")
 
 
@@ -92,18 +97,19 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
     kind = config.alpaca_kind()
     if not credentials or kind is None:
         page = registry.facts("alpaca").pages["keys_paper"]
+        missing = [name for name in CREDENTIALS["alpaca"].values() if name not in config.secrets]
+        half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
         advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
-        raise AuthFailed("no broker is configured.", " ".join((advice, *config.warnings)))
+        raise AuthFailed(half, " ".join((advice, *config.warnings)))
     options = {"feed": config.alpaca_data_feed}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
     return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
 
 
-def state_folder(config: Config, accounts: tuple[Account, ...]) -> Path:
-    """$TRADING_HOME, else the platform's folder; paper, live and twin apart."""
-    name = "twin" if any(account.twin for account in accounts) else accounts[0].environment
-    return home(config) / name
+def state_folder(config: Config) -> Path:
+    """$TRADING_HOME, else the platform's folder; paper, live and twin apart. Known without keys: a halt needs none."""
+    return home(config) / ("twin" if config.alpaca_url else config.trading_mode)
 
 
 def home(config: Config) -> Path:
@@ -118,7 +124,7 @@ def machine_folder() -> Path:
 
 
 def run(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run on uvloop where there is one, else on asyncio's own loop."""
+    """Run on uvloop where there is one, else on asyncio's own loop. SIGTERM ends it as Ctrl-C does, with exit code 143."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         import uvloop
@@ -127,7 +133,23 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
     except ModuleNotFoundError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(_terminable(main))
+        except asyncio.CancelledError:
+            sys.exit(128 + signal.SIGTERM)
+
+
+async def _terminable(main: Coroutine[Any, Any, _T]) -> _T:
+    """The first SIGTERM cancels, so that everything is given back; a second one ends the process as it is."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def terminate() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, terminate)
+    return await main
 
 
 @asynccontextmanager
@@ -147,7 +169,7 @@ async def open_desk(
     from trading_system.transport.clock import SystemClock
 
     accounts = accounts or accounts_of(config)
-    folder = folder or state_folder(config, accounts)
+    folder = folder or state_folder(config)
     leases = machine_folder() / "leases"  # not in TRADING_HOME: two homes with one key are still two desks on one account
     async with AsyncExitStack() as stack:
         stack.enter_context(Lease(folder / "desk.lock", f"the state folder {folder.name}"))
@@ -170,6 +192,8 @@ async def open_desk(
         hub = Hub(brokers)
         stack.push_async_callback(hub.aclose)
         _safe_settings(config, accounts)
+        with suppress(BadRequest):  # `trading doctor` and `trading check` tell of it; a desk must start without
+            credential_ages(config)
         desk = Desk(
             books=books,
             journal=journal,
@@ -190,6 +214,7 @@ async def open_desk(
 
         def account_lease(snapshot: AccountSnapshot) -> None:
             _same_account(desk, snapshot)
+            _same_currency(config, snapshot)
             name = f"{snapshot.broker}-{snapshot.environment}-{snapshot.account}.lock"
             if not any(account.twin for account in accounts):
                 stack.enter_context(Lease(leases / name, f"the account {snapshot.account} at {snapshot.broker}"))
@@ -247,11 +272,36 @@ def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
         )
 
 
+def _same_currency(config: Config, snapshot: AccountSnapshot) -> None:
+    """Limits are measured in one currency. Raises BadRequest: the account is kept in another."""
+    if snapshot.currency != config.base_currency:
+        account = f"account {snapshot.account} at {snapshot.broker} is kept in {snapshot.currency}"
+        raise BadRequest(f"BASE_CURRENCY={config.base_currency}, but {account}: set BASE_CURRENCY={snapshot.currency}")
+
+
+def credential_ages(config: Config) -> Mapping[str, int]:
+    """Days since each configured credential was first seen here; new ones are noted. Raises BadRequest: the file cannot be read or written."""
+    from trading_system.settings.credentials import ages
+    from trading_system.transport.clock import SystemClock
+
+    path = home(config) / "credentials.json"
+    try:
+        return ages(path, dict(config.secrets), SystemClock().now_ns())
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"how old the keys are is not known: {path} cannot be used ({error}); delete it, ages then start anew") from None
+
+
 def _tape(config: Config) -> "Tape | None":
+    """Raises BadRequest: the file cannot be written."""
     from trading_system.app.logs import redact
     from trading_system.transport.tape import Tape
 
-    return Tape(Path(config.trading_tape).expanduser(), redact) if config.trading_tape else None
+    if not config.trading_tape:
+        return None
+    try:
+        return Tape(Path(config.trading_tape).expanduser(), redact)
+    except OSError as error:
+        raise BadRequest(f"TRADING_TAPE={config.trading_tape} cannot be written: {error.strerror}") from None
 
 
 def _connector(account: Account, tape: "Tape | None") -> Connector:
@@ -284,23 +334,36 @@ def _hosts(account: Account) -> frozenset[str]:
     return hosts
 
 
+def _there(path: Path) -> bool:
+    """Whether something is there that we may look at; Path.exists() raises where we may not."""
+    return os.path.exists(path)
+
+
 async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) -> object:
     """Run one verb: by the desk that is at work, else by one opened for this call. Raises what the verb raises."""
-    accounts = accounts_of(config)
-    folder = state_folder(config, accounts)
+    folder = state_folder(config)
+    if not _there(folder):
+        accounts_of(config)  # no keys and no desk that ever was: nothing to do anything to
+    try:
+        return await _by_whoever_holds_it(config, folder, verb, args, dry_run=dry_run)
+    except (InDoubt, JournalError, LeaseHeld, RemoteError, Unavailable) as error:
+        if verb != "halt" or error.exit_code == BadRequest.exit_code or isinstance(error, _StillWorking):
+            raise
+        return halt_view(_halt_by_file(folder, args, error))
+
+
+async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Args, *, dry_run: bool) -> object:
     try:
         if verb in _OFFLINE and not args.get("adopt"):
-            async with _offline_desk(config, accounts[0].environment, folder) as desk:
+            async with _offline_desk(config, folder) as desk:
                 done = await VERBS[verb](desk, args)
-            if args.get("level") != Level.KILL:
-                return done
-            return await _finish_kill(config, accounts, folder, done)
-        async with open_desk(config, accounts, folder=folder, listen=False, dry_run=dry_run) as desk:
+            return await _cancel_entries(config, folder, done) if args.get("level") == Level.KILL else done
+        async with open_desk(config, folder=folder, listen=False, dry_run=dry_run) as desk:
             if verb in ("submit", "replace", "flatten"):
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             return await VERBS[verb](desk, args)
     except LeaseHeld:
-        if not (folder / "desk.sock").exists():
+        if not _there(folder / "desk.sock"):
             raise
     if (dry_run or config.dry_run) and verb in _CHANGES:
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
@@ -311,24 +374,68 @@ async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) 
         await client.aclose()
 
 
-async def _finish_kill(config: Config, accounts: tuple[Account, ...], folder: Path, done: object) -> object:
-    """The halt is on disk; a desk opened for it cancels the entries at its first look. Raises Unavailable: not now, and says what holds."""
-    try:
-        async with open_desk(config, accounts, folder=folder, listen=False) as desk:
-            await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
-            for name in desk.brokers:
-                await desk.enforce_kill(name)
-            return done
-    except (Unavailable, AuthFailed, ProtocolError) as error:
-        raise Unavailable(f"HALTED, and on disk; but the working entries could not be cancelled now: {error} The next desk cancels them") from None
-
-
 _CHANGES = frozenset({"submit", "replace", "cancel", "flatten"})
+
+
+async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:
+    """What a KILL does beyond a halt: a desk that opens under it cancels the working entries. Raises _StillWorking."""
+    try:
+        async with open_desk(config, folder=folder, listen=False):
+            return killed
+    except (AuthFailed, BadRequest, ProtocolError, Unavailable) as error:
+        raise _StillWorking(f"halted, but the working entries could not be cancelled: {error}") from None
+
+
+class _StillWorking(Unavailable):
+    """The halt stands, and so do the working entries."""
+
+
+def _halt_by_file(folder: Path, args: Args, why: DeskError) -> Halt:
+    """The way in that needs no answer: the desk looks for the file all the time and before every order. It halts all, whatever the scope."""
+    from trading_system.transport.clock import SystemClock
+
+    level = Level(str(args["level"]))
+    said = "The desk does not answer." if isinstance(why, InDoubt | Unavailable) else str(why)
+    try:
+        pull(folder, level, str(args["text"]))
+    except OSError as error:
+        raise InDoubt(f"{said} The file {level.upper()} cannot be written in {folder}: {error.strerror}. End the desk's process.") from None
+    text = f"{said} Its file is set: {folder / level.upper()}. Remove it before `trading resume`."
+    return Halt(scope="all", level=level, rule="FILE", text=text, set_ns=SystemClock().now_ns())
+
+
+AskJournal = Callable[[str, Args], Awaitable[object]]
+
+
+@asynccontextmanager
+async def open_journal(folder: Path) -> AsyncIterator[AskJournal]:
+    """Ask a folder's journal: through the desk that holds it, else opened here. Raises BadRequest: there is none. LeaseHeld: a command has it."""
+    if not _there(folder / "journal.sqlite"):
+        raise BadRequest(f"there is no journal in {folder}")
+    try:
+        lease = Lease(folder / "desk.lock", f"the journal in {folder.name}")
+    except LeaseHeld:
+        if not _there(folder / "desk.sock"):
+            raise
+        client = await Client.connect(folder / "desk.sock")
+        try:
+            yield client.call
+        finally:
+            await client.aclose()
+        return
+    with lease:
+        journal = Journal(folder / "journal.sqlite")
+        try:
+            yield lambda verb, args: JOURNAL_VERBS[verb](journal, args)
+        finally:
+            journal.abandon()
+
+
 _OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge"})  # they must work when no broker can be reached
 
 
 @asynccontextmanager
-async def _offline_desk(config: Config, environment: str, folder: Path) -> AsyncIterator[Desk]:
+async def _offline_desk(config: Config, folder: Path) -> AsyncIterator[Desk]:
     """The journal and its halts, without any broker: a halt is on disk before anybody is asked. Raises LeaseHeld."""
     from trading_system.transport.clock import SystemClock
 
@@ -342,7 +449,7 @@ async def _offline_desk(config: Config, environment: str, folder: Path) -> Async
                 hub=Hub({}),
                 limits=limits_of(config),
                 clock=SystemClock(),
-                environment=environment,
+                environment=config.trading_mode,
                 base_currency=config.base_currency,
             )
             desk.pulled = lambda: pulled(folder)
@@ -361,7 +468,7 @@ async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str],
         brokers = [_connector(account, None) for account in accounts]
         for broker in brokers:
             stack.push_async_callback(broker.aclose)
-        await guard(state_folder(config, accounts), brokers, SystemClock(), after_ns=after_ns, say=say)
+        await guard(state_folder(config), brokers, SystemClock(), after_ns=after_ns, say=say)
 
 
 @asynccontextmanager
@@ -395,7 +502,11 @@ async def served_twin(
         requests_per_minute=rate,
         recordings=_recordings(module.universe(hours).listings, replay, now_ns),
     )
-    async with serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)) as host:
+    async with AsyncExitStack() as stack:
+        try:
+            host = await stack.enter_async_context(serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)))
+        except OSError as error:
+            raise BadRequest(f"the twin cannot listen on port {port}: {os.strerror(error.errno or 0)}") from None
         yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
 
 

@@ -15,12 +15,11 @@ from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
-from trading_system.settings.dotenv import Source, find_env_file, is_placeholder, merge, parse_secret, read_env_file
+from trading_system.settings.dotenv import FLAGS, Source, find_env_file, is_placeholder, merge, odd_names, parse_secret, read_env_file
 from trading_system.settings.keys import CREDENTIALS, KEYS, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_FLAGS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
 
 
 class ConfigError(DeskError):
@@ -78,6 +77,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     account_max_age_s: int
     secrets: Mapping[str, Secret]  # by setting; only what is configured
     env_file: str  # "" when there is none
+    explicit: frozenset[str]  # settings that somebody has set; the others are defaults
     warnings: tuple[str, ...]
     notices: tuple[str, ...]  # set, and used by a later part only
     config_hash: str  # over everything but secrets
@@ -123,7 +123,8 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         **used,  # type: ignore[arg-type]  # the table and the fields are held together by test_config.py
         secrets=secrets,
         env_file="" if path is None else str(path),
-        warnings=(*source.warnings, *_warnings(values)),
+        explicit=frozenset(raw),
+        warnings=(*source.warnings, *odd_names(environ), *_warnings(values)),
         notices=notices,
         config_hash=digest,
     )
@@ -164,7 +165,7 @@ def _secret(_: Key, raw: str) -> Secret | None:
 
 def _flag(key: Key, raw: str) -> bool:
     try:
-        return _FLAGS[(raw or key.default).lower()]
+        return FLAGS[(raw or key.default).lower()]
     except KeyError:
         raise ValueError("is true or false") from None
 

@@ -300,8 +300,11 @@ class Desk:
         self.step("cancel noted")
         try:
             report = await broker.cancel(order)
-        except InDoubt:
-            answer = await broker.order_status(order.cl_ord_id)
+        except InDoubt as error:
+            try:
+                answer = await broker.order_status(order.cl_ord_id)
+            except Unavailable:
+                raise error from None  # the cancel may have arrived: not even the question did
             return self._known(order.cl_ord_id) if answer is None else self.on_report(answer)
         self.step("cancel answered")
         return self.on_report(report)

@@ -10,11 +10,24 @@ from pathlib import Path
 import msgspec
 
 from trading_system.app.desk import Desk
-from trading_system.app.verbs import VERBS, Args
-from trading_system.domain.errors import BadRequest, DeskError, Unavailable
+from trading_system.app.records import Args
+from trading_system.app.verbs import CHANGING, VERBS
+from trading_system.domain.errors import BadRequest, DeskError, InDoubt, Unavailable
 
-LINE_MAX = 1 << 20  # bytes of one question or answer
+LINE_MAX = 1 << 20  # bytes of one question
+ANSWER_MAX = 64 << 20  # and of one answer: every order of a long journal; what is longer is asked for in parts
 CLIENTS_MAX = 16
+SECOND_NS = 1_000_000_000
+# How long an answer is waited for. A broker gets 10 s for each of several requests, a halt is on disk at once.
+ANSWER_WITHIN_NS = dict.fromkeys(VERBS, 60 * SECOND_NS) | {
+    "halt": 5 * SECOND_NS,
+    "resume": 15 * SECOND_NS,
+    "flatten": 300 * SECOND_NS,
+    "journal_verify": 600 * SECOND_NS,
+    "journal_backup": 600 * SECOND_NS,
+    "journal_days": 600 * SECOND_NS,
+    **dict.fromkeys(("orders", "fills", "alerts", "acknowledge", "status"), 10 * SECOND_NS),
+}
 PATH_MAX = 100  # a Unix socket's path is limited to 104 or 108 bytes by the kernel
 
 
@@ -69,6 +82,7 @@ class Server:
         before = os.umask(0o177)  # the file is 0600 from its first moment on
         try:
             listener.bind(str(self._path))
+            listener.listen(CLIENTS_MAX)  # from here on a question waits, and is not refused
         finally:
             os.umask(before)
         self._server = await asyncio.start_unix_server(self._client, sock=listener, limit=LINE_MAX)
@@ -85,19 +99,28 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         if len(self._clients) >= CLIENTS_MAX:
+            writer.write(_line(Answer(error=f"{CLIENTS_MAX} others are talking to the desk; nothing was done", exit_code=5)))
             writer.close()
             return
         self._clients.add(task)
         try:
             async for question in _questions(reader):
                 said = question if isinstance(question, Answer) else await answer(self._desk, question)
-                writer.write(msgspec.json.encode(said) + b"\n")
+                writer.write(_line(said))
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self._clients.discard(task)
             writer.close()
+
+
+def _line(said: Answer) -> bytes:
+    """An answer as it goes out; one that is too long says so instead."""
+    line = msgspec.json.encode(said) + b"\n"
+    if len(line) <= ANSWER_MAX:
+        return line
+    return _line(Answer(error=f"the answer is longer than {ANSWER_MAX} bytes; ask for less", exit_code=2))
 
 
 async def _questions(reader: asyncio.StreamReader) -> AsyncIterator[Question | Answer]:
@@ -128,18 +151,23 @@ class Client:
     async def connect(cls, path: Path) -> "Client":
         """Raises Unavailable: nobody listens there."""
         try:
-            reader, writer = await asyncio.open_unix_connection(str(path), limit=LINE_MAX)
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=ANSWER_MAX)
         except OSError as error:
             raise Unavailable(f"the running desk does not answer on its socket: {error.strerror}") from None
         return cls(reader, writer)
 
     async def call(self, verb: str, args: Args) -> object:
-        """Raises RemoteError: what the desk answered, with its exit code. Unavailable: it went away."""
-        self._writer.write(msgspec.json.encode({"verb": verb, "args": args}) + b"\n")
-        await self._writer.drain()
-        line = await self._reader.readline()
-        if not line:
-            raise Unavailable("the desk closed the conversation; `trading orders` says what became of an order")
+        """Raises RemoteError: what the desk answered, with its exit code. It went away, or does not answer within ANSWER_WITHIN_NS:
+        InDoubt for a verb that changes something, Unavailable for a question."""
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_NS[verb] / SECOND_NS):
+                self._writer.write(msgspec.json.encode({"verb": verb, "args": args}) + b"\n")
+                await self._writer.drain()
+                line = await self._reader.readuntil()
+        except TimeoutError:
+            raise _unanswered(verb, f"the running desk does not answer (waited {ANSWER_WITHIN_NS[verb] // SECOND_NS} s)") from None
+        except (ConnectionError, asyncio.IncompleteReadError):
+            raise _unanswered(verb, "the running desk ended before it answered") from None
         said = msgspec.json.decode(line, type=Answer)
         if said.error is not None:
             raise RemoteError(said.error, said.exit_code)
@@ -149,3 +177,9 @@ class Client:
         self._writer.close()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
+
+
+def _unanswered(verb: str, text: str) -> DeskError:
+    if verb in CHANGING:
+        return InDoubt(f"{text}. It may have been done: do not send it again; `trading orders` and `trading account` say what became of it.")
+    return Unavailable(f"{text}.")

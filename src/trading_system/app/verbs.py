@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from trading_system.app import views
 from trading_system.app.desk import Desk
+from trading_system.app.records import JOURNAL_VERBS, Args, whole
 from trading_system.brokers.registry import BROKERS
 from trading_system.core.risk import Level
 from trading_system.domain.errors import BadRequest
@@ -16,12 +17,14 @@ from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.order import NewOrder, Order, Replace
 from trading_system.journal.record import AlertAcked, Armed
+from trading_system.journal.store import Journal
 
-Args = Mapping[str, object]
 Verb = Callable[[Desk, Args], Awaitable[object]]
 _Enum = TypeVar("_Enum", bound=StrEnum)
+READY_WITHIN_NS = 15_000_000_000  # how long an order or a check waits for a desk that has just been opened
 SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
 BARS_MAX = 10_000
+PERIOD_MAX_NS = 86_400_000_000_000
 
 
 async def account(desk: Desk, args: Args) -> object:
@@ -37,6 +40,12 @@ async def positions(desk: Desk, args: Args) -> object:
         snapshot = await desk.refresh_account(name)
         rows += [views.position_view(name, position) for position in snapshot.positions]
     return rows
+
+
+async def check(desk: Desk, args: Args) -> object:
+    """As account, once every stream is up and the books agree, or after a while of waiting for it."""
+    await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
+    return await account(desk, args)
 
 
 async def orders(desk: Desk, args: Args) -> object:
@@ -73,8 +82,8 @@ async def submit(desk: Desk, args: Args) -> object:
         repeat=bool(args.get("repeat")),
         intent=_parsed(parse_intent, _text(args, "intent")),
     )
+    within_ns = whole(args, "wait_ns", SETTLE_NS, READY_WITHIN_NS)
     order = await desk.submit(request)
-    within_ns = int(str(args.get("wait_ns", SETTLE_NS)))
     await desk.wait(lambda: _at_rest(desk, order), within_ns)
     return views.order_view(_now(desk, order))
 
@@ -98,7 +107,7 @@ async def cancel(desk: Desk, args: Args) -> object:
     else:
         canceled = (await desk.cancel(_cl_ord_id(args)),)
     await desk.wait(lambda: all(_now(desk, order).ord_status.terminal for order in canceled), SETTLE_NS)
-    return [views.order_view(_now(desk, order)) for order in canceled]
+    return [{**views.order_view(now), "text": now.text or order.text} for order in canceled for now in (_now(desk, order),)]
 
 
 async def flatten(desk: Desk, args: Args) -> object:
@@ -109,14 +118,16 @@ async def flatten(desk: Desk, args: Args) -> object:
 
 async def quote(desk: Desk, args: Args) -> object:
     name = _broker(desk, args)
-    return views.quote_view(name, await desk.hub.fetch(name, _instrument(args)))
+    instrument = await desk.instrument(name, _instrument(args))  # says how it is written, where it is not known
+    return views.quote_view(name, await desk.hub.fetch(name, instrument.id))
 
 
 async def bars(desk: Desk, args: Args) -> object:
     name = _broker(desk, args)
-    period_ns, count = int(_text(args, "period_ns")), min(int(_text(args, "count")), BARS_MAX)
+    period_ns, count = whole(args, "period_ns", None, PERIOD_MAX_NS), whole(args, "count", None, BARS_MAX)
+    instrument = await desk.instrument(name, _instrument(args))
     end_ns = desk.clock.now_ns()
-    found = await desk.brokers[name].bars(_instrument(args), period_ns, end_ns - count * period_ns, end_ns)
+    found = await desk.brokers[name].bars(instrument.id, period_ns, end_ns - count * period_ns, end_ns)
     return [views.bar_view(bar) for bar in found]
 
 
@@ -145,7 +156,7 @@ async def alerts(desk: Desk, args: Args) -> object:
 
 async def acknowledge(desk: Desk, args: Args) -> object:
     """A person has seen it: one by its number, or 0 for all. Gives what is left."""
-    number = int(_text(args, "number"))
+    number = whole(args, "number")
     if number and number not in desk.books.alerts:
         raise BadRequest(f"no alert {number} waits to be seen; `trading alerts` lists them")
     record = AlertAcked(number=number, by=str(args.get("by") or "owner"), now_ns=desk.clock.now_ns())
@@ -158,10 +169,13 @@ async def arm(desk: Desk, args: Args) -> object:
     """Live only. Durable before it counts; loosening needs this step again, tightening too: the last one holds."""
     if desk.environment != "live":
         raise BadRequest("arming is for live trading only; this desk is a paper desk")
+    most = _decimal(args, "max_notional")
+    if most is None or most <= 0:
+        raise BadRequest("max_notional is an amount above 0")
     record = Armed(
         accounts=tuple(account.account for account in desk.accounts.values()),
-        max_notional=_decimal(args, "max_notional") or Decimal(0),
-        until_ns=int(_text(args, "until_ns")),
+        max_notional=most,
+        until_ns=whole(args, "until_ns"),
         now_ns=desk.clock.now_ns(),
     )
     await desk.journal.append(record, durable=True)
@@ -184,10 +198,19 @@ async def status(desk: Desk, args: Args) -> object:
     }
 
 
-VERBS: Mapping[str, Verb] = {
-    verb.__name__: verb
-    for verb in (account, positions, orders, fills, submit, replace, cancel, flatten, quote, bars, halt, resume, alerts, acknowledge, arm, status)
+def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
+    async def verb(desk: Desk, args: Args) -> object:
+        return await ask(desk.journal, args)
+
+    return verb
+
+
+_CHANGES = (submit, replace, cancel, flatten, halt, resume, acknowledge, arm)
+_QUESTIONS = (account, check, positions, orders, fills, quote, bars, alerts, status)
+VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
+    name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }
+CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it is not known whether they happened
 
 
 def _at_rest(desk: Desk, order: Order) -> bool:
@@ -216,10 +239,12 @@ def _broker(desk: Desk, args: Args) -> BrokerName:
 
 def _scope(desk: Desk, args: Args) -> str:
     scope = str(args.get("scope") or "all")
-    if scope not in ("all", "crypto", *BROKERS, *desk.books.halts):
-        known = ", ".join(("all", "crypto", *BROKERS))
-        raise BadRequest(f"{scope!r} is no scope; there are: {known}, and broker:INSTRUMENT of a halt that stands")
-    return scope
+    broker, _, symbol = scope.partition(":")
+    if scope in ("all", "crypto", *BROKERS, *desk.books.halts):
+        return scope
+    if broker in BROKERS and symbol:
+        return f"{broker}:{_parsed(parse_instrument, symbol.upper())}"
+    raise BadRequest(f"{scope!r} is no scope; there are: all, crypto, {', '.join(BROKERS)}, and {BROKERS[0]}:AAPL for one instrument")
 
 
 def _instrument(args: Args) -> InstrumentID:

@@ -29,7 +29,9 @@ def folder(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"trading_system.brokers.{name}")
     except ModuleNotFoundError as error:
-        raise Unavailable(f'{name} needs the package {error.name}: run `uv pip install -e ".[exchange]"` (or pip install) in the .venv') from None
+        raise Unavailable(
+            f'{name} needs the package {error.name}: run `source .venv/bin/activate`, then `uv pip install -e ".[exchange]"` (or pip)'
+        ) from None
 
 
 def facts(name: str) -> Facts:

@@ -1,62 +1,86 @@
 """check, brokers, account, positions, orders, fills."""
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from trading_system.cli.common import as_json, at_broker, call, emit, money, settings, table
+from trading_system.app.config import load_config
+from trading_system.cli.common import as_json, at_broker, call, emit, money, table, warn_of_age
+
+if TYPE_CHECKING:
+    from trading_system.domain.ports import Facts
 
 
 @click.command()
 @as_json
 def check(as_json: bool) -> None:
-    from trading_system.app import build
-    from trading_system.app.verbs import VERBS
-
-    config = settings()
-    accounts = build.accounts_of(config)
-
-    async def look() -> Any:
-        async with build.open_desk(config, accounts, listen=False) as desk:
-            await desk.wait(lambda: all(desk.ready.values()), build.READY_WITHIN_NS)
-            return await VERBS["account"](desk, {})
-
-    found = build.run(look())
+    found = call("check", {})
+    warn_of_age(load_config())
     if as_json:
         emit(found)
-        return
-    for account in found["accounts"]:
-        ok = account["tradable"] and found["risk"]["ready"][account["broker"]]
+    sound = [_sound(account, found["risk"], show=not as_json) for account in found["accounts"]]
+    sys.exit(0 if all(sound) else 1)
+
+
+def _sound(account: dict[str, Any], risk: dict[str, Any], *, show: bool) -> bool:
+    """Whether this account may be traded now, and why not."""
+    ok = bool(account["tradable"] and risk["ready"][account["broker"]])
+    if show:
         click.secho(f"{'✅' if ok else '⚠️ '} {account['broker']} {account['environment']} account {account['account']}", bold=True)
         click.echo(f"   equity {money(account['equity'])} {account['currency']}, buying power {money(account['buying_power'])}")
-        click.echo(
-            "   order stream live, books agree"
-            if ok
-            else f"   {account['text'] or 'the order stream is not up yet; try again, or see `trading doctor`'}"
-        )
+        why = account["text"] or "the order stream is not up yet; try again, or see `trading doctor`"
+        click.echo(f"   {'order stream live, books agree' if ok else why}")
+    return ok
 
 
 @click.command()
 @as_json
 def brokers(as_json: bool) -> None:
-    from trading_system.app.config import load_config
     from trading_system.brokers import registry
 
     config = load_config()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in registry.BROKERS:
         facts = registry.facts(name)
-        kinds = sorted({str(rule.asset_class) for rule in facts.rules})
-        configured = bool(config.credentials(name))
-        rows.append(
-            {"broker": name, "title": facts.title, "status": "works", "assets": ", ".join(kinds), "configured": "yes" if configured else "no"}
-        )
-    rows += [{"broker": name, "title": title, "status": "not yet", "assets": "", "configured": ""} for name, title in registry.PLANNED.items()]
+        kinds = ", ".join(sorted({str(rule.asset_class) for rule in facts.rules}))
+        configured = "yes" if config.credentials(name) else "no"
+        rows.append({"broker": name, "title": facts.title, "status": "works", "assets": kinds, "configured": configured, "orders": _takes(facts)})
+    planned = registry.PLANNED.items()
+    rows += [{"broker": name, "title": title, "status": "not yet", "assets": "", "configured": "", "orders": []} for name, title in planned]
     if as_json:
         emit(rows)
         return
     columns = [("broker", "Broker", "text"), ("title", "Name", "text"), ("status", "Connector", "text"), ("assets", "Assets", "text")]
     table(rows, [*columns, ("configured", "Keys", "text")], "")
+    click.echo()
+    lines = [
+        {
+            "broker": row["broker"],
+            "asset_class": line["asset_class"],
+            "ord_types": ", ".join(line["ord_types"]),
+            "tifs": ", ".join(line["times_in_force"]),
+            "more": ", ".join(name for name in ("fractional", "extended_hours") if line[name]).replace("_", " "),
+        }
+        for row in rows
+        for line in row["orders"]
+    ]
+    columns = [("broker", "Broker", "text"), ("asset_class", "Asset", "text"), ("ord_types", "Order types", "text")]
+    table(lines, [*columns, ("tifs", "Time in force", "text"), ("more", "Also", "text")], "")
+
+
+def _takes(facts: "Facts") -> list[dict[str, Any]]:
+    """What a broker takes, a line for each combination."""
+    return [
+        {
+            "asset_class": rule.asset_class.value,
+            "ord_types": sorted(kind.value for kind in rule.ord_types),
+            "times_in_force": sorted(tif.value for tif in rule.times_in_force),
+            "fractional": rule.fractional,
+            "extended_hours": rule.extended_hours,
+        }
+        for rule in facts.rules
+    ]
 
 
 @click.command()

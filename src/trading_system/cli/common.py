@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from trading_system.app.config import Config, env_file_findings, load_config
+from trading_system.settings.credentials import AGE_WARN_DAYS
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -23,16 +24,34 @@ def at_broker(function: _F) -> _F:
     return click.option("--broker", help="Which broker, where several are configured.")(function)
 
 
-def settings() -> Config:
-    """The settings in force; logs are set up with them, warnings are shown once."""
+def settings(*, running: bool = False) -> Config:
+    """The settings in force; logs are set up with them, warnings are shown once. running: a command that stays: it logs at LOG_LEVEL. One that
+    only answers says what it has to say itself, and logs INFO for nobody."""
     config = load_config()
     from trading_system.app.logs import configure_logs
 
-    configure_logs(config.log_level if config.log_level != "INFO" else "WARNING", config.log_format)
+    configure_logs("WARNING" if config.log_level == "INFO" and not running else config.log_level, config.log_format)
     unsafe = env_file_findings(Path(config.env_file)) if config.env_file and config.secrets else ()
     for warning in (*config.warnings, *unsafe):
-        click.secho(f"! {warning}", fg="yellow", err=True)
+        warn(warning)
     return config
+
+
+def warn(text: str) -> None:
+    click.secho(f"! {text}", fg="yellow", err=True)
+
+
+def warn_of_age(config: Config) -> None:
+    """Which keys are due to be rotated; that this cannot be told is a warning too."""
+    from trading_system.app.build import credential_ages
+    from trading_system.domain.errors import BadRequest
+
+    try:
+        for name, days in credential_ages(config).items():
+            if days >= AGE_WARN_DAYS:
+                warn(f"{name} has been in use for {days} days: make a new one ({AGE_WARN_DAYS} is long enough)")
+    except BadRequest as error:
+        warn(str(error))
 
 
 def call(verb: str, args: Mapping[str, object], *, dry_run: bool = False) -> Any:
@@ -47,7 +66,16 @@ def emit(result: object) -> None:
     """One JSON document."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")
+    put(msgspec.json.format(msgspec.json.encode(result), indent=2))
+
+
+def put(line: bytes) -> None:
+    """One line of data, whole. With PYTHONUNBUFFERED a write that a signal interrupts is cut short, and print() would not notice."""
+    sys.stdout.flush()
+    left = memoryview(line + b"\n")
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
 
 
 def table(rows: Sequence[Row], columns: Sequence[tuple[str, str, str]], empty: str) -> None:

@@ -4,6 +4,7 @@ import click
 
 from trading_system.cli.common import as_json, emit, settings, table
 from trading_system.domain.errors import AuthFailed, BadRequest
+from trading_system.settings.credentials import AGE_WARN_DAYS
 from trading_system.settings.keys import CREDENTIALS
 
 _FIELDS = {name.lower(): name for fields in CREDENTIALS.values() for name in fields.values()}
@@ -16,9 +17,11 @@ def credentials() -> None:
 
 @credentials.command("set")
 @click.argument("field")
-def set_(field: str) -> None:
+@as_json
+def set_(field: str, as_json: bool) -> None:
     """Keep one credential in the OS keyring: trading credentials set alpaca_api_key."""
-    from trading_system.settings.credentials import KeyringUnavailable, write_keyring
+    from trading_system.settings.credentials import SERVICE, KeyringUnavailable, write_keyring
+    from trading_system.settings.secret import Secret
 
     if field.lower() not in _FIELDS:
         raise BadRequest(f"no credential {field!r}; there are: {', '.join(_FIELDS)}")
@@ -27,7 +30,9 @@ def set_(field: str) -> None:
         write_keyring(field, value)
     except KeyringUnavailable as error:
         raise AuthFailed(str(error)) from None
-    click.echo(f"kept in the keyring as trading_system/{field.lower()}; TRADING_CREDENTIALS=keyring makes the desk use it", err=True)
+    if as_json:
+        emit({"service": SERVICE, "user": field.lower(), "fingerprint": Secret(value).fingerprint()})
+    click.echo(f"kept in the keyring as {SERVICE}/{field.lower()}; TRADING_CREDENTIALS=keyring makes the desk use it", err=True)
 
 
 @credentials.command("list")
@@ -44,24 +49,21 @@ def list_(as_json: bool) -> None:
 
 
 @credentials.command()
+@as_json
 @click.pass_context
-def check(context: click.Context) -> None:
+def check(context: click.Context, as_json: bool) -> None:
     """Log in with each and say what the broker answers."""
     from trading_system.cli.accounts import check as check_accounts
 
-    context.invoke(check_accounts, as_json=False)
+    context.invoke(check_accounts, as_json=as_json)
 
 
 @credentials.command()
 @as_json
 def age(as_json: bool) -> None:
     """Days since each was first seen here; rotate them every 90."""
-    import time
+    from trading_system.app.build import credential_ages
 
-    from trading_system.app.build import home
-    from trading_system.settings.credentials import AGE_WARN_DAYS, ages
-
-    config = settings()
-    days = ages(home(config) / "credentials.json", dict(config.secrets), time.time_ns())
+    days = credential_ages(settings())
     rows = [{"setting": name, "days": count, "note": "rotate it" if count >= AGE_WARN_DAYS else ""} for name, count in days.items()]
     emit(rows) if as_json else table(rows, [("setting", "Setting", "text"), ("days", "Days", "number"), ("note", "", "text")], "Nothing configured.")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import msgspec
 
 from trading_system.app.config import Config, load_config
 from trading_system.app.desk import Desk
+from trading_system.cli.common import as_json, emit
 from trading_system.core.lifecycle import Applied
 from trading_system.domain.errors import RiskRefused
 from trading_system.domain.fix import OrdType, Side, TimeInForce
@@ -38,8 +39,19 @@ START_WITHIN_S = 30
 @click.command()
 @click.option("--seed", type=int, default=11, show_default=True, help="Another seed, another market.")
 @click.option("--fast", is_flag=True, help="Without the pauses for watching.")
-def demo(seed: int, fast: bool) -> None:
-    slow = sys.stdout.isatty() and not fast
+@as_json
+def demo(seed: int, fast: bool, as_json: bool) -> None:
+    slow = sys.stdout.isatty() and not fast and not as_json
+    if not as_json:
+        _show(seed, slow=slow)
+        return
+    with redirect_stdout(sys.stderr):
+        proof = _show(seed, slow=slow)
+    emit(proof)
+
+
+def _show(seed: int, *, slow: bool) -> dict[str, object]:
+    """The whole story; gives what it proved."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="trading-demo-") as home, _twin(seed) as twin:
         config = _config(home)
@@ -47,8 +59,9 @@ def demo(seed: int, fast: bool) -> None:
         in_flight = _first_life(home, twin, slow=slow)
         from trading_system.app import build
 
-        build.run(_second_life(config, twin, in_flight, slow=slow))
+        proof = build.run(_second_life(config, twin, in_flight, slow=slow))
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s; nothing was left behind. Next: README, or `trading twins alpaca` to play.")
+    return {"seed": seed, **proof}
 
 
 # -- the first life: a desk that dies in the middle of an order ------------------------------------------------------------------
@@ -58,7 +71,7 @@ def _first_life(home: str, twin: Mapping[str, str], *, slow: bool) -> str:
     """Run the desk in a process of its own, and kill it without warning when it says that an order is on its way. Gives that order's id."""
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "trading_system.cli.demo", home, msgspec.json.encode(twin).decode(), str(writer), str(int(slow))]
-    child = subprocess.Popen(command, pass_fds=(writer,))  # noqa: S603  our own module
+    child = subprocess.Popen(command, pass_fds=(writer,), stdout=sys.stdout.fileno())  # noqa: S603  our own module
     os.close(writer)
     with os.fdopen(reader) as pipe:
         in_flight = pipe.readline().strip()
@@ -140,7 +153,7 @@ def _show_fill(record: Record, applied: Applied | None) -> None:
 # -- the second life -----------------------------------------------------------------------------------------------------------------
 
 
-async def _second_life(config: Config, twin: Mapping[str, str], in_flight: str, *, slow: bool) -> None:
+async def _second_life(config: Config, twin: Mapping[str, str], in_flight: str, *, slow: bool) -> dict[str, object]:
     from trading_system.app import build
 
     await _pause(slow)
@@ -167,7 +180,7 @@ async def _second_life(config: Config, twin: Mapping[str, str], in_flight: str, 
         click.echo(f"     equity {account.equity:,.2f} {account.currency} (spread and fees are real here)")
         told = [f"{order.cl_ord_id}" for order in desk.books.blotter if order.order_id is not None]
         theirs = await _orders_at_the_broker(twin)
-    _proof(folder, told, theirs)
+    return _proof(folder, told, theirs)
 
 
 async def _orders_at_the_broker(twin: Mapping[str, str]) -> list[str]:
@@ -183,7 +196,7 @@ async def _orders_at_the_broker(twin: Mapping[str, str]) -> list[str]:
     return [order["client_order_id"] for order in orders]
 
 
-def _proof(folder: Path, told: list[str], theirs: list[str]) -> None:
+def _proof(folder: Path, told: list[str], theirs: list[str]) -> dict[str, object]:
     from trading_system.journal.record import Intent
     from trading_system.journal.store import Journal
 
@@ -197,6 +210,7 @@ def _proof(folder: Path, told: list[str], theirs: list[str]) -> None:
     if not exactly_once:
         raise click.ClickException("the broker's orders and the journal's intents do not agree")
     click.secho("     every order at the broker has exactly one intent, written before it was sent", fg="green", bold=True)
+    return {"records": records, "digest": digest, "intents": len(intents), "orders_at_broker": len(theirs), "exactly_once": exactly_once}
 
 
 # -- small parts -----------------------------------------------------------------------------------------------------------------------

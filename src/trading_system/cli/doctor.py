@@ -1,12 +1,16 @@
-"""doctor: what is installed, configured, and safe, without calling any broker."""
+"""doctor: what is installed, configured, safe and due, without calling any broker."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from trading_system.cli.common import as_json, emit, table
+
+if TYPE_CHECKING:
+    from trading_system.app.config import Config
 
 
 @click.command()
@@ -26,12 +30,26 @@ def doctor(as_json: bool) -> None:
     rows += [_row("settings", text, ok=True) for text in config.notices]
     rows.append(_row("mode", config.trading_mode + (", dry run" if config.dry_run else ""), ok=True))
     rows.append(_row("alpaca keys", "configured" if config.credentials("alpaca") else "missing: see README, or `trading demo` without keys", ok=True))
+    rows += _ages(config)
     rows.append(_row("state folder", str(build.home(config)), ok=True))
     if as_json:
         emit(rows)
     else:
         lines = [{**row, "mark": "✓" if row["ok"] else "!"} for row in rows]
         table(lines, [("mark", "", "text"), ("what", "What", "text"), ("found", "Found", "text")], "")
+
+
+def _ages(config: "Config") -> list[dict[str, object]]:
+    from trading_system.app.build import credential_ages
+    from trading_system.domain.errors import BadRequest
+    from trading_system.settings.credentials import AGE_WARN_DAYS
+
+    try:
+        days = credential_ages(config)
+    except BadRequest as error:
+        return [_row("key age", str(error), ok=False)]
+    late = f" days: make a new one ({AGE_WARN_DAYS} is long enough)"
+    return [_row(name, f"{count}{' days' if count < AGE_WARN_DAYS else late}", ok=count < AGE_WARN_DAYS) for name, count in days.items()]
 
 
 def _row(what: str, found: str, *, ok: bool) -> dict[str, object]:

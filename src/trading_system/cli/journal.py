@@ -1,14 +1,14 @@
-"""journal show, verify, backup, export. Read without a broker; a running desk holds its journal, so these open it only when nobody trades."""
+"""journal show, verify, backup, export. Read without a broker; a running desk answers for the journal that it holds."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trading_system.cli.common import as_json, emit, settings, table
+from trading_system.cli.common import as_json, emit, put, settings, table
+
+_PAGE = 1_000  # records asked for at once
 
 
 @click.group()
@@ -16,40 +16,46 @@ def journal() -> None:
     pass
 
 
-@contextmanager
-def _opened(folder: str | None) -> Iterator[Any]:
+def _place(folder: str | None) -> Path:
+    """The folder that was named, else the one that the desk of these settings uses."""
     from trading_system.app import build
-    from trading_system.domain.errors import BadRequest
-    from trading_system.journal.lease import Lease
-    from trading_system.journal.store import Journal
 
     config = settings()
-    place = Path(folder) if folder else build.home(config) / config.trading_mode
-    if not (place / "journal.sqlite").exists():
-        raise BadRequest(f"there is no journal in {place}")
-    with Lease(place / "desk.lock", f"the journal in {place.name}"):
-        opened = Journal(place / "journal.sqlite")
-        try:
-            yield opened
-        finally:
-            opened.abandon()
+    return Path(folder) if folder else build.state_folder(config)
+
+
+def _ask(folder: str | None, verb: str, **args: object) -> Any:
+    from trading_system.app import build
+
+    async def once() -> object:
+        async with build.open_journal(_place(folder)) as ask:
+            return await ask(verb, args)
+
+    return build.run(once())
+
+
+async def _records(folder: Path, after: int) -> AsyncIterator[dict[str, Any]]:
+    """From the one after `after` on, page by page."""
+    from trading_system.app import build
+
+    async with build.open_journal(folder) as ask:
+        while page := await ask("journal_read", {"after": after, "count": _PAGE}):
+            for row in page:  # type: ignore[attr-defined]  # a list of records
+                yield row
+            after = row["seq"]
 
 
 def _folder(function: Any) -> Any:
-    return click.option("--folder", help="State folder (default: the one of this mode).")(function)
+    return click.option("--folder", help="State folder (default: the one that the desk would use).")(function)
 
 
 @journal.command()
 @_folder
-@click.option("--last", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--last", type=click.IntRange(1, _PAGE), default=20, show_default=True)
 @as_json
 def show(folder: str | None, last: int, as_json: bool) -> None:
     """The last records."""
-    import msgspec
-
-    with _opened(folder) as opened:
-        entries = list(opened.read(max(0, opened.seq - last)))
-    rows = [{"seq": entry.seq, **msgspec.to_builtins(entry.record)} for entry in entries]
+    rows: list[dict[str, Any]] = [{"seq": row["seq"], **row["record"]} for row in _ask(folder, "journal_read", count=last)]
     if as_json:
         emit(rows)
         return
@@ -75,8 +81,7 @@ def _short(inner: dict[str, Any]) -> str:
 @as_json
 def verify(folder: str | None, as_json: bool) -> None:
     """Walk the whole hash chain and compare it with the head kept apart."""
-    with _opened(folder) as opened:  # opening verifies
-        result = {"records": opened.seq, "digest": opened.digest.hex()}
+    result = _ask(folder, "journal_verify")  # opening compares the head as well; a running desk did so, and keeps its own count since
     if as_json:
         emit(result)
     else:
@@ -86,20 +91,27 @@ def verify(folder: str | None, as_json: bool) -> None:
 @journal.command()
 @click.argument("target")
 @_folder
-def backup(target: str, folder: str | None) -> None:
+@as_json
+def backup(target: str, folder: str | None, as_json: bool) -> None:
     """A whole copy under a new name."""
-    with _opened(folder) as opened:
-        opened.backup(Path(target))
-    click.echo(f"written to {target}")
+    done = _ask(folder, "journal_backup", target=str(Path(target).expanduser().absolute()))
+    if as_json:
+        emit(done)
+    else:
+        click.echo(f"{done['records']} records written to {done['target']}")
 
 
 @journal.command()
 @_folder
+@click.option("--json", is_flag=True, expose_value=False, help="As without it: every line is JSON.")
 def export(folder: str | None) -> None:
     """Every record as one JSON line, with its number and hash."""
     import msgspec
 
-    with _opened(folder) as opened:
-        for entry in opened.read():
-            line = {"seq": entry.seq, "digest": entry.digest.hex(), "record": msgspec.to_builtins(entry.record)}
-            sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    from trading_system.app import build
+
+    async def lines() -> None:
+        async for row in _records(_place(folder), 0):
+            put(msgspec.json.encode(row))
+
+    build.run(lines())

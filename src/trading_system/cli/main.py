@@ -60,7 +60,7 @@ class _Commands(click.Group):
 def trading() -> None:
     """One desk, paper and live, that sends an order once and remembers everything.
 
-    Exit codes: 0 ok · 1 refused or failed, nothing sent · 2 usage · 3 another desk holds the lease · 4 credentials · 5 broker unreachable ·
+    Exit codes: 0 ok · 1 refused or failed · 2 usage · 3 another desk holds the lease · 4 credentials · 5 broker or desk unreachable ·
     6 in doubt, do not retry · 7 halted · 8 journal damaged.
     """
 
@@ -81,6 +81,11 @@ def run() -> NoReturn:
 
         click.echo(f"{click.style(_title(error), fg='red', bold=True, bg=None)} {redact(str(error))}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("trading_system"):
+            raise
+        click.echo(f'the package {error.name} is missing: run `source .venv/bin/activate`, then `uv pip install -e ".[exchange]"`', err=True)
+        sys.exit(1)
 
 
 def _title(error: DeskError) -> str:

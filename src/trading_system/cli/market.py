@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from trading_system.cli.common import as_json, at_broker, call, clock, emit, settings, table
+from trading_system.cli.common import as_json, at_broker, call, clock, emit, put, settings, table
 
 _PERIODS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "1d": 86400}
 
@@ -48,7 +48,7 @@ def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None,
 
     from trading_system.app import build
 
-    config = settings()
+    config = settings(running=True)
 
     async def follow() -> None:
         async with build.open_desk(config) as desk:
@@ -93,7 +93,7 @@ def _line(value: object) -> None:
     """One JSON object a line, told apart by its only key."""
     import msgspec
 
-    click.echo(msgspec.json.encode(value))
+    put(msgspec.json.encode(value))
 
 
 def _print_record(record: object, applied: Any) -> None:

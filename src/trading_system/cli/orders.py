@@ -34,7 +34,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 def _place(side: str, options: dict[str, Any]) -> None:
     printing, dry_run = options.pop("as_json"), options.pop("dry_run")
     args = {**options, "side": side, "order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash")}
-    args["intent"] = options["intent"] or new_intent()
+    args["intent"] = new_intent() if options["intent"] is None else options["intent"]
     args.pop("quantity", None)
     args.pop("cash", None)
     order = call("submit", args, dry_run=dry_run)
@@ -42,15 +42,15 @@ def _place(side: str, options: dict[str, Any]) -> None:
         emit(order)
     else:
         show_orders([order], "")
-    sys.exit(_exit_code(order, dry_run=dry_run))
+    sys.exit(_exit_code(order))
 
 
-def _exit_code(order: dict[str, Any], *, dry_run: bool) -> int:
+def _exit_code(order: dict[str, Any]) -> int:
     if order["doubt"] in ("in_doubt", "escalated"):
         click.secho("The broker did not answer. The desk asks what became of it: run `trading orders`, do not send it again.", fg="yellow", err=True)
         return 6
     if order["ord_status"] == "rejected":
-        return 0 if dry_run and order["text"].startswith("dry run") else 1
+        return 0 if order["order_id"] is None and order["text"].startswith("dry run") else 1  # --dry-run, or DRY_RUN of the desk that took it
     return 0
 
 
@@ -79,6 +79,17 @@ def cancel(cl_ord_id: str | None, everything: bool, broker: str | None, as_json:
         emit(rows)
     else:
         show_orders(rows, "Nothing to cancel.")
+    codes = {_cancel_code(row) for row in rows}
+    if 6 in codes:
+        click.secho("A cancel is not confirmed. `trading orders` says how the order stands; the desk goes on asking.", fg="yellow", err=True)
+    sys.exit(max(codes, default=0))
+
+
+def _cancel_code(order: dict[str, Any]) -> int:
+    """0: it is over and fills no more. 1: it filled, was replaced, or stands as the broker says. 6: nobody knows yet."""
+    if order["ord_status"] in ("canceled", "expired", "rejected"):
+        return 0
+    return 6 if order["doubt"] != "none" or order["ord_status"] in ("pending_cancel", "pending_new") else 1
 
 
 @click.command()
@@ -98,4 +109,4 @@ def flatten(broker: str | None, everything: bool, as_json: bool) -> None:
             click.secho(f"still working: {order}", fg="yellow")
         for problem in residue["problems"]:
             click.secho(f"problem: {problem}", fg="red")
-    sys.exit(1 if any(residue.values()) else 0)
+    sys.exit(6 if residue["orders"] else 1 if any(residue.values()) else 0)  # an order that still works may still fill

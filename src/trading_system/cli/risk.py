@@ -2,9 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from trading_system.app.config import Config
 from trading_system.cli.common import as_json, call, clock, emit, money, settings
 
 
@@ -17,11 +19,15 @@ from trading_system.cli.common import as_json, call, clock, emit, money, setting
 def halt(scope: str, level: str | None, kill: bool, reason: str, as_json: bool) -> None:
     if kill and level not in (None, "kill"):
         raise click.UsageError("--kill and another --level contradict each other")
-    set_ = call("halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason})
+    from trading_system.app import build
+
+    config = settings()
+    set_: Any = build.run(build.call(config, "halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason}))
     if as_json:
         emit(set_)
     else:
         click.secho(f"HALTED {set_['scope']} ({set_['level']}). Exits still pass; `trading resume` clears it.", fg="red", bold=True)
+    click.echo(set_["text"] if set_["rule"] == "FILE" else f"state folder {build.state_folder(config)}", err=True)
 
 
 @click.command()
@@ -71,7 +77,7 @@ def deadman(after_s: int) -> None:
     """Run this beside a running desk (`trading watch`), as a process of its own."""
     from trading_system.app import build
 
-    config = settings()
+    config = settings(running=True)
 
     def say(text: str) -> None:
         import time
@@ -82,16 +88,17 @@ def deadman(after_s: int) -> None:
     build.run(build.watch_heartbeat(config, after_ns=after_s * 1_000_000_000, say=say))
 
 
-_CHECKLIST = (
-    "Tested on paper for a month or longer",
-    "The strategy shows consistent results",
-    "You understand all risks, leverage included: you can lose more than you invest",
-    "You start small, with money you can afford to lose ($500-1000)",
-    "Stop-losses are in place",
-    "Two-factor authentication is on at the broker",
-    "The key has no withdrawal permission",
-    "You know what it means for your taxes",
+# The guide's warnings and checklist, all of them.
+_WARNINGS = (
+    "LIVE TRADING: REAL MONEY AT RISK. You can lose your entire account.",
+    "Start small ($500-1000 at most). Test thoroughly on paper first. Never risk money that you cannot afford to lose.",
+    "LEVERAGE (margin, futures, forex): you can lose more than you invest. Extremely high risk, not for beginners.",
+    "Crypto futures can have a leverage of 100 and more: instant liquidation. Know how a liquidation works before you use any.",
+    "Recommended: start with no leverage (1x), at most 2x for stocks, at most 1x for crypto (spot only).",
+    "The limits in force: {leverage}x in all, {crypto}x for crypto.",
 )
+_PAPER_DAYS = 30
+_LIMITS = ("MAX_DAILY_LOSS_PCT", "MAX_DRAWDOWN_PCT")
 
 
 @click.command()
@@ -102,35 +109,84 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     from trading_system.app import build
     from trading_system.app.config import env_file_findings
     from trading_system.domain.errors import RiskRefused
-    from trading_system.journal.store import Journal
 
+    most, until_ns = _most(max_notional), _until_ns(until)
     config = settings()
     accounts = build.accounts_of(config)
     if accounts[0].environment != "live":
         raise RiskRefused("ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and ALPACA_PAPER=false first.")
-    until_ns = _until_ns(until)
     findings = env_file_findings(Path(config.env_file)) if config.env_file else ()
     if findings:
         raise RiskRefused("ARM", "a safe .env", "; ".join(findings), "Mend it, then arm.")
-    click.secho("LIVE TRADING: REAL MONEY. You can lose your entire account.", fg="red", bold=True, err=True)
-    paper = build.home(config) / "paper" / "journal.sqlite"
-    click.echo(f"Paper days in this journal: {_days(Journal, paper)} (a month is advised). Alerts: log and terminal only.", err=True)
-    limits = f"position {config.max_position_pct}, leverage {config.max_leverage}, day {config.max_daily_loss_pct}, fall {config.max_drawdown_pct}"
-    click.echo(f"Limits: {limits}.", err=True)
-    for line in _CHECKLIST:
-        if not click.confirm(f"  {line}?", err=True):
+    for warning in _WARNINGS:
+        text = warning.format(leverage=config.max_leverage, crypto=config.crypto_max_leverage)
+        click.secho(text, fg="red", bold=True, err=True)
+    for line, found in _checklist(config, _paper_days(config)):
+        if found is not None:
+            click.echo(f"  ✓ {line}: {found}", err=True)
+        elif not click.confirm(f"  {line}?", err=True):
             raise RiskRefused("ARM", "every line of the checklist", "one is not true yet", "Live can wait.")
-    found = call("account", {})
-    number = found["accounts"][0]["account"]
-    if click.prompt(f"Type the account number ({number[:3]}…) to arm up to {money(max_notional)}", err=True) != number:
+    number = call("account", {})["accounts"][0]["account"]
+    if click.prompt(f"Type the account number ({number[:3]}…) to arm up to {money(most)}", err=True) != number:
         raise RiskRefused("ARM", "the account number", "another one was typed", "Nothing is armed.")
-    armed = call("arm", {"max_notional": max_notional, "until_ns": until_ns})
+    armed = call("arm", {"max_notional": most, "until_ns": until_ns})
     if as_json:
         emit(armed)
     else:
         click.secho(
             f"Armed {', '.join(armed['accounts'])} up to {money(armed['max_notional'])} until {clock(armed['until_ns'])} UTC.", fg="red", bold=True
         )
+
+
+def _checklist(config: Config, paper_days: int | None) -> tuple[tuple[str, str | None], ...]:
+    """The guide's lines. What a machine has found out about one; None: a person says it."""
+    limits = f"MAX_DAILY_LOSS_PCT {config.max_daily_loss_pct}, MAX_DRAWDOWN_PCT {config.max_drawdown_pct}"
+    chosen = all(name in config.explicit for name in _LIMITS)
+    days = "the paper journal is in use or cannot be read" if paper_days is None else f"this paper journal knows {paper_days} days"
+    tested = paper_days is not None and paper_days >= _PAPER_DAYS
+    return (
+        ("Tested on paper for a month or longer" + ("" if tested else f" ({days})"), days if tested else None),
+        ("The strategy shows consistent profitability", None),
+        ("You understand all risks, leverage included", None),
+        ("Risk limits are in use", limits) if chosen else (f"The limits are defaults that you want: {limits}", None),
+        ("You start small, with money that you can afford to lose", None),
+        ("Stop-loss mechanisms are in place", None),
+        ("Monitoring works (this version alerts in its log and on the terminal only)", None),
+        ("The API key has the least permissions, and none to withdraw", None),
+        ("Two-factor authentication is on at every broker", None),
+        (".env is not committed to git", "its mode, owner and .gitignore are right" if config.env_file else "there is none"),
+        ("You know what trading means for your taxes", None),
+    )
+
+
+def _paper_days(config: Config) -> int | None:
+    """On how many different days a paper desk started here; None: nobody can say now."""
+    from trading_system.app import build
+    from trading_system.domain.errors import BadRequest, DeskError
+
+    async def asked() -> object:
+        async with build.open_journal(build.home(config) / "paper") as ask:
+            return await ask("journal_days", {})
+
+    try:
+        return int(str(build.run(asked())))
+    except BadRequest:
+        return 0  # there is none
+    except DeskError:
+        return None
+
+
+def _most(text: str) -> str:
+    """A plain amount above 0, before anything is asked."""
+    from trading_system.domain.money import parse_decimal, plain
+
+    try:
+        amount = parse_decimal(text)
+    except ValueError as error:
+        raise click.UsageError(f"--max-notional: {error}") from None
+    if amount <= 0:
+        raise click.UsageError("--max-notional is an amount above 0")
+    return plain(amount)
 
 
 def _until_ns(text: str) -> int:
@@ -144,15 +200,3 @@ def _until_ns(text: str) -> int:
     if not 0 < until_ns - time.time_ns() <= 86_400_000_000_000:
         raise click.UsageError("--until lies within the next 24 hours")
     return until_ns
-
-
-def _days(journal_type: type, path: Path) -> int:
-    """On how many different days a paper desk started here."""
-    from trading_system.journal.record import Started
-
-    if not path.exists():
-        return 0
-    journal = journal_type(path)
-    days = {entry.record.now_ns // 86_400_000_000_000 for entry in journal.read() if isinstance(entry.record, Started)}
-    journal.abandon()
-    return len(days)

@@ -32,6 +32,8 @@ def twins(broker: str, as_json: bool, port: int, cash: str, **options: Any) -> N
         amount = parse_decimal(cash)
     except ValueError as error:
         raise BadRequest(f"--cash: {error}") from None
+    if amount < 0:
+        raise BadRequest(f"--cash {cash}: an account starts with 0 or more")
     with suppress(KeyboardInterrupt):
         build.run(_serve(broker, as_json=as_json, port=port, cash=amount, **options))
 

@@ -46,7 +46,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
     can_replace: bool
     has_paper: bool
-    crypto_quote: str  # what CRYPTO_SYMBOLS' bases are quoted in here
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
     pages: Mapping[str, str]  # "keys_paper", "keys_live", "docs", "status", "signup": where a person goes

@@ -5,16 +5,19 @@ import os
 from pathlib import Path
 from typing import Self
 
-from trading_system.domain.errors import LeaseHeld
+from trading_system.domain.errors import BadRequest, LeaseHeld
 
 
 class Lease:
     """A held lock file. The kernel frees it when the process ends, however it ends."""
 
     def __init__(self, path: Path, what: str) -> None:
-        """Take it at once or not at all. Raises LeaseHeld, naming the process that has it."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take it at once or not at all. Raises LeaseHeld, naming the process that has it. BadRequest: the folder cannot be used."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise BadRequest(f"the folder {path.parent} cannot be used: {error.strerror}. Set TRADING_HOME to a folder of yours") from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,7 +5,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -20,8 +23,10 @@ NOTE_WAIT_NS = 10_000_000  # how long records that nobody waits for may wait for
 BACKLOG_MAX = 10_000  # records waiting for the disk before the desk is told to stop
 JOURNAL_FREE_MIN = 500_000_000  # bytes: with less than this left on the volume the gate lets no entries through
 JOURNAL_RESERVE = 8 << 20  # bytes held back beside the journal and given up when the disk is full: room for halts, cancels and fills
+WALK_MAX = 10_000  # records verified in one go while a desk writes
 CHECKPOINT_PAGES = 1_000  # of the write-ahead log, before they are moved into the file itself
 _READ = "SELECT seq, CAST(body AS BLOB), CAST(digest AS BLOB) FROM records WHERE seq > ? ORDER BY seq"  # a flipped bit may call them text
+_T = TypeVar("_T")
 _AHEAD_MAX = 2 * GROUP_MAX  # records that the journal can be ahead of its head: a commit before a crash, and one more when a slot is torn
 
 
@@ -40,6 +45,14 @@ def chain(previous: bytes, seq: int, body: bytes) -> bytes:
 
 def _ignore(_: str) -> None:
     return None
+
+
+def _linked(seq: int, previous: bytes, found: int, body: object, stored: object) -> bytes:
+    """The hash of a row that was read, if it is the chain's next. Raises JournalError: it is not."""
+    digest = chain(previous, seq, body) if isinstance(body, bytes) else GENESIS
+    if found != seq or digest != stored:
+        raise JournalError(f"journal record {seq} was changed or is missing; restore a backup, trade nothing until then")
+    return digest
 
 
 class Journal:
@@ -216,6 +229,43 @@ class Journal:
         for seq, body, digest in self._db.execute(_READ, (after,)):
             yield Entry(seq, decode(body), digest)
 
+    async def on_its_thread(self, work: Callable[[], _T]) -> _T:
+        """Run something between two groups of records, on the thread that writes them. Raises JournalError: the disk refuses."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except (apsw.Error, OSError) as error:
+            raise JournalError(f"the journal cannot be read: {error}") from None
+
+    async def entries(self, after: int, count: int) -> list[Entry]:
+        """As read(), while a desk runs: at most `count` of the records that are on disk."""
+        return await self.on_its_thread(lambda: list(islice(self.read(after), count)))
+
+    async def verify(self) -> tuple[int, bytes]:
+        """Walk the chain from its beginning to the last record there is now, some at a time so that no order waits long; its number and hash.
+
+        Raises JournalError: the file or its head no longer holds what was written.
+        """
+        await self.flush()
+        last, written = self.seq, self.digest
+        seq, digest = 0, GENESIS
+        while seq < last:
+            seq, digest = await self.on_its_thread(partial(self._walk, seq, digest, min(WALK_MAX, last - seq)))
+        if digest != written or not await self.on_its_thread(self._head_agrees):
+            raise JournalError(f"the journal does not hold record {last} as it was written; restore a backup, trade nothing until then")
+        return seq, digest
+
+    def _head_agrees(self) -> bool:
+        return not self._durable or self._head.read() == (self.seq, self.digest)
+
+    def _walk(self, seq: int, digest: bytes, count: int) -> tuple[int, bytes]:
+        """The next `count` records of the chain. Raises JournalError: a hole, or an edited record."""
+        last = seq + count
+        for row in islice(self._db.execute(_READ, (seq,)), count):
+            seq, digest = seq + 1, _linked(seq + 1, digest, *row)
+        if seq != last:
+            raise JournalError(f"journal record {seq + 1} is missing; restore a backup, trade nothing until then")
+        return seq, digest
+
     async def about(self, cl_ord_id: str) -> list[Record]:
         """Every record of one order, in order, from the disk: for orders that have left memory."""
         query = f"SELECT body FROM records WHERE {_ORDER} = ? ORDER BY seq"  # noqa: S608  a constant, the id is bound
@@ -303,9 +353,7 @@ class Journal:
         seq, digest, at_head = 0, GENESIS, GENESIS
         for found, body, stored in self._db.execute(_READ, (0,)):
             seq += 1
-            digest = chain(digest, seq, body) if isinstance(body, bytes) else GENESIS
-            if found != seq or digest != stored:
-                raise JournalError(f"journal record {seq} was changed or is missing; restore a backup, trade nothing until then")
+            digest = _linked(seq, digest, found, body, stored)
             if seq == head_seq:
                 at_head = digest
         if self._durable and at_head != head_digest:

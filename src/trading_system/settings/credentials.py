@@ -51,12 +51,24 @@ def write_keyring(name: str, value: str) -> None:
 
 
 def ages(path: Path, secrets: dict[str, Secret], now_ns: int) -> dict[str, int]:
-    """Days since each secret's fingerprint was first seen here; new ones start today. The file holds fingerprints, never values."""
-    seen: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    """Days since each secret's fingerprint was first seen here; new ones start today. The file holds fingerprints, never values.
+
+    Raises: ValueError: the file holds something else. OSError: it cannot be read or written.
+    """
+    seen = _seen(path)
+    known = dict(seen)
     for secret in secrets.values():
         seen.setdefault(secret.fingerprint(), now_ns)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(seen))
-    os.replace(fresh, path)
+    if seen != known:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_suffix(f".{os.getpid()}")  # two desks may start at once
+        fresh.write_text(json.dumps(seen))
+        os.replace(fresh, path)
     return {name: (now_ns - seen[secret.fingerprint()]) // _NS_PER_DAY for name, secret in secrets.items()}
+
+
+def _seen(path: Path) -> dict[str, int]:
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if not isinstance(found, dict) or not all(type(first_ns) is int for first_ns in found.values()):
+        raise ValueError("it is no list of fingerprints and times")
+    return found

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from trading_system.settings.keys import ALIASES, KEYS
+from trading_system.settings.keys import ALIASES, KEYS, PREFIXES, Key
 from trading_system.settings.secret import Secret
 
 PARENTS_MAX = 4
+FLAGS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
 _PLACEHOLDER = re.compile(r"your_.*|.{0,4}x{4,}|<.*>|\.\.\.|changeme", re.IGNORECASE)
 
 
@@ -67,20 +68,39 @@ def read_env_file(path: Path) -> Source:
 
 def merge(source: Source, environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
     """Our names only, each with its value, its place and what is wrong: the environment before the file, an empty value counts as none, and an
-    alias and its name that differ are a contradiction. The one merge that the desk and BrokerCredentials share."""
+    alias and its name that differ, wherever each stands, are a contradiction. The one merge that the desk and BrokerCredentials share."""
     raw: dict[str, str] = {}
     places: dict[str, str] = {}
     problems = list(source.problems)
-    for name in KEYS:
-        spellings = (name, *(alias for alias, target in ALIASES.items() if target == name))
-        for origin, values in (("environment", environ), ("file", source.values)):
-            said = {spelling: values[spelling].strip() for spelling in spellings if values.get(spelling, "").strip()}
-            if len(set(said.values())) > 1:
-                problems.append(f"{' and '.join(said)} contradict each other: keep one")
-            if said and name not in raw:
-                spelling, raw[name] = next(iter(said.items()))
-                places[name] = source.places.get(spelling, "environment") if origin == "file" else "environment"
+    for key in KEYS.values():
+        spellings = (key.name, *(alias for alias, target in ALIASES.items() if target == key.name))
+        said = {name: found for name in spellings if (found := _said(key, name, source, environ)) is not None}
+        if len({_meaning(key, value) for value, _ in said.values()}) > 1:
+            problems.append(f"{' and '.join(f'{name} ({place})' for name, (_, place) in said.items())} contradict each other: keep one")
+        if said:
+            raw[key.name], places[key.name] = next(iter(said.values()))
     return raw, places, tuple(problems)
+
+
+def _said(key: Key, name: str, source: Source, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """What one spelling says, and where; None: nothing, or what an example file says."""
+    for values, place in ((environ, "environment"), (source.values, source.places.get(name, ""))):
+        value = values.get(name, "").strip()
+        if value and not (key.kind == "secret" and is_placeholder(value)):
+            return value, place
+    return None
+
+
+def _meaning(key: Key, value: str) -> object:
+    """Two spellings of one meaning do not contradict each other: true, True and yes."""
+    return FLAGS.get(value.lower(), value) if key.kind == "flag" else value
+
+
+def odd_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Names in the environment that begin as ours do and are a slip away from one: warnings, because the environment holds other people's too."""
+    return tuple(
+        f"environment: {found.lstrip('!')}" for name in environ if name.upper().startswith(PREFIXES) and (found := _judge(name) or "").startswith("!")
+    )
 
 
 def parse_secret(raw: str) -> Secret | None:

@@ -163,6 +163,9 @@ ALIASES = {
     "TRADIER_API_KEY": "TRADIER_ACCESS_TOKEN",
 }
 
+# How a name in the environment begins that is meant for us. LOG_, TIME_, ENABLE_ and the like are everybody's.
+PREFIXES = ("ALPACA_", "APCA_", "BINANCE_", "KRAKEN_", "BYBIT_", "IB_", "IBKR_", "OANDA_", "TRADIER_", "TRADING_", "CRYPTO_", "MAX_", "HALT_ON_")
+
 # What each broker's credentials are: our field -> setting.
 CREDENTIALS = {
     "alpaca": {"key": "ALPACA_API_KEY", "secret": "ALPACA_API_SECRET"},

@@ -13,16 +13,19 @@ from urllib.parse import urlencode
 import msgspec
 
 from trading_system.brokers.alpaca import auth, codec, wire
-from trading_system.brokers.alpaca.errors import is_not_found, refusal
+from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
     FACTS,
+    HELP,
+    LIMIT_HEADER,
     NAME,
     ORDERS_PAGE_MAX,
     REQUESTS_PER_MINUTE,
     STOCK_STREAMS,
+    UNREACHABLE,
     URLS,
     Urls,
 )
@@ -288,7 +291,7 @@ class AlpacaConnector:
         try:
             response = await self._http.send(request, within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
-            raise Unavailable(f"Alpaca could not be reached, nothing was sent: {error}") from None
+            raise Unavailable(f"Alpaca could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
         except NoAnswer as error:
             raise InDoubt(f"Alpaca did not answer: {error}. The desk asks what became of it; do not send it again") from None
         self._budget.learn(response.status, response.headers, self._clock.monotonic_ns(), self._clock.now_ns())
@@ -319,7 +322,7 @@ class AlpacaConnector:
         try:
             response = await get_with_retry(self._http, self._request("GET", url, b""), within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
         except TransportError as error:
-            raise Unavailable(f"Alpaca could not be asked: {error}. Check the connection, VPN and firewall") from None
+            raise Unavailable(f"Alpaca could not be asked: {error}. {UNREACHABLE}") from None
         budget.learn(response.status, response.headers, self._clock.monotonic_ns(), self._clock.now_ns())
         with suppress(ValueError):  # a date that nobody can read teaches nothing
             self._offset.learn_date(response.headers.get("date", ""), sent_ns, self._clock.now_ns())
@@ -331,7 +334,8 @@ class AlpacaConnector:
         while wait_ns := budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
             waited_ns += wait_ns
             if waited_ns > BUDGET_WAIT_MAX_NS:
-                raise RateLimited(f"Alpaca's request budget is spent for {wait_ns // NS} s; is another program using this key?", wait_ns)
+                told = budget_text({LIMIT_HEADER.lower(): str(budget.limit)}, wait_ns)
+                raise RateLimited(f"Alpaca's request budget is spent. {told} {HELP[429]}", wait_ns)
             await self._clock.sleep_ns(wait_ns)
         budget.take(self._clock.monotonic_ns())
 

@@ -106,7 +106,6 @@ FACTS = Facts(
     visibility_lag_ns=90_000_000_000,  # none stated; after a timeout 404 means "not yet"
     can_replace=True,
     has_paper=True,
-    crypto_quote="USD",
     max_fee_in_kind=CRYPTO_TAKER_FEE * Decimal("1.01"),  # each fee is rounded up to the asset's smallest unit
     requests_per_minute=REQUESTS_PER_MINUTE,
     pages=PAGES,
@@ -114,14 +113,20 @@ FACTS = Facts(
 
 # -- help ------------------------------------------------------------------------------------------------------------------------------------------
 
+UNREACHABLE = (
+    "Check the internet connection, the firewall, and whether another network works (a VPN may block some APIs). "
+    f"Alpaca's own status: {PAGES['status']}"
+)
 HELP: Mapping[int, str] = {
-    401: f"Alpaca does not know this key. Make one at {PAGES['keys_paper']} (paper) or {PAGES['keys_live']} (live) and set ALPACA_API_KEY and "
-    "ALPACA_API_SECRET; resetting a paper account kills its old keys.",
-    403: "The key is not allowed here: a paper key against the live host or the reverse, or a data feed that the plan does not include "
-    f"(free plans have feed iex). Keys: {PAGES['keys_paper']} (paper), {PAGES['keys_live']} (live).",
+    401: "Check that ALPACA_API_KEY and ALPACA_API_SECRET are right, without extra spaces; that ALPACA_PAPER fits them (paper keys start with PK, "
+    f"live ones with AK); that the key may trade. Else make a new one at {PAGES['keys_paper']} (paper) or {PAGES['keys_live']} (live): resetting "
+    "a paper account kills its old keys.",
+    403: "The key is not allowed here. Check the key's permissions and its IP whitelist; a paper key is for the paper host only, a live key for the "
+    f"live one; free plans have the data feed iex only (ALPACA_DATA_FEED). Keys: {PAGES['keys_paper']} (paper), {PAGES['keys_live']} (live).",
     404: "Alpaca does not find it under this name in this account.",
     422: "Alpaca does not take the order as it stands; its message says which field.",
-    429: f"More than {REQUESTS_PER_MINUTE} requests in a minute with this key; another program may share it. Wait for the reset.",
+    429: "Too many requests with this key. The desk paces its own and waits by itself: check whether other programs or a second copy use the key, "
+    "let your own code ask less often, and wait.",
     500: f"Alpaca failed; whether an order was taken is not known. Status: {PAGES['status']}",
     502: f"Alpaca's gateway failed; whether an order was taken is not known. Status: {PAGES['status']}",
     503: f"Alpaca is not available; whether an order was taken is not known. Status: {PAGES['status']}",

@@ -1,0 +1,157 @@
+"""Exit codes and words: what a command says when it cannot, and what it prints for programs."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.cli.shell import CLEAN, ROOT, TRADING, Shell
+from trading_system.cli.main import trading
+from trading_system.settings.credentials import AGE_WARN_DAYS
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "said"),
+    [
+        (("quote", "BTCUSD"), {}, 2, "write BTC/USD"),
+        (("bars", "BTCUSD"), {}, 2, "write BTC/USD"),
+        (("bars", "NOPE"), {}, 2, "has no NOPE"),
+        (("buy", "AAPL", "1", "--intent", ""), {}, 2, "intent"),
+        (("twins", "alpaca", "--cash", "-5"), {}, 2, "0 or more"),
+        (("account",), {"TRADING_HOME": "/dev/null"}, 2, "TRADING_HOME"),
+        (("account",), {"TRADING_HOME": "/proc/none"}, 2, "TRADING_HOME"),
+        (("halt",), {"TRADING_HOME": "/dev/null"}, 2, "TRADING_HOME"),
+        (("credentials", "age"), {"TRADING_HOME": "/dev/null"}, 2, "cannot be used"),
+        (("account",), {"TRADING_TAPE": "/none/tape"}, 2, "TRADING_TAPE"),
+        (("account",), {"TRADING_TAPE": "/tmp"}, 2, "TRADING_TAPE"),
+        (("account",), {"BASE_CURRENCY": "EUR"}, 2, "kept in USD"),
+        (("account",), {"ALPACA_API_SECRET": ""}, 4, "ALPACA_API_SECRET is missing"),
+        (("account",), {"ALPACA_API_SECRET": "wrong-secret-here"}, 4, "extra spaces"),
+        (("account",), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "VPN may block"),
+        (("halt", "--kill"), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "halted, but the working entries"),
+        (("journal", "verify"), {}, 2, "no journal in"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, args: tuple[str, ...], env: dict[str, str], code: int, said: str) -> None:
+    done = shell.run(*args, **env)
+
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+def test_a_port_in_use_is_said(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = shell.run("twins", "alpaca", "--port", str(taken.getsockname()[1]))
+
+    assert (done.returncode, "Address already in use" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_a_spent_budget_tells_the_seconds_and_the_budget(tmp_path: Path) -> None:
+    process = subprocess.Popen([*TRADING, "twins", "alpaca", "--json", "--rate", "1"], stdout=subprocess.PIPE, text=True, env=CLEAN)
+    assert process.stdout is not None
+    shell = Shell(tmp_path, json.loads(process.stdout.readline()))
+    done = shell.run("account")
+    process.terminate()
+
+    assert process.wait(10) == 143
+    assert done.returncode == 5
+    assert re.search(r"Wait \d+ s; the budget is 1 requests a minute", done.stderr), done.stderr
+    assert "second copy" in done.stderr
+
+
+def test_dry_run_by_setting_is_as_good_as_by_option(shell: Shell) -> None:
+    assert shell.run("buy", "AAPL", "1", DRY_RUN="true").returncode == 0
+    assert shell.run("buy", "AAPL", "1", "--dry-run", "--repeat").returncode == 0
+    assert "filled" not in shell.run("orders", "--all").stdout
+
+
+def test_a_cancel_says_whether_the_order_is_gone(shell: Shell) -> None:
+    low = str(round(float(shell.ask("quote", "AAPL")["bid_px"]) * 0.9, 2))
+    resting, filled = shell.ask("buy", "AAPL", "1", "--limit", low), shell.ask("buy", "F", "1")
+
+    assert shell.run("cancel", resting["cl_ord_id"]).returncode == 0
+    assert shell.run("cancel", resting["cl_ord_id"]).returncode == 0
+    assert shell.run("cancel", filled["cl_ord_id"]).returncode == 1
+    assert shell.run("cancel", "--all").returncode == 0
+
+
+def test_old_keys_are_told_of_and_a_damaged_list_of_ages_stops_nothing(shell: Shell) -> None:
+    assert shell.run("account").returncode == 0
+    ages = shell.home / "credentials.json"
+    first = json.loads(ages.read_text())
+    assert len(first) == 2  # noted when a desk opened
+    late_ns = time.time_ns() - (AGE_WARN_DAYS + 1) * 86_400_000_000_000
+    ages.write_text(json.dumps(dict.fromkeys(first, late_ns)))
+    for command in ("check", "doctor"):
+        told = shell.run(command)
+        assert f"{AGE_WARN_DAYS + 1} days" in told.stdout + told.stderr, command
+    ages.write_text("{")
+
+    assert shell.run("account").returncode == 0
+    for words, code in ((("check",), 0), (("doctor",), 0), (("credentials", "age"), 2)):
+        told = shell.run(*words)
+        assert (told.returncode, "delete" in told.stdout + told.stderr, "Traceback" in told.stderr) == (code, True, False), told.stderr
+
+
+@pytest.mark.parametrize("package", ["aiohttp", "apsw", "picows"])
+def test_a_missing_package_is_said_with_its_mend(shell: Shell, package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['trading', 'account']; from trading_system.cli.main import run; run()"
+    done = subprocess.run([TRADING[0], "-c", code], env=shell.env, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, 'uv pip install -e ".[exchange]"' in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+    assert f"the package {package} is missing" in done.stderr
+
+
+def test_brokers_shows_what_each_takes(shell: Shell) -> None:
+    crypto = [line for line in shell.ask("brokers")[0]["orders"] if line["asset_class"] == "crypto"]
+
+    assert [(line["ord_types"], line["times_in_force"]) for line in crypto] == [(["limit", "market", "stop_limit"], ["gtc", "ioc"])]
+    assert "stop_limit" in shell.run("brokers").stdout
+
+
+def test_every_command_that_prints_data_prints_json_and_is_documented() -> None:
+    text = (ROOT / "docs" / "CLI.md").read_text()
+    table = text[text.index("| Command | Prints |") : text.index("While a desk runs")]
+    context = click.Context(trading)
+    commands: dict[str, click.Command] = {}
+    for name in trading.list_commands(context):
+        command = trading.get_command(context, name)
+        assert command is not None
+        commands |= {f"{name} {sub}": item for sub, item in command.commands.items()} if isinstance(command, click.Group) else {name: command}
+    del commands["deadman"]  # says what it does, for as long as it runs
+
+    for name, command in commands.items():
+        assert any("--json" in option.opts for option in command.params), name
+        assert f"`{name}`" in table, name
+
+
+def test_the_demo_prints_json() -> None:
+    done = subprocess.run([*TRADING, "demo", "--json"], env=CLEAN, capture_output=True, text=True, timeout=60, check=False)
+    proof = json.loads(done.stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(proof) == ["digest", "exactly_once", "intents", "orders_at_broker", "records", "seed"]
+    assert "kill -9" in done.stderr
+
+
+def test_a_credential_that_is_set_is_told_by_its_fingerprint(tmp_path: Path) -> None:
+    drawer = tmp_path / "drawer.py"
+    drawer.write_text(
+        "import keyring.backend\n\n\nclass Drawer(keyring.backend.KeyringBackend):\n    priority = 1\n\n"
+        "    def get_password(self, service, username):\n        return None\n\n"
+        "    def set_password(self, service, username, password):\n        pass\n"
+    )
+    env = CLEAN | {"PYTHONPATH": str(tmp_path), "PYTHON_KEYRING_BACKEND": "drawer.Drawer", "TRADING_ENV_FILE": os.devnull}
+    command = [*TRADING, "credentials", "set", "alpaca_api_key", "--json"]
+    done = subprocess.run(command, env=env, input="PK12345678\n", capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout)) == ["fingerprint", "service", "user"]
+    assert "PK12345678" not in done.stdout
