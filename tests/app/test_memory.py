@@ -22,6 +22,8 @@ D = Decimal
 @pytest.fixture(autouse=True)
 def a_week_is_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay_module, "RETIRE_NS", 60 * SECOND_NS)
+    monkeypatch.setattr(recover, "WATERMARK_IDLE_NS", 60 * SECOND_NS)
+    monkeypatch.setattr(recover, "BEHIND_NS", 5 * SECOND_NS)
     monkeypatch.setattr(recover, "OVERLAP_NS", 5 * SECOND_NS)  # as far below as it is below a week
 
 

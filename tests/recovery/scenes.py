@@ -60,7 +60,9 @@ class Shell:
         }
 
     async def start(self, *args: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(*TRADING, *args, env=self.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        return await asyncio.create_subprocess_exec(
+            *TRADING, *args, env=self.env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, preexec_fn=_hear_sigint
+        )
 
     async def run(self, *args: str) -> tuple[int, str]:
         return await ended(await self.start(*args))
@@ -96,8 +98,18 @@ class Shell:
         return []
 
 
+def _hear_sigint() -> None:
+    """A shell's background jobs ignore it, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str]:
-    out, _ = await asyncio.wait_for(process.communicate(), COMMAND_WITHIN_S)
+    """Raises TimeoutError: it does not end; then it is ended."""
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), COMMAND_WITHIN_S)
+    except TimeoutError:
+        process.kill()
+        raise
     return process.returncode or 0, out.decode()
 
 

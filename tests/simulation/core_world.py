@@ -1,12 +1,9 @@
 """The core layer: the production desk, its recovery and its journal against one to three venues in memory, each with semantics of its own."""
 
 import random
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 
@@ -107,8 +104,8 @@ class Venues:
 class CoreWorld(Stage):
     """A desk on venues in memory."""
 
-    def __init__(self, options: Options, clock: VirtualClock, folder: Path) -> None:
-        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, folder, options.off)
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, options.off)
         self.venues: dict[BrokerName, Venue] = {}
         for place, (semantics, faults) in enumerate(options.venues, 1):
             name = BrokerName(f"venue{place}")
@@ -159,8 +156,4 @@ class CoreWorld(Stage):
 
 def run_core(options: Options) -> Verdict:
     """One world from its options."""
-    folder = Path(tempfile.mkdtemp(prefix="core", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    try:
-        return run_virtual(lambda clock: CoreWorld(options, clock, folder).run())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return run_virtual(lambda clock: CoreWorld(options, clock).run())

@@ -26,6 +26,7 @@ from trading_system.journal.record import encode
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.sim.clock import SECOND_NS, VirtualClock, VirtualLoop
+from trading_system.sim.disk import SimDisk
 
 NAMES = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("BTC/USD"))
 SETTLE_NS = 900 * SECOND_NS  # the liveness phase: faults off, and everything must come to rest within this
@@ -96,7 +97,6 @@ class Stage:
         skip: frozenset[int],
         limits: Limits,
         clock: VirtualClock,
-        folder: Path,
         off: frozenset[str],
     ) -> None:
         self.layer = layer
@@ -105,7 +105,7 @@ class Stage:
         self.skip = skip
         self.limits = limits
         self.clock = clock
-        self.path = folder / "journal.sqlite"
+        self.disk = SimDisk(random.Random(f"{layer} {seed} disk"))
         self.off = off
         self.desk_clock = SteppedClock(clock, 0)
         self.rng = random.Random(f"{layer} {seed}")
@@ -151,10 +151,6 @@ class Stage:
         """Somebody else cancels an order of theirs."""
         raise NotImplementedError
 
-    def disk(self, path: Path) -> Journal:
-        """Where the journal is opened: a disk that tears and loses would come in here."""
-        return Journal(path)
-
     # -- the run ----------------------------------------------------------------------------------------------------------------------
 
     async def run(self) -> Verdict:
@@ -176,6 +172,7 @@ class Stage:
             await getattr(self, name)(rng, place)
             self.oracle.tick()
         self.trap = None
+        self.disk.fail("power", 0)
         async with self.restarting:
             pass
         self.calm()
@@ -204,6 +201,7 @@ class Stage:
             hits=dict(self.hit),
         )
         await self.kill()
+        self.disk.close()
         return verdict
 
     async def settle(self) -> None:
@@ -238,19 +236,21 @@ class Stage:
     async def start_desk(self) -> None:
         """A process starts: it may fail to reach the broker, then it is started again, as a supervisor would."""
         for _ in range(STARTS_MAX):
-            self.build_desk()
             try:
+                self.build_desk()
                 await self.recovery.start()
+                if not self.disk.dark:
+                    return
             except DeskError:
-                await self.kill()
-                await self.clock.sleep_ns(5 * SECOND_NS)
-            else:
-                return
+                pass
+            await self.kill()
+            await self.clock.sleep_ns(5 * SECOND_NS)
         raise AssertionError("the desk never came up")
 
     def build_desk(self) -> None:
         self.life = Life()
-        journal = self.disk(self.path)
+        journal = Journal(Path("journal.sqlite"), disk=self.disk)
+        journal.on_failure = lambda _: self.die("power lost")
         brokers = self.connectors(self.life, random.Random(self.rng.getrandbits(64)))
         self.desk = Desk(
             books=replay(entry.record for entry in journal.read()),
@@ -276,12 +276,18 @@ class Stage:
             return
         self.trap -= 1
         if self.trap == 0:
-            self.trap = None
-            self.hit[f"crash at: {name}"] += 1
-            self.life.dead = True
-            self.desk.journal.abandon()
-            task = asyncio.get_running_loop().create_task(self.restart(self.rng.randrange(1, 30 * SECOND_NS)))
-            self.keep.add(task)
+            self.die(name)
+
+    def die(self, where: str) -> None:
+        """At a step, or in the middle of a write to the disk; then it is started again."""
+        if self.restarting.locked() or self.life.dead:
+            return
+        self.trap = None
+        self.hit[f"crash at: {where}"] += 1
+        self.life.dead = True
+        self.desk.journal.abandon()
+        task = asyncio.get_running_loop().create_task(self.restart(self.rng.randrange(1, 30 * SECOND_NS)))
+        self.keep.add(task)
 
     async def restart(self, pause_ns: int) -> None:
         async with self.restarting:
@@ -291,10 +297,13 @@ class Stage:
             await self.start_desk()
 
     async def kill(self) -> None:
-        """The process is gone: what the journal had not written is lost, streams end, bytes on the way go on."""
+        """The process is gone, half of the time with its machine: what the journal had not written is lost, or not synced; streams end, bytes on
+        the way go on."""
         if not self.life.dead:
             self.life.dead = True
             self.desk.journal.abandon()
+        if self.disk.dark or self.disk.rng.random() < 0.5:
+            self.disk.power_loss()
         self.cut()
         spared = self.spared() | {asyncio.current_task()}
         doomed = [task for task in asyncio.all_tasks() if task not in spared]
@@ -481,6 +490,9 @@ class Stage:
         await self.restart(rng.randrange(1, 30 * SECOND_NS))
 
     async def set_trap(self, rng: random.Random, place: int) -> None:
-        """The next crash is not at some time but at some step of the order path, then let something happen."""
-        self.trap = rng.randrange(1, 12)
+        """The next crash is not at some time but at some step of the order path, or at some write to the disk; then let something happen."""
+        if self.disk.rng.random() < 0.3:
+            self.disk.fail("power", self.disk.rng.randrange(1, 30))
+        else:
+            self.trap = rng.randrange(1, 12)
         await self.submit(rng, place)

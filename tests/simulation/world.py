@@ -3,11 +3,8 @@
 import asyncio
 import json
 import random
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 
@@ -146,8 +143,8 @@ class WatchedHttp:
 class World(Stage):
     """A desk on the Alpaca twin."""
 
-    def __init__(self, options: Options, clock: VirtualClock, folder: Path) -> None:
-        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, folder, options.off)
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, options.off)
         self.twin = AlpacaTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
         self.network.hit = self.hit
@@ -219,12 +216,8 @@ class World(Stage):
 
 def run_stack(options: Options) -> Verdict:
     """One world from its options."""
-    folder = Path(tempfile.mkdtemp(prefix="stack", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
     async def main(clock: VirtualClock) -> Verdict:
-        return await World(options, clock, folder).run()
+        return await World(options, clock).run()
 
-    try:
-        return run_virtual(main)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return run_virtual(main)

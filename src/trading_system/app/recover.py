@@ -24,6 +24,9 @@ SECOND_NS = 1_000_000_000
 POLL_NS = 15 * SECOND_NS  # orders, fills and positions, besides the stream: a lost fill is found well within a minute
 GAP_NS = SECOND_NS  # the least time between two looks that somebody asked for
 OVERLAP_NS = 300 * SECOND_NS  # how far before the watermark fills are read again
+BEHIND_NS = 86_400 * SECOND_NS  # the most it stays behind in a quiet market; no clock that is of use is off by a day
+WATERMARK_NS = 60 * SECOND_NS  # how often the journal learns how far fills were read
+WATERMARK_IDLE_NS = 3600 * SECOND_NS  # while nothing fills: a year of quiet is few records
 LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
 ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
@@ -291,6 +294,7 @@ class Watch:
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books
         desk.step("look begun")
+        asked_ns = desk.clock.now_ns()
         before_ns = books.watermarks.get(self.name)
         first = before_ns is None  # nothing was ever compared: what is there now is where we begin
         ours = tuple(order for order in books.blotter.working() if order.broker == self.name and order.doubt is Doubt.NONE)
@@ -312,9 +316,11 @@ class Watch:
             self._skew_told = True
             off = plain(Decimal(self._broker.skew_ns()) / SECOND_NS)
             desk.alert("warning", f"this machine's clock is at least {off} s off {self.name}'s: let NTP set it, quotes will look too old or too new")
-        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)  # in the broker's time: ours may step
-        if before_ns is None or newest_ns - before_ns >= OVERLAP_NS // 5:
-            desk.record(Watermark(broker=self.name, fills_ns=newest_ns))
+        newest_ns = max((fill.transact_ns for fill in fills), default=since_ns)
+        mark_ns = max(newest_ns, since_ns, asked_ns - BEHIND_NS)  # in the broker's time: ours may step
+        due_ns = WATERMARK_NS if before_ns is not None and newest_ns > before_ns else WATERMARK_IDLE_NS
+        if before_ns is None or mark_ns - before_ns >= due_ns:
+            desk.record(Watermark(broker=self.name, fills_ns=mark_ns))
             desk.step("watermark moved")
 
     async def _insist(self) -> None:

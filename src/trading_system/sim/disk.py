@@ -82,7 +82,7 @@ class SimDisk:
         self.hit: Counter[str] = Counter()
         self.calls = 0  # writes and syncs so far
         self.boots = 0  # handles of an earlier one are dead
-        self._dark = False  # the power is gone, and power_loss() was not yet asked what is left
+        self._dark = False
         self.vfs = f"sim-disk-{next(_numbers)}"
         self._files: dict[str, Content] = {}
         self._kept: dict[str, Content] = {}  # the folder as the platter has it
@@ -113,6 +113,11 @@ class SimDisk:
         self._files = dict(self._kept)
         self._renamed = []
         self._due = {}
+
+    @property
+    def dark(self) -> bool:
+        """The power is gone, and power_loss() was not yet asked what is left."""
+        return self._dark
 
     def _some(self, items: list, how: str) -> list:  # type: ignore[type-arg]
         if how == "nothing":
