@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 
 from trading_system.app.desk import Desk
-from trading_system.core.lifecycle import Applied
+from trading_system.core.lifecycle import Anomaly, Applied
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
@@ -91,6 +91,7 @@ class Oracle:
         self._awaited_alert: str | None = None
         self._awaited_halt: str | None = None
         self._alerted: set[str] = set()
+        self._overfilled: set[ClOrdID] = set()  # halted and a person's business: a bust read late may leave them open there and filled here
         self._stubborn: set[str] = set()  # a person was told that these cannot be cancelled
         self._doubt_since: dict[ClOrdID, int] = {}
         self._before: dict[ClOrdID, Order] = {}
@@ -252,6 +253,9 @@ class Oracle:
         """What passes as an exit closes what is there, and together with all else on its side no more than that."""
         broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
         held = -side.sign * self.truth.position(broker, instrument) + sum(map(abs, self._moved(broker, instrument)), ZERO)
+        if approved.orig_cl_ord_id is not None:  # the venue refuses to change what has begun to fill: either this one closes it, or that one did
+            replaced = self.truth.order(broker, approved.orig_cl_ord_id)
+            held += ZERO if replaced is None else replaced.cum
         closing = self._opening(broker, instrument, side.sign, exits=True, but=approved.orig_cl_ord_id)
         if closing > held:
             self.hold(f"I5 {approved.cl_ord_id} passes as an exit: {closing} on its side may close {held}")
@@ -267,6 +271,8 @@ class Oracle:
     def _judge_order(self, record: Reported, applied: Applied) -> None:
         order, before = applied.order, self._before.get(applied.order.cl_ord_id)
         self._before[order.cl_ord_id] = order
+        if applied.anomaly is Anomaly.OVERFILL:
+            self._overfilled.add(order.cl_ord_id)
         scope = f"{order.broker}:{order.instrument}"
         if applied.anomaly is not None and scope not in self.desk.books.halts:
             self._awaited_halt = scope
@@ -296,7 +302,7 @@ class Oracle:
             if real is None:
                 if order.ord_status is not OrdStatus.REJECTED and not order.external:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
-            elif real.status.terminal != order.ord_status.terminal or real.cum != order.cum_qty:
+            elif real.cum != order.cum_qty or (real.status.terminal != order.ord_status.terminal and order.cl_ord_id not in self._overfilled):
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
         for broker in self.desk.brokers:
             found += self._survivors(broker)

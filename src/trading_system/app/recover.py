@@ -328,6 +328,8 @@ class Watch:
         for order in self._desk.books.unwanted(self.name):
             if order.order_id is None or order.doubt is not Doubt.NONE or order.ord_status is OrdStatus.PENDING_CANCEL:
                 continue
+            if order.cl_ord_id not in self._desk.books.cancels:
+                continue  # it ended while an earlier one was being asked to
             if self._desk.books.cancels[order.cl_ord_id] < CANCELS_MAX:
                 await self._desk.cancel(order.cl_ord_id)
             elif order.cl_ord_id not in self._stubborn:
