@@ -128,6 +128,25 @@ def test_the_budget_is_kept_and_a_spent_one_refuses_before_sending(tmp_path: Pat
 
 
 @each_broker
+def test_an_order_does_not_wait_for_the_budget_behind_the_last_look_at_the_halts(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        asset_class = next(iter(subject.instruments))
+        async with bench.desk(WIDE) as desk:
+            await priced(desk, subject, asset_class, "1")
+            for number in range(20):
+                await desk.brokers[subject.broker].order_status(ClOrdID(f"q1{'a' * 14}{chr(97 + number)}b"))
+            started_ns = bench.clock.monotonic_ns()
+            sent = await desk.submit(order(subject, asset_class, "a", "1" if asset_class is AssetClass.EQUITY else "0.01"))
+
+            assert (sent.ord_status, sent.doubt) == (OrdStatus.REJECTED, Doubt.NONE)
+            assert "budget" in sent.text
+            assert between.placed == 0
+            assert bench.clock.monotonic_ns() - started_ns < SECOND_NS
+
+    conform(tmp_path, subject, story, requests_per_minute=40)
+
+
+@each_broker
 def test_no_entry_on_quotes_that_seem_to_come_from_another_time(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         asset_class = next(iter(subject.instruments))

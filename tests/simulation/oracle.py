@@ -32,7 +32,7 @@ from trading_system.sim.clock import SECOND_NS, VirtualClock
 
 SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held against it for so long
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
-DOUBT_ALERT_NS = 120 * SECOND_NS  # ten seconds, the resolver's pace, and the retries of a question that nobody answers
+DOUBT_ALERT_NS = 20 * SECOND_NS  # ten seconds, and the stage's own pace of looking
 ORDERS_PER_MINUTE = 600
 CASH_DIGIT = Decimal("1e-8")  # Alpaca states no smaller part of cash
 

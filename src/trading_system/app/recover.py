@@ -146,11 +146,25 @@ class Recovery:
         if order.cl_ord_id not in self._resolving:
             self._resolving.add(order.cl_ord_id)
             self._spawn(self._resolve(order), f"resolve {order.cl_ord_id}")
+            self._spawn(self._tell(order), f"tell of {order.cl_ord_id}")
+
+    async def _tell(self, order: Order) -> None:
+        """Beside the questions, which may take their time: whoever waits hears of it after ALERT_NS, and is asked to look after ESCALATE_NS."""
+        desk = self.desk
+        await desk.clock.sleep_ns(ALERT_NS)
+        if order.cl_ord_id in self._resolving and self._doubtful(order.cl_ord_id):
+            desk.alert("warning", f"{order.cl_ord_id} is in doubt at {order.broker}; it is being asked about, do not send it again")
+        await desk.clock.sleep_ns(ESCALATE_NS - ALERT_NS)
+        current = desk.books.blotter.get(order.cl_ord_id)
+        if order.cl_ord_id in self._resolving and current is not None and current.doubt is Doubt.IN_DOUBT:
+            text = f"in doubt for {ESCALATE_NS // SECOND_NS} s: look for it on the broker's own page"
+            desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=desk.clock.now_ns()))
+            desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
 
     async def _resolve(self, order: Order) -> None:
         """Ask until the broker says, or until it has said "not found" often enough, long enough, in enough places."""
         desk, broker = self.desk, self.desk.brokers[order.broker]
-        started_ns, pace_ns, not_found, alerted = desk.clock.monotonic_ns(), SECOND_NS, 0, False
+        started_ns, pace_ns, not_found = desk.clock.monotonic_ns(), SECOND_NS, 0
         # From here, not from sent_ns: time of day may step, and a slow disk may have held the order back after sent_ns.
         horizon_ns = started_ns + broker.facts.late_accept_ns + broker.facts.visibility_lag_ns
         try:
@@ -168,20 +182,8 @@ class Recovery:
                     desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=desk.clock.now_ns()))
                     desk.alert("warning", f"{order.cl_ord_id} never reached {order.broker}: {text}")
                     return
-                waited_ns = asked_ns - started_ns
-                if not alerted and waited_ns >= ALERT_NS and self._doubtful(order.cl_ord_id):
-                    alerted = True
-                    desk.alert("warning", f"{order.cl_ord_id} is in doubt at {order.broker}; it is being asked about, do not send it again")
-                self._escalate(order, waited_ns)
         finally:
             self._resolving.discard(order.cl_ord_id)
-
-    def _escalate(self, order: Order, waited_ns: int) -> None:
-        current = self.desk.books.blotter.get(order.cl_ord_id)
-        if waited_ns >= ESCALATE_NS and current is not None and current.doubt is Doubt.IN_DOUBT:
-            text = f"in doubt for {waited_ns // SECOND_NS} s: look for it on the broker's own page"
-            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=self.desk.clock.now_ns()))
-            self.desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
 
     def _doubtful(self, cl_ord_id: ClOrdID) -> bool:
         order = self.desk.books.blotter.get(cl_ord_id)

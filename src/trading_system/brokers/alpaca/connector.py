@@ -50,7 +50,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
-BUDGET_WAIT_MAX_NS = 5 * NS  # an order that would have to wait longer for the request budget is refused instead
+BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the request budget
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # order rows remembered for fills that name only an order id
 CALENDAR_DAYS = 10
@@ -329,11 +329,12 @@ class AlpacaConnector:
         return response
 
     async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
-        """Wait for the request budget, but not for long. Raises RateLimited: nothing was sent."""
+        """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time.
+        Raises RateLimited: nothing was sent."""
         waited_ns = 0
         while wait_ns := budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
             waited_ns += wait_ns
-            if waited_ns > BUDGET_WAIT_MAX_NS:
+            if not urgent or waited_ns > BUDGET_WAIT_MAX_NS:
                 told = budget_text({LIMIT_HEADER.lower(): str(budget.limit)}, wait_ns)
                 raise RateLimited(f"Alpaca's request budget is spent. {told} {HELP[429]}", wait_ns)
             await self._clock.sleep_ns(wait_ns)
