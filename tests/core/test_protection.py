@@ -47,6 +47,12 @@ def test_a_fill_wants_a_stop_and_a_resting_one_is_enough() -> None:
     assert found(10, stop("s", 6)) == [("e", "4", "4", "0")]
 
 
+def test_a_part_of_an_order_is_guarded_while_the_rest_still_works() -> None:
+    part = replace(entry("e", 10), ord_status=OrdStatus.PARTIALLY_FILLED, cum_qty=D(4))
+
+    assert found(4, entries=(part,)) == [("e", "4", "4", "0")]
+
+
 def test_what_is_on_its_way_or_in_doubt_is_naked_but_not_missing() -> None:
     assert found(10, stop("s", 10, status=OrdStatus.PENDING_NEW)) == [("e", "0", "10", "0")]
     assert found(10, stop("s", 10, doubt=Doubt.IN_DOUBT)) == [("e", "0", "10", "0")]

@@ -129,8 +129,8 @@ def _merged(ours: str, base: str, theirs: str) -> tuple[str, bool]:
 
 
 def layers_of(patch: Path) -> tuple[str, ...]:
-    """A bug in a broker's folder shows in the full stack only."""
-    return ("stack",) if any("/brokers/" in hunk.path for hunk in read_patch(patch)) else ("core", "stack")
+    """A bug in a broker's folder shows in the full stack only, and so does one about stops: venues in memory take none."""
+    return ("stack",) if any("/brokers/" in hunk.path or "/protect" in hunk.path for hunk in read_patch(patch)) else ("core", "stack")
 
 
 def hunt(patch: Path) -> Caught:

@@ -8,7 +8,7 @@ I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
-For a later part: I11, protective stops and their auditor.
+I11, protective stops: guards.py, in the full stack, whose venue takes stops.
 """
 
 from collections import Counter
@@ -166,7 +166,8 @@ class Oracle:
         self._send_ns = [*(at_ns for at_ns in self._send_ns if now_ns - at_ns < 60 * SECOND_NS), now_ns]
         if len(self._send_ns) > min(ORDERS_PER_MINUTE, 2 * self.limits.max_orders_per_minute):
             self.hold(f"I12 {len(self._send_ns)} orders within a minute")
-        if not (approved.request.intent.startswith("w") or (self.flattens and approved.request.intent.startswith("flatten-"))):
+        asked = approved.request.intent.startswith("w") or approved.request.protects is not None
+        if not (asked or (self.flattens and approved.request.intent.startswith("flatten-"))):
             self.hold(f"I1 nobody asked for {approved.request.intent}")
         self._judge_halts(approved)
         self.sent.setdefault((broker, approved.request.instrument), []).append(approved)

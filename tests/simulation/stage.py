@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from tests.desks import SteppedClock
+from tests.simulation.guards import Guards
 from tests.simulation.oracle import Oracle
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
@@ -88,6 +89,7 @@ class Stage:
     """Runs one seed. A layer brings the venues: their connectors, their truth, and what a stranger may do there."""
 
     oracle: Oracle
+    protects = False  # whether the layer's venues take stops
 
     def __init__(
         self,
@@ -158,7 +160,8 @@ class Stage:
         assert isinstance(loop, VirtualLoop)
         self.disk_rng, self.disk_max_ns = random.Random(f"disk {self.seed}"), 10_000_000
         loop.disk_ns = lambda: self.disk_rng.randrange(100_000, self.disk_max_ns)
-        self.keep.add(asyncio.current_task())
+        self.guards = Guards(self.oracle, self.oracle.truth, self.clock)
+        self.keep |= {asyncio.current_task(), asyncio.create_task(self.guards.watch())}
         await self.start_desk()
         await self.desk.wait(lambda: len(self.desk.books.watermarks) == len(self.desk.brokers), SETTLE_NS)  # the account as it was found
         for place, name in enumerate(self.plan):
@@ -180,6 +183,7 @@ class Stage:
         await self.probe()
         await self.desk.journal.flush()
         self.oracle.judge()
+        self.hit["stops at rest"] += bool(self.guards.stops)
         if self.secrets_on_disk():
             self.oracle.hold("I14 a secret is in the journal")
         return await self._verdict()
@@ -263,6 +267,7 @@ class Stage:
             step=self.on_step,
         )
         self.oracle.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
+        self.guards.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
         self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
 
     def leaving(self, life: Life, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
@@ -371,6 +376,7 @@ class Stage:
             order_qty=None if cash else qty,
             cash_order_qty=(qty * mid).quantize(Decimal("0.01")) if cash else None,
             price=(mid * (1 + away)).quantize(Decimal("0.01")) if kind is OrdType.LIMIT else None,
+            protect_stop_px=(mid * Decimal("0.9")).quantize(Decimal("0.01")) if self.protects and side is Side.BUY and rng.random() < 0.3 else None,
             intent=IntentID(intent),
             repeat=big,
         )

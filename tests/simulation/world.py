@@ -143,6 +143,8 @@ class WatchedHttp:
 class World(Stage):
     """A desk on the Alpaca twin."""
 
+    protects = True
+
     def __init__(self, options: Options, clock: VirtualClock) -> None:
         super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, options.off)
         self.twin = AlpacaTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)

@@ -165,10 +165,10 @@ class Desk:
         try:
             await self._make_room(request)
             approved = check(request, self.state(request, cl_ord_id), replaces)
-            return await self._send(approved)
         finally:
             self.making_room[key] -= 1
             self.making_room += Counter()  # drops the zeros
+        return await self._send(approved)  # which reserves at once: from here on the order itself keeps its room
 
     async def _make_room(self, request: NewOrder) -> None:
         """Stops hold the units that an exit wants to sell: those in its way go first. What is left afterwards is guarded anew."""
@@ -491,6 +491,8 @@ class Desk:
     async def _prepare(self, request: NewOrder) -> None:
         """Fetch what the gate will want to be fresh. An exit goes on without; for an entry the reason is worth more than a stale price."""
         instrument = await self.instrument(request.broker, request.instrument)
+        if request.reduce_only:
+            return  # a stop, or a close: it waits for nobody's figures
         try:
             await self._freshen(request, instrument)
         except DeskError:

@@ -27,34 +27,47 @@ class Protector:
         self._wake = asyncio.Event()
         self._naked_ns: dict[ClOrdID, int] = {}  # by entry: since when
         self._told: set[ClOrdID] = set()
+        self._busy: set[ClOrdID] = set()  # something is being done about them
         self._retry: dict[ClOrdID, tuple[int, int]] = {}  # by entry: not before, and the pause after the next failure
 
     def on_fill(self, _: Order) -> None:
         self._wake.set()
 
     async def run(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AUDIT_NS / SECOND_NS):
-                    await self._wake.wait()
-            self._wake.clear()
-            for key in tuple(self._desk.books.protected):
-                if key[0] in self._desk.brokers and key[0] not in self._desk.flattening and key not in self._desk.making_room:
-                    await self._audit(key)
+        """Placing and cancelling take their time at a slow broker: they run beside the looking, so that the two seconds are kept."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                for key in tuple(self._desk.books.protected):
+                    if key[0] in self._desk.brokers and key[0] not in self._desk.flattening:
+                        self._look(key, group)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(AUDIT_NS / SECOND_NS):
+                        await self._wake.wait()
+                self._wake.clear()
 
-    async def _audit(self, key: Key) -> None:
+    def _look(self, key: Key, group: asyncio.TaskGroup) -> None:
         guards = self.guards(key)
-        for guard in guards:
-            for stop in guard.excess:
-                if stop.cl_ord_id not in self._desk.books.cancels:
-                    with suppress(DeskError):  # the wish is journaled: the watch asks again
-                        await self._desk.cancel(stop.cl_ord_id)
-            if guard.missing and not guard.excess and self._may_try(guard.entry):
-                await self._place(key, guard)
-        self._judge({guard.entry.cl_ord_id: guard for guard in self.guards(key) if guard.naked})
-        for guard in self.guards(key):
-            if guard.entry.cl_ord_id in self._told and self._desk.flatten_unprotected:
+        self._judge(key, {guard.entry.cl_ord_id: guard for guard in guards if guard.naked})
+        for guard in () if key in self._desk.making_room else guards:  # an exit has just taken a stop out of its way
+            name = guard.entry.cl_ord_id
+            sell = name in self._told and self._desk.flatten_unprotected
+            if name not in self._busy and (guard.excess or (guard.missing and (sell or self._may_try(guard.entry)))):
+                self._busy.add(name)
+                group.create_task(self._mend(key, guard, sell=sell))
+
+    async def _mend(self, key: Key, guard: Guard, *, sell: bool) -> None:
+        try:
+            if guard.excess:
+                for stop in guard.excess:
+                    if stop.cl_ord_id not in self._desk.books.cancels:
+                        with suppress(DeskError):  # the wish is journaled: the watch asks again
+                            await self._desk.cancel(stop.cl_ord_id)
+            elif sell:
                 await self._sell(key, guard)
+            else:
+                await self._place(key, guard)
+        finally:
+            self._busy.discard(guard.entry.cl_ord_id)
 
     def guards(self, key: Key) -> tuple[Guard, ...]:
         """What is not as it should be on one instrument."""
@@ -125,10 +138,13 @@ class Protector:
         self._retry[entry.cl_ord_id] = (self._desk.clock.monotonic_ns() + pause_ns, min(2 * pause_ns, RETRY_MAX_NS))
         self._tell(entry, text)
 
-    def _judge(self, naked: dict[ClOrdID, Guard]) -> None:
+    def _judge(self, key: Key, naked: dict[ClOrdID, Guard]) -> None:
         now_ns = self._desk.clock.monotonic_ns()
-        self._naked_ns = {name: self._naked_ns.get(name, now_ns) for name in naked}
-        self._told &= naked.keys()
+        for name in self._desk.books.protected[key].keys() - naked.keys():
+            self._naked_ns.pop(name, None)
+            self._told.discard(name)
+        for name in naked:
+            self._naked_ns.setdefault(name, now_ns)
         for name, guard in naked.items():
             if now_ns - self._naked_ns[name] >= NAKED_NS:
                 self._tell(guard.entry, "the broker has not confirmed it")
@@ -142,8 +158,6 @@ class Protector:
     async def _sell(self, key: Key, guard: Guard) -> None:
         """The owner said to rather close what cannot be guarded. Only what nothing is on its way for: an order in doubt is asked about first."""
         entry = guard.entry
-        if not guard.missing:
-            return
         crypto = self._desk.instruments[key].asset_class is AssetClass.CRYPTO
         exits = sum(1 for order in self._desk.books.blotter if order.intent is not None and order.intent.startswith(f"unguarded-{entry.cl_ord_id}"))
         with suppress(DeskError):
