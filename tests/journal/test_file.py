@@ -207,6 +207,28 @@ async def test_the_log_goes_into_the_file_when_it_is_long(tmp_path: Path, monkey
     journal.abandon()
 
 
+def test_a_disk_that_is_full_only_puts_the_checkpoint_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "CHECKPOINT_PAGES", 1)
+    disk = SimDisk(random.Random(1))
+
+    def filled(step: str) -> None:
+        disk.capacity = disk.used() if step == "checkpoint begun" else 1 << 40
+
+    async def story() -> None:
+        journal = await written(SIM, 1, disk=disk, step=filled)
+        for number in range(1, 60):
+            await journal.append(alert(number), durable=True)
+        await journal.flush()
+        assert (disk.hit["full"] > 10, disk.size(SIM.with_suffix(".reserve"))) == (True, JOURNAL_RESERVE)
+        await journal.aclose()
+        again = Journal(SIM, disk=disk)
+        assert [entry.record for entry in again.read()] == [alert(number) for number in range(60)]
+        again.abandon()
+
+    run_virtual(lambda _: story())
+    disk.close()
+
+
 # -- groups and waiting -------------------------------------------------------------------------------------------------------------
 
 
@@ -251,8 +273,10 @@ async def test_so_many_records_share_a_sync_and_each_gets_its_own_number(tmp_pat
     journal.abandon()
 
 
-async def test_everything_on_disk_happens_on_one_thread_of_its_own(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "j.sqlite")
+async def test_everything_on_disk_happens_on_one_thread_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str] = {}
+    journal = Journal(tmp_path / "j.sqlite", step=lambda step: seen.__setitem__(step, threading.current_thread().name))
+    seen.clear()
 
     def name() -> str:
         time.sleep(0.002)
@@ -264,7 +288,13 @@ async def test_everything_on_disk_happens_on_one_thread_of_its_own(tmp_path: Pat
         raise OSError("no such sector")
 
     assert await answered(lambda: journal.on_its_thread(spoilt)) == "the journal cannot be read: no such sector"
+    monkeypatch.setattr(store, "CHECKPOINT_PAGES", 1)
+    await journal.append(alert(0), durable=True)
+    await journal.flush()
+    assert seen == dict.fromkeys([*GROUP, *OPENED], "journal_0")
+    seen.clear()
     await journal.aclose()
+    assert seen == dict.fromkeys([*OPENED, "journal closed"], "journal_0")
     with pytest.raises(RuntimeError, match="after shutdown"):
         await journal.on_its_thread(name)
 
@@ -313,6 +343,15 @@ def test_a_refusal_reaches_everybody_who_waits_and_the_end_of_the_desk() -> None
     disk.close()
 
 
+async def test_a_statement_that_fails_leaves_no_transaction_open(tmp_path: Path) -> None:
+    journal = await written(tmp_path / "j.sqlite", 1)
+    journal._db.execute("ALTER TABLE records RENAME TO elsewhere")
+
+    assert "no such table: records" in await answered(lambda: journal.append(alert(1), durable=True))
+    assert not journal._db.in_transaction
+    journal.abandon()
+
+
 # -- reading ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +384,8 @@ async def test_an_orders_records_are_found_whatever_they_call_it(tmp_path: Path)
     plan = " ".join(str(row) for row in journal._db.execute(f"EXPLAIN QUERY PLAN SELECT body FROM records WHERE {store._ORDER} = 'q2'"))
     assert "INDEX by_order" in plan
     await journal.aclose()
+    with pytest.raises(RuntimeError, match="after shutdown"):  # it asks on the journal's thread, too
+        await journal.about(mine)
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3, 5, 9])
@@ -450,7 +491,7 @@ async def test_an_older_journal_is_kept_as_it_was_beside_the_one_that_goes_on(tm
         older.setattr(store, "SCHEMA_VERSION", 1)
         await (await written(path, 3)).aclose()
     former.write_bytes(b"of an attempt that was cut short")
-    former.with_suffix(".head").write_bytes(slot(9, GENESIS))
+    former.with_suffix(".head").write_bytes(bytes(4096) + slot(9, GENESIS) + bytes(4040))
     steps: list[str] = []
     journal = Journal(path, step=steps.append)
 
@@ -463,6 +504,9 @@ async def test_an_older_journal_is_kept_as_it_was_beside_the_one_that_goes_on(tm
         assert (now.execute("PRAGMA user_version").fetchone(), then.execute("PRAGMA user_version").fetchone()) == ((2,), (1,))
         assert [name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'index'")] == ["by_order"]
         assert len(then.execute("SELECT * FROM records").fetchall()) == 3
+    head = Head(SystemDisk(), former.with_suffix(".head"))
+    assert head.read() == (3, chained(3))
+    head.close()
 
 
 # -- copies and room ----------------------------------------------------------------------------------------------------------------
@@ -502,16 +546,34 @@ def test_on_a_full_disk_the_reserve_goes_once_and_nothing_is_left_to_trade_on(fi
     disk, reserve = SimDisk(random.Random(1), capacity=3 * JOURNAL_RESERVE), SIM.with_suffix(".reserve")
 
     async def story() -> None:
-        journal = await written(SIM, 1, disk=disk, free_min=MIB)
+        steps: list[str] = []
+        journal = await written(SIM, 1, disk=disk, free_min=MIB, step=steps.append)
         if not first:  # the one that was there already
             await journal.aclose()
-            journal = Journal(SIM, disk=disk, free_min=MIB)
+            journal = Journal(SIM, disk=disk, free_min=MIB, step=steps.append)
         assert journal.free_bytes() == disk.free_bytes(SIM) > 0
         disk.capacity = disk.used()
         assert await journal.append(Alert(severity="info", text="x" * 9_000, now_ns=NOW), durable=True) == 2
         assert (disk.size(reserve), disk.free_bytes(SIM) > 0, journal.free_bytes()) == (None, True, 0)
         disk.capacity = disk.used()
+        steps.clear()
         assert "Free space" in await answered(lambda: journal.append(Alert(severity="info", text="x" * 90_000, now_ns=NOW), durable=True))
+        assert steps == GROUP[:2]  # it is not tried again
+        journal.abandon()
+
+    run_virtual(lambda _: story())
+    disk.close()
+
+
+def test_where_there_is_no_reserve_a_full_disk_refuses_at_once() -> None:
+    disk, steps = SimDisk(random.Random(1)), []  # type: ignore[var-annotated]
+
+    async def story() -> None:
+        journal = await written(SIM, 1, disk=disk, free_min=1 << 50, step=steps.append)
+        steps.clear()
+        disk.capacity = disk.used()
+        assert "Free space" in await answered(lambda: journal.append(Alert(severity="info", text="x" * 90_000, now_ns=NOW), durable=True))
+        assert steps == GROUP[:2]
         journal.abandon()
 
     run_virtual(lambda _: story())
@@ -550,11 +612,14 @@ def test_a_lease_names_its_holder_and_nobody_else_reads_the_folder(tmp_path: Pat
     lease.release()
     with Lease(path, "it") as again, pytest.raises(LeaseHeld):
         Lease(path, f"{again}")
-    Lease(path, "free again").release()
+    free = Lease(path, "free again")
+    free.release()
+    free.release()
+    assert os.fstat(1)  # and nothing else was closed
 
 
 def test_a_lease_makes_its_folder_and_its_file_for_the_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "desk.lock"
+    path = tmp_path / "deep" / "er" / "desk.lock"
     with Lease(path, "it"):
         assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
     (tmp_path / "file").touch()
