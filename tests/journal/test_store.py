@@ -117,6 +117,17 @@ async def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "j.sqlite")
 
 
+async def test_a_file_that_was_refused_is_let_go_at_once(tmp_path: Path) -> None:
+    await written(tmp_path / "j.sqlite", 2)
+    whole = (tmp_path / "j.sqlite").read_bytes()
+    (tmp_path / "j.sqlite").write_bytes(b"not a database, and long enough to be read as a header " * 20)
+    with pytest.raises(JournalError, match="not a database") as refused:
+        Journal(tmp_path / "j.sqlite")
+    (tmp_path / "j.sqlite").write_bytes(whole)
+
+    assert reopened(tmp_path / "j.sqlite") == [alert(0), alert(1)], refused  # who still holds the error holds no lock
+
+
 async def test_after_the_disk_refused_once_nothing_is_written_any_more(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     await journal.append(alert(0), durable=True)

@@ -321,8 +321,9 @@ class Journal:
             raise JournalError(f"the journal is gone, but record {head_seq} was written: restore a backup, trade nothing until then")
         if size is None:
             self._disk.open(self.path).close()  # ours alone to read; SQLite would let the umask decide
-        self._db = _connect(self.path, self._disk.vfs, durable=self._durable)
+        self._db = apsw.Connection(str(self.path), vfs=self._disk.vfs or None)
         self._held.callback(_let_go, self._db)
+        _set_up(self._db, durable=self._durable)
         self._db.set_wal_hook(self._on_commit)
         version = self._db.execute("PRAGMA user_version").get
         if version > SCHEMA_VERSION:
@@ -403,13 +404,11 @@ def _let_go(db: apsw.Connection) -> None:
         db.close()
 
 
-def _connect(path: Path, vfs: str, *, durable: bool) -> apsw.Connection:
-    db = apsw.Connection(str(path), vfs=vfs or None)
+def _set_up(db: apsw.Connection, *, durable: bool) -> None:
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a file that does not verify, or a disk that failed, is left as it lies
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA fullfsync = ON")  # macOS: past the drive's own cache
     db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-    return db
 
 
 _FIELDS = ("$.cl_ord_id", "$.approved.cl_ord_id", "$.report.cl_ord_id")
