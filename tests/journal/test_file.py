@@ -517,6 +517,8 @@ async def test_what_a_copy_says_that_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "taken.sqlite").touch()
 
     assert said(lambda: journal.backup(tmp_path / "taken.sqlite")) == "taken.sqlite exists already; name a new file"
+    for name in ("copy.2026-11-25", "copy.head", "copy"):
+        assert said(lambda name=name: journal.backup(tmp_path / name)) == f"the copy {name} is to end in .sqlite; its head lies beside it"
     nowhere = said(lambda: journal.backup(tmp_path / "nowhere" / "copy.sqlite"))
     assert nowhere.startswith("the copy copy.sqlite is not whole: [Errno 2] No such file or directory")
     assert nowhere.endswith(". Remove it and try again")

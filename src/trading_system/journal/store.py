@@ -281,11 +281,14 @@ class Journal:
         Raises JournalError: target exists, or the disk refuses.
         """
         self._trusted()
-        if self._disk.size(target) is not None:
+        if target.suffix != ".sqlite":  # its head is called like it, with another ending: no two copies may share one
+            raise JournalError(f"the copy {target.name} is to end in .sqlite; its head lies beside it")
+        head_path = target.with_suffix(".head")
+        if any(self._disk.size(path) is not None for path in (target, head_path)):
             raise JournalError(f"{target.name} exists already; name a new file")
         self._step("backup begun")
         try:
-            head = Head(self._disk, target.with_suffix(".head"))
+            head = Head(self._disk, head_path)
             head.write(self.seq, self.digest)
             head.close()
             self._step("backup has its head")
