@@ -94,6 +94,17 @@ def test_a_bust_needs_no_reference_to_be_harmless_and_a_filled_answer_without_a_
     assert plain.voided == ()
 
 
+def test_an_order_that_a_bust_emptied_works_again_when_the_broker_says_so_and_no_other_does() -> None:
+    alive = report(ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, cum_qty=D(4))
+    over = apply(apply(NEW, trade("e1", "4", "100", "4")).order, trade("e2", "7", "100", "11")).order
+    busted = apply(over, report(ExecType.TRADE_CANCEL, OrdStatus.PARTIALLY_FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e2"))).order
+
+    assert (busted.ord_status, busted.cum_qty) == (OrdStatus.FILLED, D(4))
+    assert (apply(busted, alive).order.ord_status, apply(busted, alive).order.leaves_qty) == (OrdStatus.PARTIALLY_FILLED, D(6))
+    stated = apply(NEW, report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cum_qty=D(10))).order
+    assert apply(stated, alive).order.ord_status is OrdStatus.FILLED  # an older answer
+
+
 def test_what_was_done_before_the_first_look_is_no_conflict() -> None:
     found = replace(NEW, prior_qty=D(4), cum_qty=D(4), stated_cum_qty=D(4))
     done = apply(found, trade("e1", "4", "100", "4"))

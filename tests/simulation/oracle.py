@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 
 from trading_system.app.desk import Desk
-from trading_system.core.lifecycle import Anomaly, Applied
+from trading_system.core.lifecycle import Applied
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
@@ -91,7 +91,6 @@ class Oracle:
         self._awaited_alert: str | None = None
         self._awaited_halt: str | None = None
         self._alerted: set[str] = set()
-        self._overfilled: set[ClOrdID] = set()  # halted and a person's business: a bust read late may leave them open there and filled here
         self._stubborn: set[str] = set()  # a person was told that these cannot be cancelled
         self._doubt_since: dict[ClOrdID, int] = {}
         self._before: dict[ClOrdID, Order] = {}
@@ -262,18 +261,20 @@ class Oracle:
             self.hold(f"I5 {approved.cl_ord_id} passes as an exit: {closing} on its side may close {held}")
 
     def on_delivered(self, report: ExecutionReport) -> None:
-        """The desk has taken a report from its stream."""
+        """The desk has taken a report from its stream. One that looks like a booked fill in everything but its name may wait: the bust between the
+        two was not heard yet, and when it is, the fills are read again (I10 judges that at the end)."""
         if report.exec_type is not ExecType.TRADE:
             return
         order = self.desk.books.blotter.find(report)
-        if order is None or (report.exec_id not in order.voided and report.exec_id not in [fill.exec_id for fill in order.fills]):
+        alike = (report.last_qty, report.last_px, report.cum_qty)
+        known = () if order is None else (*order.voided, *(fill.exec_id for fill in order.fills))
+        booked = () if order is None else [(fill.qty, fill.price, fill.cum_qty) for fill in order.fills]
+        if report.exec_id not in known and alike not in booked:
             self.hold(f"I17 {report.exec_id} was told and is not booked")
 
     def _judge_order(self, record: Reported, applied: Applied) -> None:
         order, before = applied.order, self._before.get(applied.order.cl_ord_id)
         self._before[order.cl_ord_id] = order
-        if applied.anomaly is Anomaly.OVERFILL:
-            self._overfilled.add(order.cl_ord_id)
         scope = f"{order.broker}:{order.instrument}"
         if applied.anomaly is not None and scope not in self.desk.books.halts:
             self._awaited_halt = scope
@@ -287,7 +288,7 @@ class Oracle:
         taken_back = record.report.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
         if not taken_back and (order.cum_qty < before.cum_qty or order.stated_cum_qty < before.stated_cum_qty):
             self.hold(f"I9 {order.cl_ord_id} fell from {before.cum_qty} to {order.cum_qty}")
-        if before.ord_status.terminal and not order.ord_status.terminal and applied.anomaly is None:
+        if before.ord_status.terminal and not order.ord_status.terminal and applied.anomaly is None and not order.voided:
             self.hold(f"I9 {order.cl_ord_id} came back from {before.ord_status} to {order.ord_status} without a word")
 
     # -- at rest ------------------------------------------------------------------------------------------------------------------------
@@ -303,7 +304,7 @@ class Oracle:
             if real is None:
                 if order.ord_status is not OrdStatus.REJECTED and not order.external:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
-            elif real.cum != order.cum_qty or (real.status.terminal != order.ord_status.terminal and order.cl_ord_id not in self._overfilled):
+            elif real.cum != order.cum_qty or real.status.terminal != order.ord_status.terminal:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
         for broker in self.desk.brokers:
             found += self._survivors(broker)

@@ -201,6 +201,8 @@ def _next_status(order: Order, report: ExecutionReport, cum_qty: Decimal, order_
     event = _ANSWER[report.ord_status] if report.exec_type is ExecType.ORDER_STATUS else _EVENT[report.exec_type]
     cell = TRANSITIONS[order.ord_status, event]
     target, contradiction = cell.rstrip("!"), cell.endswith("!")
+    if order.ord_status is OrdStatus.FILLED and event == "ALV" and order.stated_cum_qty < order_qty:
+        target = "q"  # a bust took back what had made it full, and the broker still works the rest
     full = bool(order_qty) and cum_qty >= order_qty
     if order.cash_order_qty is not None and event == "TRD":
         full = report.ord_status is OrdStatus.FILLED  # only the broker knows when the cash is spent
