@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import random
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -85,7 +86,7 @@ def plan_of(rng: random.Random, actions: int, crashes: int, tilt: frozenset[str]
     return tuple(plan)
 
 
-class Stage:
+class Stage(ABC):
     """Runs one seed. A layer brings the venues: their connectors, their truth, and what a stranger may do there."""
 
     oracle: Oracle
@@ -120,20 +121,21 @@ class Stage:
 
     # -- what a layer brings ----------------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def connectors(self, life: Life, rng: random.Random) -> Mapping[BrokerName, Connector]:
-        raise NotImplementedError
+        """The venues as this life reaches them."""
 
+    @abstractmethod
     def calm(self) -> None:
         """No faults from here on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cut(self) -> None:
         """The process is dead: its streams end without a goodbye."""
-        raise NotImplementedError
 
+    @abstractmethod
     def in_the_air(self) -> bool:
         """Whether something sent earlier has yet to arrive."""
-        raise NotImplementedError
 
     def spared(self) -> set[Any]:
         """Tasks that outlive the process: the stage's own."""
@@ -143,15 +145,15 @@ class Stage:
         """I14: whether a secret was written. A venue in memory has none."""
         return False
 
+    @abstractmethod
     def intrude(
         self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
     ) -> None:
         """Somebody else trades at this account. silent: the stream loses all that is said of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def withdraw(self, rng: random.Random, broker: BrokerName) -> None:
         """Somebody else cancels an order of theirs."""
-        raise NotImplementedError
 
     # -- the run ----------------------------------------------------------------------------------------------------------------------
 

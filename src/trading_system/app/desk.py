@@ -8,9 +8,9 @@ from contextlib import suppress
 from decimal import Decimal
 from itertools import takewhile
 
-import msgspec
 from msgspec.structs import replace as changed
 
+from trading_system.app.flatten import Residue, flatten
 from trading_system.app.hub import Hub
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
@@ -41,10 +41,10 @@ from trading_system.domain.errors import (
     Rejected,
     Unavailable,
 )
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, derive_cl_ord_id, is_ours
+from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
-from trading_system.domain.money import ONE, ZERO, round_qty
+from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
 from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
@@ -67,7 +67,6 @@ _MINUTE_NS = 60_000_000_000
 INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between gate and socket is not sent: the machine stood still
 CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only asked how it stands
 _LOOKS_MAX = 3  # at an account that moves while it is looked at
-_CANCEL_WAIT_NS = 10_000_000_000  # how long flatten waits for cancels, and then for closes, to settle
 _ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
 _POLL_NS = 100_000_000
 STANDSTILL_NS = 30_000_000_000  # a desk that did not run for longer knows nothing of the present: SIGSTOP, a suspended machine, a stepped clock
@@ -77,14 +76,6 @@ Step = Callable[[str], None]  # called at named points of the order path; the re
 
 def no_step(_: str) -> None:
     return None
-
-
-class Residue(msgspec.Struct, frozen=True, kw_only=True):
-    """What flatten left: positions and orders that are still there, each with its reason where we know one."""
-
-    positions: tuple[tuple[BrokerName, InstrumentID, Decimal], ...]
-    orders: tuple[ClOrdID, ...]
-    problems: tuple[str, ...]
 
 
 class Desk:
@@ -322,56 +313,7 @@ class Desk:
 
     async def flatten(self, broker: BrokerName | None = None) -> Residue:
         """Cancel every order, close every position, read again, and say what is left. Passes every halt."""
-        names = [name for name in self.brokers if broker in (None, name)]
-        problems: list[str] = ["dry run: nothing was cancelled or closed"] if self.dry_run else []
-        self.flattening.update(names)
-        try:
-            for name in () if self.dry_run else names:
-                await self._flatten_one(name, problems)
-        finally:
-            self.flattening.difference_update(names)
-        left = []
-        for name in names:
-            snapshot = await self.refresh_account(name)
-            left += [(name, position.instrument, position.qty) for position in snapshot.positions if position.qty]
-        orders = tuple(order.cl_ord_id for order in self.books.blotter.working() if order.broker in names)
-        return Residue(positions=tuple(left), orders=orders, problems=tuple(problems))
-
-    async def _flatten_one(self, name: BrokerName, problems: list[str]) -> None:
-        self.step("flatten begun")
-        await self.cancel_all(name, external=True)
-        self.step("flatten cancelled")
-        if not await self.wait(lambda: not any(order.broker == name for order in self.books.blotter.working()), _CANCEL_WAIT_NS):
-            problems.append(f"{name}: some cancels are not confirmed")
-        snapshot = await self.refresh_account(name)
-        for position in snapshot.positions:
-            try:
-                order = await self._close_position(name, position.instrument, position.qty)
-            except DeskError as error:
-                problems.append(f"{name} {position.instrument}: {error}")
-                continue
-            if order is not None and not await self.wait(lambda order=order: self._known(order.cl_ord_id).settled, _CANCEL_WAIT_NS):  # type: ignore[misc]
-                problems.append(f"{name} {position.instrument}: the closing order {order.cl_ord_id} is not done")
-        await self.refresh_account(name)
-
-    async def _close_position(self, name: BrokerName, instrument_id: InstrumentID, qty: Decimal) -> Order | None:
-        instrument = await self.instrument(name, instrument_id)
-        whole = round_qty(abs(qty), instrument.lot)
-        if not whole:
-            return None
-        crypto = instrument.asset_class is AssetClass.CRYPTO
-        return await self.submit(
-            NewOrder(
-                broker=name,
-                instrument=instrument_id,
-                side=Side.SELL if qty > 0 else Side.BUY,
-                ord_type=OrdType.MARKET,
-                time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
-                order_qty=whole,
-                reduce_only=True,
-                intent=IntentID(f"flatten-{instrument_id}-{self.books.epoch}-{len(self.books.blotter)}-{self.clock.now_ns()}"),
-            )
-        )
+        return await flatten(self, [name for name in self.brokers if broker in (None, name)])
 
     # -- halts ----------------------------------------------------------------------------------------------------------------
 
