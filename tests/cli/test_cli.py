@@ -209,6 +209,31 @@ def test_a_file_kills_and_an_alert_waits_to_be_seen(shell: Shell) -> None:
     assert shell.run("buy", "AAPL", "1").returncode == 0
 
 
+def test_a_guarded_entry_answers_with_its_stop_at_the_broker_and_a_signal_kills(shell: Shell) -> None:
+    desk = subprocess.Popen([*TRADING, "watch", "BTC/USD"], env=shell.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(Path(shell.env["TRADING_HOME"]) / "twin" / "desk.sock")
+        bid = float(shell.ask("quote", "AAPL")["bid_px"])
+        bought = shell.ask("buy", "AAPL", "3", "--protect", str(round(bid * 0.9, 2)))
+        (stop,) = shell.ask("orders")
+
+        assert (stop["protects"], stop["ord_status"], stop["ord_type"], stop["order_qty"]) == (bought["cl_ord_id"], "new", "stop", "3")
+        assert stop["stop_px"] in shell.run("orders").stdout
+        entry = shell.ask("buy", "SPY", "1", "--limit", str(round(float(shell.ask("quote", "SPY")["bid_px"]) * 0.9, 2)))
+        desk.send_signal(signal.SIGUSR2)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and len(shell.ask("orders")) > 1:
+            time.sleep(0.2)
+
+        assert [order["cl_ord_id"] for order in shell.ask("orders")] == [stop["cl_ord_id"]]  # the entry is gone, the stop stays
+        assert entry["cl_ord_id"] != stop["cl_ord_id"]
+        assert shell.run("buy", "AAPL", "1").returncode == 7
+        assert shell.run("flatten").returncode == 0
+    finally:
+        desk.send_signal(signal.SIGINT)
+        desk.wait(15)
+
+
 def test_a_watchdog_cancels_entries_when_the_desk_has_stopped(shell: Shell) -> None:
     home = Path(shell.env["TRADING_HOME"])
     desk = subprocess.Popen([*TRADING, "watch", "BTC/USD"], env=shell.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

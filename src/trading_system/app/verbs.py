@@ -214,10 +214,17 @@ CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it
 
 
 def _at_rest(desk: Desk, order: Order) -> bool:
-    """Nothing more is to be expected soon: done, or resting in the book."""
+    """Nothing more is to be expected soon: done, or resting in the book, and what filled has its stop where it asked for one."""
     current = _now(desk, order)
+    if current.protect_stop_px is not None and current.cum_qty and not _guarded(desk, current):
+        return False
     resting = current.ord_type is not OrdType.MARKET and current.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
     return current.settled or (resting and current.doubt is Doubt.NONE)
+
+
+def _guarded(desk: Desk, entry: Order) -> bool:
+    stops = (desk.books.blotter.get(stop) for stop in desk.books.stops.get(entry.cl_ord_id, ()))
+    return any(stop is not None and (stop.ord_status is OrdStatus.NEW or stop.cum_qty) for stop in stops)
 
 
 def _now(desk: Desk, order: Order) -> Order:

@@ -129,7 +129,9 @@ def show_orders(rows: list[dict[str, Any]], empty: str) -> None:
     """Orders as one table; the buy and sell commands show theirs the same way."""
     lines = [{**row, "state": row["ord_status"] if row["doubt"] == "none" else f"{row['ord_status']}, {row['doubt']}"} for row in rows]
     columns = [("cl_ord_id", "Order", "text"), ("instrument", "Instrument", "text"), ("side", "Side", "text"), ("ord_type", "Type", "text")]
-    columns += [("order_qty", "Quantity", "number"), ("price", "Limit", "number"), ("cum_qty", "Filled", "number"), ("avg_px", "At", "number")]
+    columns += [("order_qty", "Quantity", "number"), ("price", "Limit", "number")]
+    columns += [("stop_px", "Stop", "number")] if any(row["stop_px"] for row in rows) else []
+    columns += [("cum_qty", "Filled", "number"), ("avg_px", "At", "number")]
     table(lines, [*columns, ("state", "State", "text"), ("text", "", "text")], empty)
 
 
