@@ -288,3 +288,94 @@ def test_the_edge_itself(state: dict[str, object], passes: bool) -> None:
     else:
         with pytest.raises(RiskRefused):
             check(wish(), risk_state(**state))
+
+
+# -- to the last field ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_may_leave_has_every_field() -> None:
+    resting = replace(order_of(check(wish("1", **LIMIT), risk_state())), order_id="o7")
+    passed = check(wish("2", **LIMIT), risk_state(dry_run=True, instrument=stock(multiplier=D(100)), account=account("1000000")), resting)
+
+    assert (passed.account, passed.symbol, passed.cl_ord_id, passed.dry_run, passed.approved_ns) == ("PA1", "AAPL", "q1aaaaaaaaaaaaaaaa", True, NOW)
+    assert (passed.orig_cl_ord_id, passed.orig_order_id) == (resting.cl_ord_id, "o7")
+    assert (passed.reserve_px, passed.reserve_qty, passed.reducing) == (D(10_000), D(2), False)
+    plain_order = check(wish("2"), risk_state())
+    assert (plain_order.orig_cl_ord_id, plain_order.orig_order_id, plain_order.dry_run) == (None, None, False)
+    unknown = check(wish("5", Side.SELL), risk_state(account=None, position=D(5)))
+    assert (unknown.account, unknown.reducing) == ("", True)
+
+
+def test_the_multiplier_counts_in_every_sum() -> None:
+    contract = {"instrument": stock(multiplier=D(100))}
+
+    assert check(wish("2"), risk_state(**contract)).reserve_qty == D(2)
+    for rule, state in (
+        ("MAX_POSITION_PCT", {"position": D(2)}),
+        ("BUYING_POWER", {"account": account(buying_power=D(19_999))}),
+        ("MAX_LEVERAGE", {"holdings": (replace(held("19", "100", kind=AssetClass.EQUITY), multiplier=D(100)),)}),
+    ):
+        with pytest.raises(RiskRefused) as caught:
+            check(wish("2"), risk_state(**contract, **state))  # type: ignore[arg-type]
+        assert caught.value.rule == rule
+    cheap = {"instrument": stock(multiplier=D("0.01"), min_notional=D(2))}
+    with pytest.raises(RiskRefused, match="MIN_NOTIONAL"):
+        check(wish("1", **LIMIT), risk_state(**cheap))
+    assert check(wish("2", **LIMIT), risk_state(**cheap)).reserve_qty == D(2)  # exactly the least
+
+
+def test_shorts_are_measured_like_longs_and_exits_in_fractions_are_exits() -> None:
+    short = {"limits": Limits(enable_shorts=True)}
+
+    assert check(wish("200", Side.SELL), risk_state(position=D(-100), **short)).reserve_qty == D(200)
+    for state in ({"position": D(-101)}, {"position": D(-50), "reserved": reserved(sell_qty=D(51))}):
+        with pytest.raises(RiskRefused, match="MAX_POSITION_PCT"):
+            check(wish("200", Side.SELL), risk_state(**short, **state))  # type: ignore[arg-type]
+    assert check(wish("200", Side.SELL), risk_state(position=D(-50), reserved=reserved(buy_qty=D(51)), **short)).reserve_qty == D(200)
+    with pytest.raises(RiskRefused, match="SHORT"):
+        check(wish("5", Side.SELL), risk_state(position=D(5), reserved=reserved(sell_qty=D("0.5"))))
+    assert check(wish("0.5", Side.SELL), risk_state(position=D("0.5"), halts=(HALT,))).reducing
+    assert check(wish("0.5"), risk_state(position=D("-0.5"), halts=(HALT,))).reducing
+    with pytest.raises(RiskRefused, match="SHORT"):
+        check(wish("5", Side.SELL), risk_state(instrument=stock(shortable=False), **short))
+    with pytest.raises(RiskRefused, match="SHORT"):
+        check(coins(side=Side.SELL), risk_state(**{**COIN, "instrument": coin(shortable=True)}, **short))
+
+
+def test_every_holding_counts_and_only_coins_count_as_coins() -> None:
+    stocks = tuple(held("500", "100", (BROKER, InstrumentID(name)), AssetClass.EQUITY) for name in ("A", "B", "C", "D"))
+    wide = {"limits": Limits(max_concurrent_positions=9)}
+
+    with pytest.raises(RiskRefused, match=r"MAX_LEVERAGE: exposure would be 201,000\.00"):
+        check(wish(), risk_state(holdings=stocks, **wide))
+    assert check(coins(), risk_state(**COIN, holdings=stocks[:3], **wide)).reserve_qty == D("0.1")
+    two = (held("10", "5000"), held("10", "5000", (BROKER, InstrumentID("SOL/USD"))))
+    with pytest.raises(RiskRefused, match=r"CRYPTO_MAX_LEVERAGE: exposure would be 110,000\.00"):
+        check(coins(), risk_state(**COIN, holdings=two, **wide))
+
+
+def test_each_asset_class_has_its_own_collar_and_its_own_halts() -> None:
+    apart = {"limits": Limits(price_collar_pct=D("0.05"), crypto_price_collar_pct=D("0.01"))}
+
+    assert check(wish(ord_type=OrdType.LIMIT, price=D(104)), risk_state(**apart)).reserve_px == D(104)
+    with pytest.raises(RiskRefused, match=r"CRYPTO_PRICE_COLLAR_PCT: 102000; the limit is 1 %"):
+        check(coins(ord_type=OrdType.LIMIT, price=D(102_000)), risk_state(**COIN, **apart))
+    assert check(wish(), risk_state(quote=quote("99.5", "100.5"))).reserve_qty == D(10)  # a spread of exactly one percent
+    hurt = mark("99000", day_start=D(99_000), high_water=D(99_000), crypto_day_start=D(0), crypto_pnl=D(-9_000))
+    assert check(wish(), risk_state(equity=hurt)).reserve_qty == D(10)
+    with pytest.raises(RiskRefused, match="CRYPTO_MAX_DAILY_LOSS_PCT"):
+        check(coins(), risk_state(**COIN, equity=hurt))
+
+
+def test_the_sentence_about_room_for_the_journal() -> None:
+    with pytest.raises(RiskRefused) as caught:
+        check(wish(), risk_state(journal_free=123_456_789, journal_free_min=500_000_000))
+
+    said = "DISK_SPACE: 123 MB left; the limit is 500 MB free on the journal's volume."
+    assert str(caught.value) == f"{said} Free some there and, if it was full, start the desk again; exits, cancels and halts still pass."
+    with pytest.raises(RiskRefused) as caught:
+        check(coins("0.1", ord_type=OrdType.STOP, stop_px=D(100_000)), risk_state(**COIN))
+    said = "CAPABILITY: stop gtc for crypto; the limit is what Alpaca takes. See `trading brokers` for its order types and times in force."
+    assert str(caught.value) == said
+    with pytest.raises(RiskRefused, match="CAPABILITY: fractional limit gtc for equity"):
+        check(wish("0.5", ord_type=OrdType.LIMIT, price=D(100), time_in_force=TimeInForce.GTC), risk_state())
