@@ -13,6 +13,7 @@ from trading_system.domain.errors import Halted
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import replay
+from trading_system.journal.store import Journal
 from trading_system.sim.clock import SECOND_NS
 
 D = Decimal
@@ -66,6 +67,32 @@ def test_a_drawdown_stays_what_it_was_when_the_owner_takes_money_out(tmp_path: P
             assert fell > 0
             assert after.high_water < before.high_water - 49_000
             assert abs(after.high_water / before.high_water - (before.equity - 50_000) / before.equity) < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+def test_a_journal_from_before_money_was_known_opens_it_once(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            bench.twin.transfer(D(5_000))
+            assert await desk.wait(lambda: bool(desk.books.flows), MINUTE_NS)
+        path = tmp_path / "journal.sqlite"
+        journal = Journal(path)
+        old = [entry.record for entry in journal.read() if not isinstance(entry.record, CashAdjusted | Flowed)]
+        await journal.aclose()
+        path.unlink()
+        path.with_suffix(".head").unlink()
+        journal = Journal(path)
+        for record in old:
+            journal.note(record)
+        await journal.aclose()
+        async with bench.desk() as desk:
+            await asyncio.sleep(900)
+
+            assert desk.books.ledger.cash(BROKER, "USD") == bench.twin.exchange.cash
+            assert desk.books.halts == {}
+            assert [record.prior for record in records(desk, Flowed)] == [True]
 
     on_bench(tmp_path, story)
 

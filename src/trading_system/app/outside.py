@@ -50,7 +50,8 @@ class Outside:
 
     async def compare(self, *, first: bool) -> None:
         """One look at units and money."""
-        snapshot = await self._first_snapshot() if first else await self._desk.refresh_account(self._name)
+        opening = first or self._name not in self._desk.books.cash_opened  # version 0.1.0 knew no money
+        snapshot = await self._first_snapshot() if opening else await self._desk.refresh_account(self._name)
         lasting = []
         for difference in self._units(snapshot):
             if first:
