@@ -84,6 +84,8 @@ class Recovery:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
                 desk.step("old doubt noted")
             await self._ask(desk.brokers[order.broker], order)
+        for order in desk.books.in_doubt():
+            self._resolve_soon(order)  # already here: what follows may take its time at a slow broker, and a lasting doubt is told in time
         desk.step("doubts asked")
         self._spawn(self._pulse(), "pulse")
         for watch in self._watches.values():
@@ -92,8 +94,6 @@ class Recovery:
             await desk.wait(lambda watch=watch: watch.live, LIVE_WITHIN_NS)  # type: ignore[misc]  # bound at once
             await watch.reconcile()
             self._spawn(watch.run(), f"watch {watch.name}")
-        for order in desk.books.in_doubt():
-            self._resolve_soon(order)
         self._spawn(self._protector.run(), "protection")
         self._spawn(self._answer_for(), "alerts")
         desk.step("recovered")
