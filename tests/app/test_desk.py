@@ -7,13 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.conformance.between import Between, conform
 from tests.desks import AAPL, BROKER, BTC, Bench, SteppedClock, mid, on_bench, settled, wish
+from tests.subjects import ALPACA
+from trading_system.app.desk import INSTRUMENT_MAX_AGE_NS, Desk
 from trading_system.app.hub import QUEUE_MAX
 from trading_system.app.recover import PULSE_NS
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Halt, Level, Limits
-from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, RiskRefused, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, ProtocolError, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.instrument import TickBand
@@ -42,6 +45,67 @@ def test_an_order_goes_out_once_and_comes_back_filled(tmp_path: Path) -> None:
             assert bench.twin.trading.posts == {done.cl_ord_id: 1}
             with pytest.raises(BadRequest, match="new intent"):
                 await desk.submit(wish("a", "10", Side.SELL))
+
+    on_bench(tmp_path, story)
+
+
+def _regrid(bench: Bench, tick: str) -> None:
+    """The broker changes the tick of BTC/USD."""
+    assets = bench.twin.universe.assets
+    assets[BTC] = msgspec.structs.replace(assets[BTC], price_increment=tick)
+
+
+async def _low(desk: Desk) -> Decimal:
+    """A price far below the market and off every coarser grid."""
+    return (await mid(desk, BTC) * D("0.9")).quantize(D(1)) + D("0.01")
+
+
+def test_a_refusal_has_the_grid_read_anew(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(crypto_price_collar_pct=D("0.5"))) as desk:
+            await mid(desk, BTC)
+            _regrid(bench, "0.5")
+            price = await _low(desk)
+            refused = await desk.submit(wish("a", "0.01", instrument=BTC, price=price))
+            taken = await desk.submit(wish("b", "0.02", instrument=BTC, price=price))
+
+            assert (refused.ord_status, refused.price) == (OrdStatus.REJECTED, price)
+            assert (taken.order_id is not None, taken.price) == (True, price - D("0.01"))
+
+    on_bench(tmp_path, story)
+
+
+def test_grids_are_read_anew_each_hour_and_exits_do_without(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(Limits(crypto_price_collar_pct=D("0.5"))) as desk:
+            await settled(desk, await desk.submit(wish("a", "0.02", instrument=BTC)))
+            _regrid(bench, "0.5")
+            await asyncio.sleep(INSTRUMENT_MAX_AGE_NS / SECOND_NS)
+            price = await _low(desk)
+            resting = await desk.submit(wish("b", "0.01", instrument=BTC, price=price))
+            assert (resting.order_id is not None, resting.price) == (True, price - D("0.01"))
+            await settled(desk, await desk.cancel(resting.cl_ord_id))
+            between.answers = lambda body: b"{" if b"price_increment" in body else body
+            await asyncio.sleep(INSTRUMENT_MAX_AGE_NS / SECOND_NS)
+            with pytest.raises(ProtocolError):
+                await desk.submit(wish("c", "0.01", instrument=BTC))
+            sold = await settled(desk, await desk.submit(wish("d", "0.01", Side.SELL, instrument=BTC)))
+
+            assert sold.ord_status is OrdStatus.FILLED
+
+    conform(tmp_path, ALPACA, story)
+
+
+def test_a_broker_that_cannot_be_asked_for_a_grid_takes_orders_on_the_old_one(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(dry_run=True) as desk:
+            known = await desk.instrument(BROKER, BTC)
+            bench.network.faults = Faults(refused=1.0)
+            await asyncio.sleep(INSTRUMENT_MAX_AGE_NS / SECOND_NS)
+
+            assert await desk.instrument(BROKER, BTC) is known
+            with pytest.raises(Unavailable):
+                await desk.instrument(BROKER, AAPL)
 
     on_bench(tmp_path, story)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.between import Between, conform, new_fields, order
+from tests.conformance.between import Between, conform, doubled_fields, new_fields, order
 from tests.conformance.test_orders import WIDE, each_broker, each_class, priced
 from tests.desks import Bench, settled
 from tests.subjects import Subject
 from trading_system.domain.errors import Halted
-from trading_system.domain.fix import OrdStatus, Side
+from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.instrument import AssetClass
 from trading_system.sim.clock import SECOND_NS
 
@@ -67,6 +67,28 @@ def test_a_status_that_nobody_knows_halts_the_broker_and_exits_pass(tmp_path: Pa
             assert between.placed == 3
             symbol = desk.instruments[subject.broker, sent.instrument].symbol
             assert desk.books.ledger.position(subject.broker, sent.instrument) == bench.twin.exchange.position(symbol) == 4
+
+    conform(tmp_path, subject, story)
+
+
+@each_broker
+def test_a_field_that_stands_twice_is_believed_neither_time(tmp_path: Path, subject: Subject) -> None:
+    asset_class = next(iter(subject.instruments))
+
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            await priced(desk, subject, asset_class, "1")
+            between.answers = between.frames = doubled_fields
+            sent = await desk.submit(order(subject, asset_class, "a", "1"))
+            assert (sent.ord_status, sent.doubt) == (OrdStatus.PENDING_NEW, Doubt.IN_DOUBT)
+            assert await desk.wait(lambda: subject.broker in desk.books.halts, 60 * SECOND_NS)
+            assert "stands twice" in desk.books.halts[subject.broker].text
+            assert desk.books.blotter.get(sent.cl_ord_id).fills == ()  # type: ignore[union-attr]
+            between.answers = between.frames = bytes
+            done = await settled(desk, sent)
+
+            assert (done.ord_status, done.cum_qty) == (OrdStatus.FILLED, D(1))
+            assert between.placed == 1
 
     conform(tmp_path, subject, story)
 

@@ -69,6 +69,8 @@ CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only a
 _LOOKS_MAX = 3  # at an account that moves while it is looked at
 _ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
 _POLL_NS = 100_000_000
+INSTRUMENT_MAX_AGE_NS = 3_600_000_000_000  # grids and hours change within a day, seldom
+_INSTRUMENT_RETRY_NS = 60_000_000_000  # how soon one is asked for again that could not be
 STANDSTILL_NS = 30_000_000_000  # a desk that did not run for longer knows nothing of the present: SIGSTOP, a suspended machine, a stepped clock
 
 Step = Callable[[str], None]  # called at named points of the order path; the recovery tests kill the process there
@@ -112,6 +114,7 @@ class Desk:
         self.breaker = Breaker()
         self.accounts: dict[BrokerName, AccountSnapshot] = {}
         self.instruments: dict[tuple[BrokerName, InstrumentID], Instrument] = {}
+        self._instruments_due_ns: dict[tuple[BrokerName, InstrumentID], int] = {}  # when to ask for each anew
         self.ready: dict[BrokerName, bool] = dict.fromkeys(brokers, False)
         self.on_doubt: Callable[[Order], None] = _ignore_order  # recover.py puts its resolver here
         self.on_gap: Callable[[BrokerName], None] = _ignore_broker  # and its back-fill here
@@ -217,6 +220,8 @@ class Desk:
             order = self._known(cl_ord_id)
             if order.ord_status is OrdStatus.PENDING_NEW and not order.fills:
                 no = isinstance(error, Rejected)
+                if no:
+                    self._instruments_due_ns[approved.request.broker, approved.request.instrument] = now_ns
                 self.record(ClosedUnsent(cl_ord_id=cl_ord_id, text=str(error), proven_absent=False, rejected=no, now_ns=now_ns))
                 self.step("order closed")
             self._trip(approved.request.broker, now_ns)
@@ -259,6 +264,7 @@ class Desk:
         if applied.anomaly is not None:
             self._halt_instrument(applied.order, applied.anomaly)
         if applied.order.ord_status is OrdStatus.REJECTED:
+            self._instruments_due_ns[report.broker, report.instrument] = self.clock.now_ns()
             self._trip(report.broker, self.clock.now_ns())
         fee_in_kind = applied.bookings and record.asset_class is AssetClass.CRYPTO and report.side is Side.BUY
         if applied.order.unbooked_qty or fee_in_kind:  # the broker may hold less than was bought: look, before anybody sells it all
@@ -421,24 +427,39 @@ class Desk:
         return next((position.mark_px for position in positions if position.instrument == instrument), None)
 
     async def instrument(self, broker: BrokerName, instrument: InstrumentID) -> Instrument:
-        """Its grid and hours, asked for once and again when the calendar runs out. Raises BadRequest: the broker does not have it."""
-        known = self.instruments.get((broker, instrument))
-        if known is None or (not known.hours.always and self.clock.now_ns() >= known.hours.known_until_ns):
-            if broker not in self.brokers:
-                raise BadRequest(f"no broker {broker!r} on this desk; there are: {', '.join(self.brokers)}")
+        """Its grid and hours, not older than an hour, than its calendar, or than a refusal, which may be the first sign of a new grid.
+        Where the broker cannot be reached, what was known: the gate takes no entry on hours that have run out.
+
+        Raises: BadRequest: the broker does not have it.
+        """
+        key = (broker, instrument)
+        known, now_ns = self.instruments.get(key), self.clock.now_ns()
+        if known is not None and now_ns < self._instruments_due_ns[key]:
+            return known
+        if broker not in self.brokers:
+            raise BadRequest(f"no broker {broker!r} on this desk; there are: {', '.join(self.brokers)}")
+        try:
             (known,) = await self.brokers[broker].instruments((instrument,))
-            self.instruments[broker, instrument] = known
+            due_ns = now_ns + INSTRUMENT_MAX_AGE_NS
+            if not known.hours.always:
+                due_ns = min(due_ns, known.hours.known_until_ns)
+        except Unavailable:
+            if known is None:
+                raise
+            due_ns = now_ns + _INSTRUMENT_RETRY_NS
+        self.instruments[key], self._instruments_due_ns[key] = known, due_ns
         return known
 
     async def _prepare(self, request: NewOrder) -> None:
         """Fetch what the gate will want to be fresh. An exit goes on without; for an entry the reason is worth more than a stale price."""
-        instrument = await self.instrument(request.broker, request.instrument)
-        if request.reduce_only:
-            return  # a stop, or a close: it waits for nobody's figures
+        key = (request.broker, request.instrument)
         try:
-            await self._freshen(request, instrument)
+            instrument = await self.instrument(*key)
+            if not request.reduce_only:  # a stop, or a close: it waits for nobody's figures
+                await self._freshen(request, instrument)
         except DeskError:
-            if self.books.ledger.position(request.broker, request.instrument) * request.side.sign >= 0:
+            exiting = request.reduce_only or self.books.ledger.position(*key) * request.side.sign < 0
+            if not exiting or key not in self.instruments:
                 raise
 
     async def _freshen(self, request: NewOrder, instrument: Instrument) -> None:

@@ -42,6 +42,7 @@ from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
+from trading_system.transport import strict
 from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http, get_with_retry
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
@@ -302,7 +303,7 @@ class AlpacaConnector:
         if response.status not in (200, 201):
             raise refusal(response, changes=True)
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return strict.decode(response.body, kind)
         except wire.UNREADABLE as error:
             raise InDoubt(f"Alpaca answered HTTP {response.status} with something that is no order ({error})") from None
 
@@ -348,7 +349,7 @@ class AlpacaConnector:
         if response.status != 200:
             raise refusal(response, changes=False)
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return strict.decode(response.body, kind)
         except wire.UNREADABLE as error:
             raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from trading_system.brokers.alpaca import wire
 from trading_system.brokers.alpaca.facts import HELP, LIMIT_HEADER, REMAINING_HEADER, REQUESTS_PER_MINUTE, RESET_HEADER
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
+from trading_system.transport import strict
 from trading_system.transport.message import Response
 
 # (HTTP status, code): the refusals that mean "no order came of it". Messages may change, the numbers are stable.
@@ -58,7 +57,7 @@ def is_not_found(response: Response) -> bool:
 
 def _error(response: Response) -> wire.Error:
     try:
-        return msgspec.json.decode(response.body, type=wire.Error)
+        return strict.decode(response.body, wire.Error)
     except wire.UNREADABLE:
         return wire.Error(message=response.body[:200].decode("utf-8", "replace"))
 

@@ -12,10 +12,10 @@ from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.ports import Kinds
 from trading_system.settings.secret import Secret
+from trading_system.transport import strict
 from trading_system.transport.session import Step, StreamRefused
 
 _MINUTE_NS = 60_000_000_000
-_FRAME = msgspec.json.Decoder(wire.StreamFrame)
 _CONTROL = msgspec.json.Decoder(wire.StreamData)
 _UPDATE = msgspec.json.Decoder(wire.TradeUpdate)
 _LISTEN = '{"action":"listen","data":{"streams":["trade_updates"]}}'
@@ -41,7 +41,7 @@ class OrdersSession:
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read. StreamRefused: Alpaca does not know the key."""
         try:
-            message = _FRAME.decode(frame)
+            message = strict.decode(frame, wire.StreamFrame)
             if message.stream == "trade_updates":
                 return Step(events=(codec.decode_trade_update(_UPDATE.decode(message.data), now_ns),))
             data = _CONTROL.decode(message.data)
