@@ -22,6 +22,7 @@ class OrdType(StrEnum):
     LIMIT = "limit"
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"  # a stop whose price follows the market at a distance, one way only
 
     @property
     def has_price(self) -> bool:
@@ -30,6 +31,15 @@ class OrdType(StrEnum):
     @property
     def has_stop(self) -> bool:
         return self in (OrdType.STOP, OrdType.STOP_LIMIT)
+
+
+class Contingency(StrEnum):
+    """FIX 1385, and the bracket that retail brokers make of it: how orders that the broker itself links depend on one another."""
+
+    NONE = "none"
+    OTO = "oto"  # one triggers the other: an entry, and one exit that starts when it is filled
+    OCO = "oco"  # one cancels the other: two exits from what is held
+    BRACKET = "bracket"  # an entry that triggers two exits, which cancel one another
 
 
 class TimeInForce(StrEnum):

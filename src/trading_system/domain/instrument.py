@@ -8,11 +8,13 @@ import msgspec
 from trading_system.domain.hours import Hours
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import Contract
 
 
 class AssetClass(StrEnum):
     EQUITY = "equity"
     CRYPTO = "crypto"
+    OPTION = "option"
 
 
 class TickBand(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     tradable: bool = True
     shortable: bool = False
     marginable: bool = False
+    contract: Contract | None = None  # of an option
 
     def tick(self, price: Decimal) -> Decimal:
         """The price step at this price."""

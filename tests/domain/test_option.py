@@ -1,0 +1,54 @@
+"""OCC names, both ways."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trading_system.domain.ids import InstrumentID, parse_instrument
+from trading_system.domain.option import Contract, Right, is_option, occ, parse_occ
+
+contracts = st.builds(
+    Contract,
+    underlying=st.from_regex(r"[A-Z][A-Z0-9]{0,5}", fullmatch=True).map(InstrumentID),
+    expiry=st.dates(date(2000, 1, 1), date(2099, 12, 31)),
+    right=st.sampled_from(Right),
+    strike=st.integers(1, 99_999_999).map(lambda mille: Decimal(mille) / 1000),
+)
+
+
+@given(contracts)
+def test_a_name_and_its_contract_are_one(contract: Contract) -> None:
+    name = occ(contract)
+
+    assert parse_occ(name) == contract
+    assert parse_instrument(name) == name
+    assert is_option(name)
+    root = len(contract.underlying)
+    assert parse_occ(f"{name[:root]:6}{name[root:]}") == contract
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "AAPL", "BTC/USD", "AAPL261318C00200000", "AAPL260230C00200000", "AAPL261218X00200000", "AAPL261218C0020000", "AAPL261218C00000000"],
+)
+def test_what_is_no_option_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"option|strike|day|month"):
+        parse_occ(text)
+
+
+@pytest.mark.parametrize("strike", ["0.0001", "100000", "0", "-1"])
+def test_a_strike_without_a_name_is_refused(strike: str) -> None:
+    with pytest.raises(ValueError, match="no name"):
+        occ(Contract(underlying=InstrumentID("AAPL"), expiry=date(2026, 12, 18), right=Right.CALL, strike=Decimal(strike)))
+
+
+@pytest.mark.parametrize(
+    ("right", "price", "worth"), [(Right.CALL, "210", 10), (Right.CALL, "190", 0), (Right.PUT, "190", 10), (Right.PUT, "210", 0)]
+)
+def test_what_a_contract_pays(right: Right, price: str, worth: int) -> None:
+    contract = Contract(underlying=InstrumentID("AAPL"), expiry=date(2026, 12, 18), right=right, strike=Decimal(200))
+
+    assert contract.payoff(Decimal(price)) == worth
