@@ -136,7 +136,14 @@ async def test_the_named_steps_of_a_life_are_these(tmp_path: Path) -> None:
     steps: list[str] = []
     journal = Journal(tmp_path / "j.sqlite", step=steps.append)
 
-    assert steps == ["migration begun", "migration before its commit", "migration before its commit", "migrated", *OPENED]
+    assert steps == [
+        "migration begun",
+        "migration before its commit",
+        "migration before its commit",
+        "migration before its commit",
+        "migrated",
+        *OPENED,
+    ]
     steps.clear()
     await journal.append(alert(0), durable=True)
     assert steps == GROUP
@@ -496,7 +503,7 @@ async def test_an_older_journal_is_kept_as_it_was_beside_the_one_that_goes_on(tm
     journal = Journal(path, step=steps.append)
 
     assert steps[:2] == ["chain verified", "migration begun"]
-    assert steps[5:] == ["migration before its commit", "migrated", *OPENED]
+    assert steps[5:] == ["migration before its commit", "migration before its commit", "migrated", *OPENED]
     assert await journal.about("none") == []
     assert journal.seq == 3
     await journal.aclose()

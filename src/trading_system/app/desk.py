@@ -41,7 +41,7 @@ from trading_system.domain.errors import (
     Rejected,
     Unavailable,
 )
-from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
@@ -175,8 +175,8 @@ class Desk:
             held = reserved.sell_qty if request.side is Side.SELL else reserved.buy_qty
             if request.order_qty <= abs(self.books.ledger.position(*key)) - held:
                 return
-            if stop.protects is not None and stop.side is request.side:
-                await self.cancel(stop.cl_ord_id)
+            if (stop.protects is not None or stop.parent is not None) and stop.side is request.side and not stop.held:
+                await self.cancel(stop.cl_ord_id)  # of two that the broker holds, the other goes with it
                 await self.wait(lambda stop=stop: self._known(stop.cl_ord_id).settled, _ROOM_WAIT_NS)  # type: ignore[misc]
 
     async def _send(self, approved: Approved) -> Order:
@@ -235,15 +235,22 @@ class Desk:
         return self._known(cl_ord_id)
 
     def on_report(self, report: ExecutionReport, *, prior: bool = False) -> Order:
-        """Fold one report in: journal it, move order and ledger, act on what cannot be. Reports that say nothing new are not journaled.
-        prior: an order found at the first start; what it had filled is part of the position that we start from."""
+        """Fold one report in, and those of the orders that the broker holds for it: journal it, move order and ledger, act on what cannot be.
+        Reports that say nothing new are not journaled. prior: an order found at the first start; what it had filled is part of the position that
+        we start from."""
+        order = self._take(changed(report, legs=()), prior=prior)
+        for leg in report.legs:
+            self._take(changed(leg, parent=order.cl_ord_id), prior=prior)
+        return order
+
+    def _take(self, report: ExecutionReport, *, prior: bool) -> Order:
         order = self.books.blotter.find(report)
         if order is None and is_ours(report.cl_ord_id):
             text = f"order {report.cl_ord_id} at {report.broker} has our form but is not in this journal: does another desk trade this account?"
             self.set_halt(Halt(scope=report.broker, level=Level.HALT, rule="STRANGER", text=text, set_ns=self.clock.now_ns()))
         if order is not None:
             self._knight(order, report)
-            if _says_nothing_new(order, report):
+            if _says_nothing_new(order, report) and self.books.parent_of(order, report) is None:
                 return order
         instrument = self.instruments.get((report.broker, report.instrument))
         account = self.accounts.get(report.broker)
@@ -604,6 +611,10 @@ class Desk:
         if order.cum_qty or order.stated_cum_qty:
             # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
             raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        if request.order_qty is not None and (order.parent is not None or order.attached is not None):
+            raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
+        if order.parent is not None and not self._legs_change(order):
+            raise BadRequest(f"{order.broker} changes no part of {order.parent}: cancel it, and place what you want anew")
         new = NewOrder(
             broker=order.broker,
             instrument=order.instrument,
@@ -613,12 +624,23 @@ class Desk:
             order_qty=request.order_qty or order.order_qty or None,
             cash_order_qty=order.cash_order_qty,
             price=request.price or order.price,
-            stop_px=request.stop_px or order.stop_px,
+            stop_px=request.stop_px or (None if order.ord_type is OrdType.TRAILING_STOP else order.stop_px),
+            trail_px=request.trail_px or order.trail_px,
+            trail_pct=request.trail_pct or order.trail_pct,
+            attached=order.attached,
+            parent=order.parent,
+            protects=order.protects,
             reduce_only=order.reduce_only,
             intent=request.intent,
             repeat=True,
         )
         return new, order
+
+    def _legs_change(self, leg: Order) -> bool:
+        """Whether the broker lets the parts of this one's bracket be changed."""
+        parent = self.books.blotter.get(leg.parent or leg.cl_ord_id)
+        links = self.brokers[leg.broker].facts.links
+        return parent is None or any(line.can_replace for line in links if parent.contingency in line.contingencies)
 
     def _known_or_refuse(self, cl_ord_id: ClOrdID) -> Order:
         order = self.books.blotter.get(cl_ord_id)

@@ -15,7 +15,7 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInFor
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
-from trading_system.domain.order import NewOrder, Order, Replace
+from trading_system.domain.order import Attached, NewOrder, Order, Replace
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.store import Journal
 
@@ -76,6 +76,9 @@ async def submit(desk: Desk, args: Args) -> object:
         cash_order_qty=_decimal(args, "cash_order_qty"),
         price=_decimal(args, "price"),
         stop_px=_decimal(args, "stop_px"),
+        trail_px=_decimal(args, "trail_px"),
+        trail_pct=_decimal(args, "trail_pct"),
+        attached=_attached(args),
         extended_hours=bool(args.get("extended_hours")),
         reduce_only=bool(args.get("reduce_only")),
         protect_stop_px=_decimal(args, "protect_stop_px"),
@@ -94,6 +97,8 @@ async def replace(desk: Desk, args: Args) -> object:
         order_qty=_decimal(args, "order_qty"),
         price=_decimal(args, "price"),
         stop_px=_decimal(args, "stop_px"),
+        trail_px=_decimal(args, "trail_px"),
+        trail_pct=_decimal(args, "trail_pct"),
         intent=_parsed(parse_intent, _text(args, "intent")),
     )
     return views.order_view(await desk.replace(request))
@@ -216,7 +221,7 @@ CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it
 def _at_rest(desk: Desk, order: Order) -> bool:
     """Nothing more is to be expected soon: done, or resting in the book, and what filled has its stop where it asked for one."""
     current = _now(desk, order)
-    if current.protect_stop_px is not None and current.cum_qty and not _guarded(desk, current):
+    if current.guard_px is not None and current.cum_qty and not _guarded(desk, current):
         return False
     resting = current.ord_type is not OrdType.MARKET and current.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
     return current.settled or (resting and current.doubt is Doubt.NONE)
@@ -274,8 +279,17 @@ def _decimal(args: Args, name: str) -> Decimal | None:
     return None if value is None else _parsed(parse_decimal, str(value))
 
 
+def _attached(args: Args) -> Attached | None:
+    """The exits that the broker shall hold: a take-profit, a stop, or both."""
+    names = {"take_profit_px": "take_profit_px", "stop_px": "stop_loss_px", "stop_limit_px": "stop_loss_limit_px"}
+    prices = {field: _decimal(args, name) for field, name in names.items()}
+    return Attached(**prices) if any(price is not None for price in prices.values()) else None
+
+
 def _ord_type(args: Args) -> OrdType:
     """Said by the prices that are given, unless it is named."""
+    if args.get("trail_px") is not None or args.get("trail_pct") is not None:
+        return _enum(OrdType, args, "ord_type", OrdType.TRAILING_STOP)
     has_price, has_stop = args.get("price") is not None, args.get("stop_px") is not None
     implied = {(False, False): OrdType.MARKET, (True, False): OrdType.LIMIT, (False, True): OrdType.STOP, (True, True): OrdType.STOP_LIMIT}
     return _enum(OrdType, args, "ord_type", implied[has_price, has_stop])

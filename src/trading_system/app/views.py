@@ -9,7 +9,7 @@ from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
-from trading_system.domain.order import Fill, Order
+from trading_system.domain.order import Attached, Fill, Order
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -28,6 +28,11 @@ def order_view(order: Order) -> View:
         "cash_order_qty": _number(order.cash_order_qty),
         "price": _number(order.price),
         "stop_px": _number(order.stop_px),
+        "trail_px": _number(order.trail_px),
+        "trail_pct": _number(order.trail_pct),
+        "attached": None if order.attached is None else _attached_view(order.attached),
+        "contingency": order.contingency.value,
+        "parent": order.parent,
         "protect_stop_px": _number(order.protect_stop_px),
         "protects": order.protects,
         "ord_status": order.ord_status.value,
@@ -41,6 +46,14 @@ def order_view(order: Order) -> View:
         "text": order.text,
         "sent_ns": order.sent_ns,
         "updated_ns": order.updated_ns,
+    }
+
+
+def _attached_view(attached: Attached) -> View:
+    return {
+        "take_profit_px": _number(attached.take_profit_px),
+        "stop_px": _number(attached.stop_px),
+        "stop_limit_px": _number(attached.stop_limit_px),
     }
 
 

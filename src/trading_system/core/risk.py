@@ -11,7 +11,7 @@ from trading_system.core.blotter import Reserved
 from trading_system.core.ledger import EquityMark
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
-from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, Side, TimeInForce
 from trading_system.domain.hours import is_open
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
@@ -217,6 +217,27 @@ def _well_formed(request: NewOrder) -> None:
             raise BadRequest(f"a {request.ord_type} order takes no {name.removeprefix('a ')}")
     if request.cash_order_qty is not None and request.ord_type is not OrdType.MARKET:
         raise BadRequest("an amount of money goes with a market order; give a quantity for the other types")
+    trails = [trail for trail in (request.trail_px, request.trail_pct) if trail is not None]
+    if len(trails) != (request.ord_type is OrdType.TRAILING_STOP):
+        raise BadRequest("a trailing stop, and nothing else, takes one distance: an amount of money or a fraction of the price")
+    if any(trail <= 0 for trail in trails) or (request.trail_pct is not None and request.trail_pct >= 1):
+        raise BadRequest("a trailing stop's distance is greater than zero, a fraction below one")
+    _well_attached(request)
+
+
+def _well_attached(request: NewOrder) -> None:
+    attached = request.attached
+    if attached is None:
+        return
+    prices = (attached.take_profit_px, attached.stop_px, attached.stop_limit_px)
+    if not any(prices) or any(price is not None and price <= 0 for price in prices):
+        raise BadRequest("give a take-profit price, a stop price or both, greater than zero")
+    if attached.stop_limit_px is not None and attached.stop_px is None:
+        raise BadRequest("the limit of a stop goes with its stop price")
+    if request.protect_stop_px is not None or request.cash_order_qty is not None:
+        raise BadRequest("linked orders take a quantity, and either the broker holds their stop or the desk does (--protect)")
+    if request.reduce_only and (attached.take_profit_px is not None or attached.stop_px is None or request.ord_type is not OrdType.LIMIT):
+        raise BadRequest("an OCO is an exit at a limit price, which is its take-profit, with a stop beside it")
 
 
 def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
@@ -228,17 +249,21 @@ def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
 
 def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms:
     mark = None if state.quote is None else state.quote.mid or state.quote.touch(request.side)
-    prices = [price for price in (request.price, request.stop_px, mark) if price is not None]
+    trigger = None if mark is None else mark + request.side.sign * (request.trail_px or mark * (request.trail_pct or ZERO))
+    prices = [price for price in (request.price, request.stop_px, mark, trigger) if price is not None]
     px = max(prices, default=ZERO)
     cash = request.cash_order_qty
     qty = request.order_qty if request.order_qty is not None else (cash / px if cash is not None and px else ZERO)
+    leg = replaces is not None and replaces.parent is not None
     reserved = state.reserved if replaces is None else _without(state.reserved, replaces)
+    if replaces is not None and leg:
+        qty = replaces.reserve_qty  # of two exits that end one another, one reserves
     return Terms(
         request=request,
         px=px,
         qty=qty,
         notional=qty * px * state.instrument.multiplier,
-        reducing=reduces(request.side, qty, state.position, reserved),
+        reducing=leg or reduces(request.side, qty, state.position, reserved),
         crypto=state.instrument.asset_class is AssetClass.CRYPTO,
         replaces=replaces,
     )
@@ -324,12 +349,51 @@ def _protection(terms: Terms, state: RiskState) -> None:
         return
     if terms.reducing:
         raise RiskRefused("PROTECT", "a stop for what opens", f"{request.side} only closes", "Leave --protect away.")
-    price = request.price or request.stop_px or (None if state.quote is None else state.quote.mid)
-    if stop_px <= 0 or (price is not None and (price - stop_px) * request.side.sign <= 0):
-        side = "below" if request.side is Side.BUY else "above"
-        raise RiskRefused("PROTECT", f"a stop {side} the price", plain(stop_px), "It would go off at once; name another price.")
-    if state.limits.validate_orders and not on_grid(stop_px, state.instrument.tick(stop_px)):
-        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(stop_px))}", plain(stop_px), "Round the stop price.")
+    _exit_beyond(stop_px, request.side, request.price or request.stop_px or _mid(state), "PROTECT", "a stop", state)
+
+
+def _mid(state: RiskState) -> Decimal | None:
+    return None if state.quote is None else state.quote.mid
+
+
+def _exit_beyond(price: Decimal, entry: Side, reference: Decimal | None, rule: str, what: str, state: RiskState) -> None:
+    """An exit at a loss lies below what was bought and above what was sold. Else it would go off at once."""
+    if price <= 0 or (reference is not None and (reference - price) * entry.sign <= 0):
+        side = "below" if entry is Side.BUY else "above"
+        at = "the price" if reference is None else plain(reference)
+        raise RiskRefused(rule, f"{what} {side} {at}", plain(price), "It would go off at once; name another price.")
+    if state.limits.validate_orders and not on_grid(price, state.instrument.tick(price)):
+        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(price))}", plain(price), "Round its price.")
+
+
+def _linked(terms: Terms, state: RiskState) -> None:
+    """Exits that the broker shall hold: of a kind it takes, on the grid, each on its own side of the price."""
+    request, attached = terms.request, terms.request.attached
+    if attached is None:
+        return
+    contingency, asset_class, tif = request.contingency, state.instrument.asset_class, request.time_in_force
+    link = state.facts.link(asset_class, contingency, request.ord_type, tif)
+    whole = on_grid(terms.qty, state.instrument.whole_lot)
+    if link is None or not whole or request.extended_hours or (terms.replaces is not None and not link.can_replace):
+        what = f"{'' if whole else 'fractional '}{contingency} {request.ord_type} {tif} for {asset_class}"
+        advice = "See `trading brokers`; --protect is a stop that the desk keeps itself."
+        raise RiskRefused("CAPABILITY", f"linked orders that {state.facts.title} holds", what, advice)
+    exit_ = contingency is Contingency.OCO
+    if terms.reducing and not exit_:
+        raise RiskRefused("PROTECT", "exits for what opens", f"{request.side} only closes", "An exit with a stop beside it is an OCO: --reduce-only.")
+    entry = request.side.opposite if exit_ else request.side
+    price = request.price or request.stop_px or _mid(state)
+    if attached.stop_px is not None:
+        known = [reference for reference in (price, _mid(state)) if reference is not None]
+        nearest = min(known, default=None) if entry is Side.BUY else max(known, default=None)
+        _exit_beyond(attached.stop_px, entry, nearest if exit_ else price, "STOP_LOSS", "a stop", state)
+    if attached.stop_limit_px is not None and attached.stop_px is not None:
+        if (attached.stop_px - attached.stop_limit_px) * entry.sign < 0:
+            side = "at or below" if entry is Side.BUY else "at or above"
+            raise RiskRefused("STOP_LOSS", f"its limit {side} its stop", plain(attached.stop_limit_px), "Else it could not fill when it goes off.")
+        _exit_beyond(attached.stop_limit_px, entry, None, "STOP_LOSS", "the stop's limit", state)
+    if attached.take_profit_px is not None:
+        _exit_beyond(attached.take_profit_px, entry.opposite, price, "TAKE_PROFIT", "a take-profit", state)
 
 
 def _crypto_allowed(terms: Terms, state: RiskState) -> None:
@@ -435,11 +499,13 @@ def _duplicate(terms: Terms, state: RiskState) -> None:
 def _open_orders(terms: Terms, state: RiskState) -> None:
     if terms.reducing or terms.replaces is not None:
         return
+    attached = terms.request.attached
+    exits = 0 if attached is None else (attached.take_profit_px is not None) + (attached.stop_px is not None)
     for name, limit, count in (
         ("MAX_OPEN_ORDERS", state.limits.max_open_orders, state.total.orders),
         ("MAX_OPEN_ORDERS_PER_INSTRUMENT", state.limits.max_open_orders_per_instrument, state.reserved.orders),
     ):
-        if count >= limit:
+        if count + exits >= limit:
             raise RiskRefused(name, str(limit), f"{count} open", "Cancel some first.")
 
 
@@ -447,8 +513,10 @@ def _self_match(terms: Terms, state: RiskState) -> None:
     """An order that could trade with another order of ours is refused: the venue may call it a wash trade."""
     side, price = terms.request.side, terms.request.price
     for order in state.working:
+        if order.held:
+            continue
         crosses = price is None or order.price is None or (price - order.price) * side.sign >= 0
-        if order.side is side.opposite and crosses and not order.ord_type.has_stop and not terms.request.ord_type.has_stop:
+        if order.side is side.opposite and crosses and not order.ord_type.waits and not terms.request.ord_type.waits:
             raise RiskRefused(
                 "SELF_MATCH", "no trade with yourself", f"{order.cl_ord_id} rests on the other side", f"Cancel {order.cl_ord_id} first."
             )
@@ -536,6 +604,7 @@ _RULES: tuple[Rule, ...] = (
     _reduce_only,
     _capability,
     _protection,
+    _linked,
     _crypto_allowed,
     _broker_rules,
     _shorts,

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from trading_system.domain.account import AccountSnapshot, Flow
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
@@ -27,6 +27,16 @@ class OrderRule(msgspec.Struct, frozen=True):
     extended_hours: bool = False
 
 
+class LinkRule(msgspec.Struct, frozen=True):
+    """Linked orders that a broker holds itself, in whole lots and regular hours. ord_types are the entry's; an OCO is a limit order."""
+
+    asset_class: AssetClass
+    contingencies: frozenset[Contingency]
+    ord_types: frozenset[OrdType]
+    times_in_force: frozenset[TimeInForce]
+    can_replace: bool
+
+
 class ClientIdScope(StrEnum):
     """How long a client id keeps its meaning at the broker (RELIABILITY.md §1)."""
 
@@ -41,6 +51,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     broker: BrokerName
     title: str
     rules: tuple[OrderRule, ...]
+    links: tuple[LinkRule, ...] = ()
     client_id_scope: ClientIdScope
     late_accept_ns: int  # the latest an order can still appear after it was sent; resolver's horizon
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
@@ -58,6 +69,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 and ord_type in line.ord_types
                 and time_in_force in line.times_in_force
                 and (line.fractional or not fractional)
+            ):
+                return line
+        return None
+
+    def link(self, asset_class: AssetClass, contingency: Contingency, ord_type: OrdType, time_in_force: TimeInForce) -> LinkRule | None:
+        """The line that admits such linked orders; None: this broker does not hold them."""
+        for line in self.links:
+            if (
+                line.asset_class is asset_class
+                and contingency in line.contingencies
+                and ord_type in line.ord_types
+                and time_in_force in line.times_in_force
             ):
                 return line
         return None

@@ -25,6 +25,10 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
     cash_order_qty: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None
+    trail_pct: Decimal | None = None
+    parent: ClOrdID | None = None  # the order that the broker holds this one for, where it says so
+    legs: "tuple[ExecutionReport, ...]" = ()  # what it holds for this one; the desk takes them one by one
     cum_qty: Decimal | None = None  # the broker's cumulative quantity after this; None: it does not say
     exec_id: ExecID | None = None  # with TRADE, TRADE_CORRECT and TRADE_CANCEL
     exec_ref_id: ExecID | None = None  # FIX 19: the execution that a correction or a bust is about

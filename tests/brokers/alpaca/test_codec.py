@@ -109,7 +109,7 @@ def test_every_event_is_mapped(name: str, exec_type: ExecType) -> None:
     [
         {"status": "teleported"},
         {"side": "sideways"},
-        {"type": "trailing_stop"},
+        {"type": "iceberg"},
         {"time_in_force": "forever"},
         {"asset_class": "us_option"},
         {"qty": "NaN"},

@@ -12,18 +12,24 @@ from trading_system.brokers.alpaca import wire
 from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, NOTIONAL_STEP, PAGES, PAPER_ACCOUNT_PREFIX
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
-from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
-from trading_system.domain.order import Approved
+from trading_system.domain.order import Approved, Attached, NewOrder
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
 _SIDE = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
-_ORD_TYPE = {"market": OrdType.MARKET, "limit": OrdType.LIMIT, "stop": OrdType.STOP, "stop_limit": OrdType.STOP_LIMIT}
+_ORD_TYPE = {
+    "market": OrdType.MARKET,
+    "limit": OrdType.LIMIT,
+    "stop": OrdType.STOP,
+    "stop_limit": OrdType.STOP_LIMIT,
+    "trailing_stop": OrdType.TRAILING_STOP,
+}
 _TIF = {
     "day": TimeInForce.DAY,
     "gtc": TimeInForce.GTC,
@@ -84,14 +90,19 @@ _FLOW = {
     **dict.fromkeys(("FEE", "CFEE", "DIVFEE", "PTC"), FlowKind.FEE),
     **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA", "OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.CORPORATE_ACTION),
 }
+LINKED = ("bracket", "oco", "oto")  # classes whose orders come with others
 _QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
 _Word = TypeVar("_Word")
 _NEW_YORK = ZoneInfo("America/New_York")
 
 
 def encode_order(approved: Approved) -> wire.OrderRequest:
-    """The body of a submit. Numbers leave as plain strings."""
+    """The body of a submit. Numbers leave as plain strings. The take-profit of an OCO is the order itself.
+
+    Source: docs.alpaca.markets/docs/orders-at-alpaca (bracket, OCO, OTO, trailing stop)
+    """
     request = approved.request
+    exit_ = request.contingency is Contingency.OCO
     return wire.OrderRequest(
         symbol=approved.symbol,
         qty=None if request.order_qty is None else plain(request.order_qty),
@@ -99,26 +110,56 @@ def encode_order(approved: Approved) -> wire.OrderRequest:
         side=request.side.value,
         type=request.ord_type.value,
         time_in_force=request.time_in_force.value,
-        limit_price=None if request.price is None else plain(request.price),
-        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        limit_price=_sent(None if exit_ else request.price),
+        stop_price=_sent(request.stop_px),
+        trail_price=_sent(request.trail_px),
+        trail_percent=_sent(_percent(request.trail_pct)),
+        order_class=None if request.attached is None else request.contingency.value,
+        take_profit=_take_profit(request),
+        stop_loss=_stop_loss(request.attached),
         extended_hours=True if request.extended_hours else None,
         client_order_id=approved.cl_ord_id,
     )
 
 
 def encode_replace(approved: Approved) -> wire.ReplaceRequest:
-    """The body of a replace: the whole of what the order shall be, under the new intent's id."""
+    """The body of a replace: the whole of what the order shall be, under the new intent's id. Of linked orders only prices change."""
     request = approved.request
+    linked = request.attached is not None or request.parent is not None
     return wire.ReplaceRequest(
-        qty=None if request.order_qty is None else plain(request.order_qty),
-        limit_price=None if request.price is None else plain(request.price),
-        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        qty=None if linked else _sent(request.order_qty),
+        limit_price=_sent(request.price),
+        stop_price=_sent(request.stop_px),
+        trail=_sent(request.trail_px or _percent(request.trail_pct)),
         client_order_id=approved.cl_ord_id,
     )
 
 
+def _take_profit(request: NewOrder) -> wire.TakeProfit | None:
+    if request.attached is None:
+        return None
+    price = request.price if request.contingency is Contingency.OCO else request.attached.take_profit_px
+    return None if price is None else wire.TakeProfit(limit_price=plain(price))
+
+
+def _stop_loss(attached: Attached | None) -> wire.StopLoss | None:
+    return (
+        None
+        if attached is None or attached.stop_px is None
+        else wire.StopLoss(stop_price=plain(attached.stop_px), limit_price=_sent(attached.stop_limit_px))
+    )
+
+
+def _sent(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _percent(fraction: Decimal | None) -> Decimal | None:
+    return None if fraction is None else fraction * 100
+
+
 def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType.ORDER_STATUS) -> ExecutionReport:
-    """How an order stands. Quantities in units, prices in the quote currency.
+    """How an order stands, and the orders that Alpaca holds for it, where the answer nests them. Quantities in units, prices in the quote currency.
 
     Raises: ProtocolError: a status, type, side or asset class we do not know.
     Source: docs.alpaca.markets/docs/orders-at-alpaca (statuses)
@@ -137,6 +178,9 @@ def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType
         cash_order_qty=_optional(order.notional),
         price=_optional(order.limit_price),
         stop_px=_optional(order.stop_price),
+        trail_px=_optional(order.trail_price),
+        trail_pct=None if order.trail_percent is None else _number(order.trail_percent) / 100,
+        legs=tuple(decode_order(leg, recv_ns) for leg in order.legs or ()) if order.order_class in LINKED else (),
         cum_qty=_number(order.filled_qty),
         replaced_by=None if order.replaced_by is None else OrderID(order.replaced_by),
         replaces=None if order.replaces is None else OrderID(order.replaces),

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType
 from trading_system.domain.hours import ALWAYS, Hours
-from trading_system.domain.ids import ClOrdID, InstrumentID
+from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Approved, Order
@@ -91,6 +91,7 @@ class AlpacaConnector:
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
+        self._parents: OrderedDict[str, ClOrdID | None] = OrderedDict()  # by an order's id: the order of ours it is held for
         self._hours: Hours | None = None
         self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
 
@@ -173,18 +174,36 @@ class AlpacaConnector:
             page = await self._ask(f"/v2/orders?{urlencode(query)}", list[wire.Order])
             found |= {order.id: order for order in page}
             if len(page) < ORDERS_PAGE_MAX:
+                await self._learn_parents(found.values())
                 return tuple(self._row(order) for order in found.values())
             query["before_order_id"] = page[-1].id
         raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         response = await self._get(f"/v2/orders:by_client_order_id?{urlencode({'client_order_id': cl_ord_id})}")
-        return None if is_not_found(response) else self._row(self._decoded(response, wire.Order))
+        if is_not_found(response):
+            return None
+        order = self._decoded(response, wire.Order)
+        if order.order_class in codec.LINKED:
+            order = await self._ask(f"/v2/orders/{order.id}?nested=true", wire.Order)
+        return self._row(order)
+
+    async def _learn_parents(self, orders: Iterable[wire.Order]) -> None:
+        """What a row is held for stands in its parent's answer alone. Asked where an order may be part of one of ours and nobody knows yet."""
+        unknown = {row.id: row.symbol for row in orders if row.order_class in codec.LINKED and not is_ours(row.client_order_id)}
+        unknown = {order_id: symbol for order_id, symbol in unknown.items() if order_id not in self._parents}
+        for symbol in sorted(set(unknown.values())):
+            query = urlencode({"status": "all", "nested": "true", "symbols": symbol, "limit": str(ORDERS_PAGE_MAX)})
+            for parent in await self._ask(f"/v2/orders?{query}", list[wire.Order]):
+                self._row(parent)
+        for order_id in unknown:
+            self._remember(self._parents, order_id, self._parents.get(order_id))
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """FILL activities, oldest first, each joined with its order's row."""
         found = await self._activities("/v2/account/activities/FILL", since_ns)
-        return tuple([codec.decode_fill(activity, await self._order_row(activity.order_id), self._clock.now_ns()) for activity in found])
+        rows = [(activity, await self._order_row(activity.order_id)) for activity in found]
+        return tuple(self._linked(codec.decode_fill(activity, row, self._clock.now_ns())) for activity, row in rows)
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
         """Every activity that is no fill."""
@@ -208,7 +227,7 @@ class AlpacaConnector:
         session = OrdersSession(self._urls.orders_stream, self._key, self._secret)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
             if isinstance(event, ExecutionReport):
-                yield event
+                yield self._linked(event)
             else:
                 yield self._link(event, "orders")
 
@@ -354,12 +373,24 @@ class AlpacaConnector:
             raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
 
     def _row(self, order: wire.Order) -> ExecutionReport:
-        """Remember an order's row for its fills, and translate it."""
-        self._rows[order.id] = order
-        self._rows.move_to_end(order.id)
-        if len(self._rows) > ROWS_MAX:
-            self._rows.popitem(last=False)
-        return codec.decode_order(order, self._clock.now_ns(), ExecType.ORDER_STATUS)
+        """Remember an order's row for its fills, and what it holds, and translate it."""
+        for row in (order, *(order.legs or ())):
+            self._remember(self._rows, row.id, row)
+        for leg in order.legs or ():
+            self._remember(self._parents, leg.id, ClOrdID(order.client_order_id))
+        return self._linked(codec.decode_order(order, self._clock.now_ns(), ExecType.ORDER_STATUS))
+
+    def _linked(self, report: ExecutionReport) -> ExecutionReport:
+        """With the order it is held for, as far as that is known."""
+        parent = self._parents.get(report.order_id or "")
+        return report if parent is None else msgspec.structs.replace(report, parent=parent)
+
+    @staticmethod
+    def _remember(known: OrderedDict[str, _T], order_id: str, value: _T) -> None:
+        known[order_id] = value
+        known.move_to_end(order_id)
+        if len(known) > ROWS_MAX:
+            known.popitem(last=False)
 
     async def _order_row(self, order_id: str | None) -> wire.Order:
         if order_id is None:

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.instrument import AssetClass, TickBand
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("alpaca")
 
@@ -81,12 +81,20 @@ ORDER_RULES = (
     OrderRule(AssetClass.EQUITY, _ALL - {OrdType.LIMIT}, frozenset({TimeInForce.DAY}), fractional=True),
     OrderRule(AssetClass.EQUITY, _ALL, frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}), fractional=False),
     OrderRule(AssetClass.EQUITY, frozenset({OrdType.MARKET, OrdType.LIMIT}), _AUCTION, fractional=False),
+    OrderRule(AssetClass.EQUITY, frozenset({OrdType.TRAILING_STOP}), frozenset({TimeInForce.DAY, TimeInForce.GTC}), fractional=False),
     OrderRule(
         AssetClass.CRYPTO,
         frozenset({OrdType.MARKET, OrdType.LIMIT, OrdType.STOP_LIMIT}),
         frozenset({TimeInForce.GTC, TimeInForce.IOC}),
         fractional=True,
     ),
+)
+_DAY_GTC = frozenset({TimeInForce.DAY, TimeInForce.GTC})
+_ENTRIES = frozenset({OrdType.MARKET, OrdType.LIMIT})
+LINK_RULES = (
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.BRACKET}), _ENTRIES, _DAY_GTC, can_replace=True),
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.OCO}), frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=True),
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.OTO}), _ENTRIES, _DAY_GTC, can_replace=False),
 )
 EQUITY_TICKS = (TickBand(Decimal(0), Decimal("0.0001")), TickBand(Decimal(1), Decimal("0.01")))  # SEC rule 612; else 422 "sub-penny increment"
 EQUITY_LOT = Decimal("0.000000001")  # fractional qty: up to 9 decimals
@@ -101,6 +109,7 @@ FACTS = Facts(
     broker=NAME,
     title="Alpaca",
     rules=ORDER_RULES,
+    links=LINK_RULES,
     client_id_scope=ClientIdScope.FOR_EVER,
     late_accept_ns=120_000_000_000,  # Alpaca states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=90_000_000_000,  # none stated; after a timeout 404 means "not yet"

@@ -176,6 +176,19 @@ class Order(msgspec.Struct, kw_only=True):
     source: str | None = None
 
 
+class TakeProfit(msgspec.Struct, kw_only=True):
+    """The exit at a profit of a bracket, OCO or OTO."""
+
+    limit_price: str
+
+
+class StopLoss(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The exit at a loss; with a limit price it becomes a limit order."""
+
+    stop_price: str
+    limit_price: str | None = None
+
+
 class OrderRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Body of POST /v2/orders, as the connector sends it: numbers as strings, what is not meant left out."""
 
@@ -187,6 +200,11 @@ class OrderRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     time_in_force: str
     limit_price: str | None = None
     stop_price: str | None = None
+    trail_price: str | None = None
+    trail_percent: str | None = None
+    order_class: str | None = None
+    take_profit: TakeProfit | None = None
+    stop_loss: StopLoss | None = None
     extended_hours: bool | None = None
     client_order_id: str
 
@@ -198,6 +216,7 @@ class ReplaceRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     time_in_force: str | None = None
     limit_price: str | None = None
     stop_price: str | None = None
+    trail: str | None = None
     client_order_id: str | None = None
 
 
