@@ -20,6 +20,8 @@ _COMMANDS = {
     "fills": ("accounts", "Every execution this journal knows."),
     "buy": ("orders", "Buy: trading buy AAPL 10 [--limit 99.50]."),
     "sell": ("orders", "Sell: trading sell AAPL 10 [--limit 101.00]."),
+    "bracket": ("orders", "Buy with both exits at the broker: trading bracket AAPL 10 --take-profit 250 --stop-loss 220."),
+    "oco": ("orders", "Two exits for what is held, of which one ends the other."),
     "cancel": ("orders", "Cancel one order, or --all."),
     "flatten": ("orders", "Cancel everything, close everything, say what is left."),
     "quote": ("market", "Best bid and offer."),
