@@ -63,6 +63,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     on_unprotected: str
     enable_shorts: bool
+    enable_uncovered_options: bool
+    option_max_premium_pct: Decimal
+    option_price_collar_pct: Decimal
     max_spread_pct: Decimal
     crypto_max_spread_pct: Decimal
     price_collar_pct: Decimal

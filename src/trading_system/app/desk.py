@@ -14,6 +14,7 @@ from trading_system.app.flatten import Residue, flatten
 from trading_system.app.hub import Hub
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
+from trading_system.core.options import STANDARD_MULTIPLIER, cover, unit_risk
 from trading_system.core.reconcile import knight
 from trading_system.core.risk import (
     Arming,
@@ -45,6 +46,7 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import is_option, parse_occ
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
 from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
@@ -258,7 +260,7 @@ class Desk:
             report=report,
             account="" if account is None else account.account,
             currency=self.base_currency if instrument is None else instrument.currency,
-            multiplier=ONE if instrument is None else instrument.multiplier,
+            multiplier=_multiplier(report) if instrument is None else instrument.multiplier,
             asset_class=_asset_class(report, instrument),
             prior=prior,
         )
@@ -504,6 +506,7 @@ class Desk:
             working=books.blotter.working_on(*key),
             recent=recent,
             reserving=frozenset(reserving),
+            cover=self._cover(request.broker, self.instruments[key]),
             live=self.environment == "live",
             arming=self._arming(),
             dry_run=self.dry_run,
@@ -513,6 +516,16 @@ class Desk:
             journal_free_min=self.journal.free_min,
         )
 
+    def _cover(self, broker: BrokerName, instrument: Instrument) -> Decimal:
+        """Units of an option that may be sold here and are covered, after all that is on its way."""
+        contract, account, books = instrument.contract, self.accounts.get(broker), self.books
+        if contract is None:
+            return ZERO
+        ours = {name for at, name in (*books.ledger.traded(), *books.blotter.reserved_keys()) if at == broker}
+        left = {name: books.ledger.position(broker, name) - books.blotter.reserved(broker, name).sell_qty for name in ours}
+        held = {name: qty * books.multipliers.get((broker, name), STANDARD_MULTIPLIER) for name, qty in left.items() if is_option(name)}
+        return cover(contract, held, left.get(contract.underlying, ZERO), ZERO if account is None else account.cash)
+
     def _holdings(self) -> tuple[Holding, ...]:
         return tuple(
             Holding(
@@ -520,12 +533,19 @@ class Desk:
                 instrument=instrument,
                 asset_class=self._asset_class(broker, instrument),
                 qty=qty,
-                mark=self.mark_px(broker, instrument),
+                mark=self._risk_px(broker, instrument, qty),
                 multiplier=self.books.multipliers.get((broker, instrument), ONE),
             )
             for broker, instrument in self.books.ledger.traded()
             if (qty := self.books.ledger.position(broker, instrument))
         )
+
+    def _risk_px(self, broker: BrokerName, instrument: InstrumentID, qty: Decimal) -> Decimal | None:
+        """What one unit puts at risk: its mark; of an option that was sold, what it may cost."""
+        mark = self.mark_px(broker, instrument)
+        if mark is None or qty > 0 or not is_option(instrument):
+            return mark
+        return unit_risk(parse_occ(instrument), Side.SELL, mark, covered=True)
 
     def _asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
         known = self.instruments.get((broker, instrument))
@@ -683,9 +703,15 @@ def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
     return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
 
 
+def _multiplier(report: ExecutionReport) -> Decimal:
+    return STANDARD_MULTIPLIER if is_option(report.instrument) else ONE
+
+
 def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> AssetClass:
     if instrument is not None:
         return instrument.asset_class
+    if is_option(report.instrument):
+        return AssetClass.OPTION
     return AssetClass.CRYPTO if "/" in report.instrument else AssetClass.EQUITY
 
 

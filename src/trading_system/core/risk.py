@@ -1,6 +1,7 @@
 """The gate: limits, latched halts, and the rules every order passes. Nothing else makes an Approved."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from trading_system.core.blotter import Reserved
 from trading_system.core.ledger import EquityMark
+from trading_system.core.options import unit_risk
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
 from trading_system.domain.fix import Contingency, OrdType, Side, TimeInForce
@@ -21,6 +23,7 @@ from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Facts
 
 _SECOND_NS = 1_000_000_000
+_OPTION_COLLAR_MIN = Decimal("0.10")  # money per unit: of a cheap option a fraction is less than its spread
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     enable_shorts: bool = False
     max_spread_pct: Decimal = Decimal("0.01")
     crypto_max_spread_pct: Decimal = Decimal("0.005")
+    enable_uncovered_options: bool = False
+    option_max_premium_pct: Decimal = Decimal("0.02")
+    option_price_collar_pct: Decimal = Decimal("0.25")
     price_collar_pct: Decimal = Decimal("0.03")
     crypto_price_collar_pct: Decimal = Decimal("0.03")
     max_orders_per_second: int = 5
@@ -121,6 +127,7 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     working: tuple[Order, ...]  # on this instrument at this broker
     recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
+    cover: Decimal = ZERO  # units of this option that may be sold and are covered
     live: bool
     arming: Arming | None  # live only
     dry_run: bool
@@ -139,6 +146,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     notional: Decimal
     reducing: bool
     crypto: bool
+    uncovered: Decimal  # units of an option that this sells, beyond what is held and what covers them
     replaces: Order | None
 
 
@@ -258,13 +266,20 @@ def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms
     reserved = state.reserved if replaces is None else _without(state.reserved, replaces)
     if replaces is not None and leg:
         qty = replaces.reserve_qty  # of two exits that end one another, one reserves
+    reducing = leg or reduces(request.side, qty, state.position, reserved)
+    contract, uncovered = state.instrument.contract, ZERO
+    if contract is not None and not reducing:
+        short = ZERO if request.side is Side.BUY else qty - max(ZERO, state.position - reserved.sell_qty)
+        uncovered = max(ZERO, short * state.instrument.multiplier - state.cover)
+        px = unit_risk(contract, request.side, px, covered=not uncovered)
     return Terms(
         request=request,
         px=px,
         qty=qty,
         notional=qty * px * state.instrument.multiplier,
-        reducing=leg or reduces(request.side, qty, state.position, reserved),
+        reducing=reducing,
         crypto=state.instrument.asset_class is AssetClass.CRYPTO,
+        uncovered=uncovered,
         replaces=replaces,
     )
 
@@ -427,8 +442,27 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("HOURS", "the trading session", f"{instrument.id} is closed", "Wait for the open, or use --extended-hours with --limit.")
 
 
+def _options(terms: Terms, state: RiskState) -> None:
+    """No entry into what has expired, nothing sold that nothing covers, and no more premium at risk than the owner set."""
+    contract, limits = state.instrument.contract, state.limits
+    if contract is None or terms.reducing:
+        return
+    today = datetime.fromtimestamp(state.now_ns // _SECOND_NS, UTC).date()
+    if contract.expiry < today:
+        raise RiskRefused("EXPIRY", "options that live", f"{state.instrument.id} expired on {contract.expiry}", "Name a later one: `trading chain`.")
+    if terms.uncovered and not limits.enable_uncovered_options:
+        advice = "Lower the quantity, hold what covers it, or sell it as part of a spread. ENABLE_UNCOVERED_OPTIONS=true allows it."
+        raise RiskRefused("UNCOVERED", f"the {plain(state.cover)} units that are covered", f"{plain(terms.uncovered)} would not be", advice)
+    pct = limits.option_max_premium_pct
+    held = max(ZERO, state.position) + state.reserved.buy_qty
+    after = (held + terms.qty) * terms.px * state.instrument.multiplier
+    if terms.request.side is Side.BUY and after > pct * _equity(state):
+        limit = f"{_pct(pct)} of equity = {_money(pct * _equity(state))}"
+        raise RiskRefused("OPTION_MAX_PREMIUM_PCT", limit, f"{_money(after)} of premium in {state.instrument.id}", "Lower the quantity.")
+
+
 def _shorts(terms: Terms, state: RiskState) -> None:
-    if terms.request.side is Side.BUY or terms.reducing:
+    if terms.request.side is Side.BUY or terms.reducing or state.instrument.contract is not None:
         return
     short = terms.qty > state.position - state.reserved.sell_qty
     if short and (not state.limits.enable_shorts or not state.instrument.shortable or terms.crypto):
@@ -457,10 +491,14 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if mid is None or price is None:
         return
     reference = terms.request.stop_px or mid  # the limit of a stop-limit stands around its own trigger
-    pct = state.limits.crypto_price_collar_pct if terms.crypto else state.limits.price_collar_pct
-    worst = reference * (1 + terms.request.side.sign * pct)
-    if (price - worst) * terms.request.side.sign > 0:
-        name = "CRYPTO_PRICE_COLLAR_PCT" if terms.crypto else "PRICE_COLLAR_PCT"
+    name, pct = "PRICE_COLLAR_PCT", state.limits.price_collar_pct
+    if terms.crypto:
+        name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct
+    distance = reference * pct
+    if state.instrument.contract is not None:
+        name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
+        distance = max(reference * pct, _OPTION_COLLAR_MIN)
+    if (price - reference) * terms.request.side.sign > distance:
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
 
 
@@ -607,6 +645,7 @@ _RULES: tuple[Rule, ...] = (
     _linked,
     _crypto_allowed,
     _broker_rules,
+    _options,
     _shorts,
     _fresh,
     _collar,

@@ -88,8 +88,10 @@ _FLOW = {
     **dict.fromkeys(("DIV", "DIVCGL", "DIVCGS", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX", "CGD"), FlowKind.INCOME),
     **dict.fromkeys(("INT", "INTNRA", "INTTW", "PTR"), FlowKind.INCOME),
     **dict.fromkeys(("FEE", "CFEE", "DIVFEE", "PTC"), FlowKind.FEE),
-    **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA", "OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.CORPORATE_ACTION),
+    **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA"), FlowKind.CORPORATE_ACTION),
+    **dict.fromkeys(("OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.SETTLEMENT),
 }
+_MOVES_UNITS = (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION, FlowKind.SETTLEMENT)
 LINKED = ("bracket", "oco", "oto")  # classes whose orders come with others
 _QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
 _Word = TypeVar("_Word")
@@ -244,7 +246,7 @@ def decode_flow(activity: wire.Activity) -> Flow:
         kind=kind,
         currency=activity.currency or "USD",
         amount=amount,
-        instrument=_flow_instrument(activity.symbol) if kind in (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION) else None,
+        instrument=_flow_instrument(activity.symbol) if kind in _MOVES_UNITS else None,
         qty=qty if kind is FlowKind.TRANSFER else ZERO,
         canceled=activity.status == "canceled",
         text=text,
