@@ -47,6 +47,8 @@ def reservation(order: Order) -> Reserved:
     qty = order.unbooked_qty if order.ord_status.terminal and order.doubt is Doubt.NONE else max(ZERO, order.reserve_qty - order.cum_qty)
     buy, sell = (qty, ZERO) if order.side is Side.BUY else (ZERO, qty)
     doubtful = int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
+    if order.legs:
+        return Reserved(notional=ZERO if order.reducing else order.reserve_qty * order.reserve_px, orders=1, in_doubt=doubtful)
     if order.reducing:
         return Reserved(buy, sell, orders=1, in_doubt=doubtful)
     return Reserved(buy, sell, qty * order.reserve_px, 1, doubtful)
@@ -147,6 +149,7 @@ class Blotter:
             stop_px=report.stop_px,
             trail_px=report.trail_px,
             trail_pct=report.trail_pct,
+            legs=report.legs,
             external=True,
             ord_status=OrdStatus.PENDING_NEW,
             order_id=report.order_id,
@@ -162,8 +165,12 @@ class Blotter:
         return order
 
     def link(self, order: Order, parent: Order) -> Order:
-        """An order that the broker made for one of ours: it belongs to that one's intent, and only ever closes. Of two exits that end one another
-        one reserves: the stop beside a take-profit of a bracket, the exit itself beside its alternative."""
+        """An order that the broker made for one of ours belongs to that one's intent. An exit only ever closes; of two that end one another one
+        reserves: the stop beside a take-profit of a bracket, the exit itself beside its alternative. For a leg the whole has reserved."""
+        if parent.legs:
+            leg = replace(order, parent=parent.cl_ord_id, external=parent.external, intent=parent.intent, reserve_px=ZERO, reducing=parent.reducing)
+            self.put(leg)
+            return leg
         spare = parent.contingency is Contingency.OCO or (parent.contingency is Contingency.BRACKET and order.ord_type is OrdType.LIMIT)
         linked = replace(
             order,
@@ -229,6 +236,7 @@ def order_of(approved: Approved) -> Order:
         trail_px=request.trail_px,
         trail_pct=request.trail_pct,
         attached=request.attached,
+        legs=request.legs,
         parent=request.parent,
         reduce_only=request.reduce_only,
         protect_stop_px=request.protect_stop_px,

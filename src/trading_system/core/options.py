@@ -1,6 +1,6 @@
 """What an option can cost: the most a unit can lose, and what covers one that is sold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from trading_system.domain.fix import Side
@@ -44,3 +44,37 @@ def cover(contract: Contract, held: Mapping[InstrumentID, Decimal], shares: Deci
     if contract.right is Right.CALL:
         return max(ZERO, shares + longs - shorts)
     return max(ZERO, cash) / contract.strike + max(ZERO, longs - shorts)
+
+
+def greatest_loss(legs: Sequence[tuple[Contract, int]], price: Decimal) -> Decimal | None:
+    """The most that one unit of a multileg order can lose, held to expiry: its net price less the worst that its legs pay together. legs: signed
+    ratios, of what it opens. None: without bound, or not to be told: short legs of two expiries, or more calls sold than bought.
+
+    What is bought and ends before what is sold counts as worth nothing by then.
+
+    >>> call = parse_occ("AAPL261218C00200000"), parse_occ("AAPL261218C00210000")
+    >>> greatest_loss([(call[0], 1), (call[1], -1)], Decimal(4)), greatest_loss([(call[0], -1), (call[1], 1)], Decimal(-4))
+    (Decimal('4'), Decimal('6'))
+    """
+    ends = {contract.expiry for contract, ratio in legs if ratio < 0}
+    if len(ends) > 1:
+        return None
+    lasting = [(contract, ratio) for contract, ratio in legs if all(contract.expiry >= end for end in ends)]
+    if sum(ratio for contract, ratio in lasting if contract.right is Right.CALL) < 0:
+        return None
+    corners = (ZERO, *(contract.strike for contract, _ in lasting))  # the payoff is straight between them, and rises beyond the last
+    worst = min(sum((ratio * contract.payoff(corner) for contract, ratio in lasting), ZERO) for corner in corners)
+    return max(ZERO, price - worst)
+
+
+def at_risk(held: Sequence[tuple[Contract, Decimal, Decimal]]) -> Decimal:
+    """Money that options on one underlying put at risk together, from what they are worth now. held: contract, signed units, worth of a unit.
+    Where the sum cannot be bounded, each counts for itself, and calls that are sold as covered: none other passed the gate unasked."""
+    lots = [(contract, units) for contract, units, _ in held]
+    whole = all(units == units.to_integral_value() for _, units in lots)
+    worth = sum((units * price for _, units, price in held), ZERO)
+    bound = greatest_loss([(contract, int(units)) for contract, units in lots], worth) if whole else None
+    if bound is not None:
+        return bound
+    sides = ((contract, Side.BUY if units > 0 else Side.SELL, abs(units), price) for contract, units, price in held)
+    return sum((units * unit_risk(contract, side, price, covered=True) for contract, side, units, price in sides), ZERO)

@@ -1,5 +1,6 @@
 """The gate: limits, latched halts, and the rules every order passes. Nothing else makes an Approved."""
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from trading_system.core.blotter import Reserved
 from trading_system.core.ledger import EquityMark
-from trading_system.core.options import unit_risk
+from trading_system.core.options import greatest_loss, unit_risk
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
 from trading_system.domain.fix import Contingency, OrdType, Side, TimeInForce
@@ -19,6 +20,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO, on_grid, plain, round_price
+from trading_system.domain.option import Contract, occ, underlying_of
 from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Facts
 
@@ -108,8 +110,16 @@ class Arming(msgspec.Struct, frozen=True, kw_only=True):
     until_ns: int
 
 
+class LegState(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg of a multileg order, as the desk knows it."""
+
+    contract: Contract
+    position: Decimal
+    reserved: Reserved
+
+
 class RiskState(msgspec.Struct, frozen=True, kw_only=True):
-    """The desk at one instant: everything the gate may look at."""
+    """The desk at one instant: everything the gate may look at. Of a multileg order instrument and quote are the whole's, position is 0."""
 
     limits: Limits
     facts: Facts
@@ -128,6 +138,7 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
     cover: Decimal = ZERO  # units of this option that may be sold and are covered
+    legs: tuple[LegState, ...] = ()  # of a multileg order, in its order
     live: bool
     arming: Arming | None  # live only
     dry_run: bool
@@ -147,6 +158,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     reducing: bool
     crypto: bool
     uncovered: Decimal  # units of an option that this sells, beyond what is held and what covers them
+    opens: tuple[bool, ...]  # of each leg
     replaces: Order | None
 
 
@@ -169,6 +181,7 @@ def check(request: NewOrder, state: RiskState, replaces: Order | None = None) ->
         reserve_px=terms.px * state.instrument.multiplier,
         reserve_qty=terms.qty,
         reducing=terms.reducing,
+        opens=terms.opens,
         dry_run=state.dry_run,
         approved_ns=state.now_ns,
         orig_cl_ord_id=None if replaces is None else replaces.cl_ord_id,
@@ -215,6 +228,9 @@ def _well_formed(request: NewOrder) -> None:
     amount = request.cash_order_qty if request.order_qty is None else request.order_qty
     if amount is None or amount <= 0:
         raise BadRequest("a quantity or amount is greater than zero; to sell, use sell")
+    if request.legs:
+        _well_legged(request)
+        return
     for name, needed, value in (
         ("a limit price", request.ord_type.has_price, request.price),
         ("a stop price", request.ord_type.has_stop, request.stop_px),
@@ -231,6 +247,18 @@ def _well_formed(request: NewOrder) -> None:
     if any(trail <= 0 for trail in trails) or (request.trail_pct is not None and request.trail_pct >= 1):
         raise BadRequest("a trailing stop's distance is greater than zero, a fraction below one")
     _well_attached(request)
+
+
+def _well_legged(request: NewOrder) -> None:
+    distinct = {leg.instrument for leg in request.legs}
+    if len(request.legs) < 2 or len(distinct) < len(request.legs) or any(leg.ratio_qty < 1 for leg in request.legs):
+        raise BadRequest("a multileg order has two legs or more, each another option, each at least once")
+    if math.gcd(*(leg.ratio_qty for leg in request.legs)) != 1:
+        raise BadRequest("write a multileg order's ratios as small as they go, and the quantity as large")
+    if request.ord_type is not OrdType.LIMIT or request.price is None or request.order_qty is None or request.side is not Side.BUY:
+        raise BadRequest("a multileg order is bought whole, in a quantity, at the net price of its legs: below zero where it pays you")
+    if request.attached is not None or request.protect_stop_px is not None or request.stop_px is not None:
+        raise BadRequest("a multileg order takes no stops")
 
 
 def _well_attached(request: NewOrder) -> None:
@@ -256,6 +284,8 @@ def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
 
 
 def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms:
+    if request.legs:
+        return _leg_terms(request, state)
     mark = None if state.quote is None else state.quote.mid or state.quote.touch(request.side)
     trigger = None if mark is None else mark + request.side.sign * (request.trail_px or mark * (request.trail_pct or ZERO))
     prices = [price for price in (request.price, request.stop_px, mark, trigger) if price is not None]
@@ -280,7 +310,30 @@ def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms
         reducing=reducing,
         crypto=state.instrument.asset_class is AssetClass.CRYPTO,
         uncovered=uncovered,
+        opens=(),
         replaces=replaces,
+    )
+
+
+def _leg_terms(request: NewOrder, state: RiskState) -> Terms:
+    """A multileg order in numbers: what it puts at risk is its greatest loss."""
+    qty, price = request.order_qty or ZERO, request.price or ZERO
+    legs = tuple(zip(request.legs, state.legs, strict=True))
+    opens = tuple(not reduces(leg.side, qty * leg.ratio_qty, known.position, known.reserved) for leg, known in legs)
+    opened = [(known.contract, leg.side.sign * leg.ratio_qty) for (leg, known), opening in zip(legs, opens, strict=True) if opening]
+    loss = greatest_loss(opened, price)
+    unbounded = sum((abs(ratio) * contract.strike for contract, ratio in opened), abs(price))  # at least what must be delivered or paid
+    px = unbounded if loss is None else loss
+    return Terms(
+        request=request,
+        px=px,
+        qty=qty,
+        notional=qty * px * state.instrument.multiplier,
+        reducing=not any(opens),
+        crypto=False,
+        uncovered=qty * state.instrument.multiplier if loss is None else ZERO,
+        opens=opens,
+        replaces=None,
     )
 
 
@@ -350,8 +403,10 @@ def _capability(terms: Terms, state: RiskState) -> None:
     request, instrument = terms.request, state.instrument
     fractional = request.cash_order_qty is not None or (request.order_qty is not None and not on_grid(request.order_qty, instrument.whole_lot))
     rule = state.facts.rule(instrument.asset_class, request.ord_type, request.time_in_force, fractional=fractional)
-    what = f"{'fractional ' if fractional else ''}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
-    if rule is None or (terms.replaces is not None and not state.facts.can_replace):
+    parts = f"{len(request.legs)} legs " if request.legs else ""
+    what = f"{'fractional ' if fractional else ''}{parts}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
+    too_many = bool(request.legs) and len(request.legs) > state.facts.legs_max
+    if rule is None or too_many or (terms.replaces is not None and not state.facts.can_replace):
         raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes", what, "See `trading brokers` for its order types and times in force.")
     if request.extended_hours and not (rule.extended_hours and request.ord_type is OrdType.LIMIT and request.time_in_force is TimeInForce.DAY):
         raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
@@ -444,25 +499,28 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
 
 def _options(terms: Terms, state: RiskState) -> None:
     """No entry into what has expired, nothing sold that nothing covers, and no more premium at risk than the owner set."""
-    contract, limits = state.instrument.contract, state.limits
-    if contract is None or terms.reducing:
+    limits = state.limits
+    if state.instrument.asset_class is not AssetClass.OPTION or terms.reducing:
         return
     today = datetime.fromtimestamp(state.now_ns // _SECOND_NS, UTC).date()
-    if contract.expiry < today:
-        raise RiskRefused("EXPIRY", "options that live", f"{state.instrument.id} expired on {contract.expiry}", "Name a later one: `trading chain`.")
+    own = () if state.instrument.contract is None else (state.instrument.contract,)
+    for contract in (*own, *(leg.contract for leg in state.legs)):
+        if contract.expiry < today:
+            raise RiskRefused("EXPIRY", "options that live", f"{occ(contract)} expired on {contract.expiry}", "Name a later one: `trading chain`.")
     if terms.uncovered and not limits.enable_uncovered_options:
         advice = "Lower the quantity, hold what covers it, or sell it as part of a spread. ENABLE_UNCOVERED_OPTIONS=true allows it."
         raise RiskRefused("UNCOVERED", f"the {plain(state.cover)} units that are covered", f"{plain(terms.uncovered)} would not be", advice)
     pct = limits.option_max_premium_pct
     held = max(ZERO, state.position) + state.reserved.buy_qty
-    after = (held + terms.qty) * terms.px * state.instrument.multiplier
+    premium = terms.request.price or ZERO if state.legs else terms.px
+    after = (held + terms.qty) * premium * state.instrument.multiplier
     if terms.request.side is Side.BUY and after > pct * _equity(state):
         limit = f"{_pct(pct)} of equity = {_money(pct * _equity(state))}"
         raise RiskRefused("OPTION_MAX_PREMIUM_PCT", limit, f"{_money(after)} of premium in {state.instrument.id}", "Lower the quantity.")
 
 
 def _shorts(terms: Terms, state: RiskState) -> None:
-    if terms.request.side is Side.BUY or terms.reducing or state.instrument.contract is not None:
+    if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class is AssetClass.OPTION:
         return
     short = terms.qty > state.position - state.reserved.sell_qty
     if short and (not state.limits.enable_shorts or not state.instrument.shortable or terms.crypto):
@@ -495,9 +553,9 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if terms.crypto:
         name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct
     distance = reference * pct
-    if state.instrument.contract is not None:
+    if state.instrument.asset_class is AssetClass.OPTION:
         name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
-        distance = max(reference * pct, _OPTION_COLLAR_MIN)
+        distance = max(abs(reference) * pct, _OPTION_COLLAR_MIN)
     if (price - reference) * terms.request.side.sign > distance:
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
 
@@ -587,8 +645,9 @@ def _max_position(terms: Terms, state: RiskState) -> None:
 
 
 def _concurrent(terms: Terms, state: RiskState) -> None:
-    key = (terms.request.broker, terms.request.instrument)
-    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty} | state.reserving
+    key = (terms.request.broker, underlying_of(terms.request.instrument))
+    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty}
+    open_keys |= {(broker, underlying_of(instrument)) for broker, instrument in state.reserving}
     if terms.reducing or key in open_keys:
         return
     if len(open_keys) >= state.limits.max_concurrent_positions:

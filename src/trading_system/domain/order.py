@@ -17,8 +17,19 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
     stop_limit_px: Decimal | None = None  # … which becomes a limit order at this one
 
 
+class Leg(msgspec.Struct, frozen=True):
+    """One part of a multileg order: this many of it for each of the whole."""
+
+    instrument: InstrumentID
+    side: Side
+    ratio_qty: int
+
+
 class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish. Exactly one of order_qty (units) and cash_order_qty (money in the instrument's currency, FIX 152)."""
+    """A wish. Exactly one of order_qty (units) and cash_order_qty (money in the instrument's currency, FIX 152).
+
+    A multileg order is bought as a whole: instrument is what its options are about, price the net of its legs, below zero where it pays us.
+    """
 
     broker: BrokerName
     instrument: InstrumentID
@@ -32,6 +43,7 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     trail_px: Decimal | None = None  # a trailing stop's distance from the market: in money per unit …
     trail_pct: Decimal | None = None  # … or as a fraction of the price
     attached: Attached | None = None
+    legs: tuple[Leg, ...] = ()
     parent: ClOrdID | None = None  # a change of an order that the broker holds for that one
     extended_hours: bool = False
     reduce_only: bool = False
@@ -68,6 +80,7 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True):
     reserve_qty: Decimal  # units; for a cash order, what the cash may buy
     reducing: bool  # it can only shrink the position: passes loss limits, reserves nothing
     approved_ns: int
+    opens: tuple[bool, ...] = ()  # of each leg: whether it opens a position
     dry_run: bool = False  # walks the whole path and stops at the last hop
     orig_cl_ord_id: ClOrdID | None = None  # a replace: the order it changes
     orig_order_id: OrderID | None = None
@@ -106,6 +119,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     trail_px: Decimal | None = None
     trail_pct: Decimal | None = None
     attached: Attached | None = None
+    legs: tuple[Leg, ...] = ()  # multileg: what fills is told of the leg orders, which have this one as parent
     parent: ClOrdID | None = None  # the order that the broker holds this one for
     reduce_only: bool = False
     protect_stop_px: Decimal | None = None
@@ -135,8 +149,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unbooked_qty(self) -> Decimal:
-        """Filled at the broker, not yet booked here."""
-        return max(ZERO, self.stated_cum_qty - self.cum_qty)
+        """Filled at the broker, not yet booked here. What fills of a multileg order is its legs' to book."""
+        return ZERO if self.legs else max(ZERO, self.stated_cum_qty - self.cum_qty)
 
     @property
     def settled(self) -> bool:

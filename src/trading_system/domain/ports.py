@@ -52,6 +52,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rules: tuple[OrderRule, ...]
     links: tuple[LinkRule, ...] = ()
+    legs_max: int = 0  # of a multileg order; 0: it takes none
     client_id_scope: ClientIdScope
     late_accept_ns: int  # the latest an order can still appear after it was sent; resolver's horizon
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
