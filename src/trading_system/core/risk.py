@@ -489,7 +489,7 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
     if request.order_qty is not None and request.order_qty < instrument.min_qty:
         raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
-    worth = terms.qty * (request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
+    worth = terms.qty * abs(request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
     if terms.px and worth < instrument.min_notional and not terms.reducing:
         raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(worth), "Raise the quantity.")
     auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
