@@ -104,7 +104,7 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
         half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
         advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
         raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed}
+    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
     return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)

@@ -1,4 +1,4 @@
-"""buy, sell, bracket, oco, cancel, flatten."""
+"""buy, sell, bracket, oco, spread, cancel, flatten."""
 
 import sys
 from collections.abc import Callable
@@ -33,11 +33,11 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def _place(side: str, options: dict[str, Any]) -> None:
+def _place(side: str, options: dict[str, Any], verb: str = "submit") -> None:
     printing, dry_run = options.pop("as_json"), options.pop("dry_run")
     named = {"order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash", None)}
     args = {**options, **named, "side": side, "intent": options["intent"] or new_intent()}
-    order = call("submit", args, dry_run=dry_run)
+    order = call(verb, args, dry_run=dry_run)
     if printing:
         emit(order)
     else:
@@ -103,6 +103,20 @@ def oco(*, short: bool, **options: Any) -> None:
     if options["take_profit_px"] is None or options["stop_loss_px"] is None:
         raise click.UsageError("name --take-profit and --stop-loss; for one exit alone use sell --limit or sell --stop")
     _place("buy" if short else "sell", {**options, "price": options.pop("take_profit_px"), "reduce_only": True})
+
+
+@click.command()
+@click.argument("quantity")
+@click.argument("legs", nargs=-1, required=True)
+@click.option("--limit", "price", required=True, help="The net price of all legs: above zero you pay, below zero you are paid.")
+@click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds.")
+@click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run.")
+@click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing.")
+@at_broker
+@as_json
+def spread(**options: Any) -> None:
+    """Legs are side:SYMBOL or side:SYMBOL:ratio."""
+    _place("buy", {**options, "legs": list(options["legs"])}, verb="spread")
 
 
 @click.command()

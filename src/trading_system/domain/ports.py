@@ -2,9 +2,10 @@
 of every method against the seven brokers."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -13,6 +14,7 @@ from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
 
@@ -187,6 +189,19 @@ class MarketData(Protocol):
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]: ...
 
     def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]: ...
+
+
+@runtime_checkable
+class OptionData(Protocol):
+    """Option chains, where a broker has options. Raises as MarketData."""
+
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        """The days on which options on it end, ascending; none: it has no options."""
+        ...
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        """Every contract of that day with its prices, by strike and then call before put."""
+        ...
 
 
 class Connector(Broker, MarketData, Protocol):

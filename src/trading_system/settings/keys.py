@@ -26,6 +26,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("ALPACA_OAUTH_CLIENT_ID", "secret", "", "OAuth2 for the Broker API (optional)", used=False),
             Key("ALPACA_OAUTH_CLIENT_SECRET", "secret", "", "its secret", used=False),
             Key("ALPACA_DATA_FEED", "iex|sip", "iex", "stock quotes: iex is free, sip needs the paid plan", ours=True),
+            Key("ALPACA_OPTION_FEED", "indicative|opra", "indicative", "option quotes: indicative is free, opra needs the paid plan", ours=True),
             Key("ALPACA_URL", "url", "", "a twin on this machine instead of Alpaca, e.g. http://127.0.0.1:8001", ours=True),
         ),
     ),

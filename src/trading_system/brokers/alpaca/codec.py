@@ -9,7 +9,16 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from trading_system.brokers.alpaca import wire
-from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, NOTIONAL_STEP, PAGES, PAPER_ACCOUNT_PREFIX
+from trading_system.brokers.alpaca.facts import (
+    CRYPTO_MIN_NOTIONAL,
+    EQUITY_LOT,
+    EQUITY_TICKS,
+    NAME,
+    NOTIONAL_STEP,
+    OPTION_TICKS,
+    PAGES,
+    PAPER_ACCOUNT_PREFIX,
+)
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
@@ -18,7 +27,8 @@ from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, pa
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
-from trading_system.domain.order import Approved, Attached, NewOrder
+from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, parse_occ, underlying_of
+from trading_system.domain.order import Approved, Attached, Leg, NewOrder
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
@@ -38,7 +48,8 @@ _TIF = {
     "opg": TimeInForce.AT_THE_OPENING,
     "cls": TimeInForce.AT_THE_CLOSE,
 }
-_ASSET_CLASS = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO}
+_ASSET_CLASS = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO, "us_option": AssetClass.OPTION}
+_RIGHT = {"call": Right.CALL, "put": Right.PUT}
 _STATUS = {
     "pending_new": OrdStatus.PENDING_NEW,
     "accepted": OrdStatus.PENDING_NEW,
@@ -92,6 +103,8 @@ _FLOW = {
     **dict.fromkeys(("OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.SETTLEMENT),
 }
 _MOVES_UNITS = (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION, FlowKind.SETTLEMENT)
+MULTILEG = "mleg"
+_LEG_TYPE = OrdType.LIMIT.value  # a leg's row that stands alone says none
 LINKED = ("bracket", "oco", "oto")  # classes whose orders come with others
 _QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
 _Word = TypeVar("_Word")
@@ -105,6 +118,16 @@ def encode_order(approved: Approved) -> wire.OrderRequest:
     """
     request = approved.request
     exit_ = request.contingency is Contingency.OCO
+    if request.legs:
+        return wire.OrderRequest(
+            qty=_sent(request.order_qty),
+            type=request.ord_type.value,
+            time_in_force=request.time_in_force.value,
+            limit_price=_sent(request.price),
+            order_class=MULTILEG,
+            legs=[_leg(leg, opens=opens) for leg, opens in zip(request.legs, approved.opens, strict=True)],
+            client_order_id=approved.cl_ord_id,
+        )
     return wire.OrderRequest(
         symbol=approved.symbol,
         qty=None if request.order_qty is None else plain(request.order_qty),
@@ -137,6 +160,11 @@ def encode_replace(approved: Approved) -> wire.ReplaceRequest:
     )
 
 
+def _leg(leg: Leg, *, opens: bool) -> wire.LegRequest:
+    intent = f"{leg.side.value}_to_{'open' if opens else 'close'}"
+    return wire.LegRequest(symbol=leg.instrument, ratio_qty=str(leg.ratio_qty), side=leg.side.value, position_intent=intent)
+
+
 def _take_profit(request: NewOrder) -> wire.TakeProfit | None:
     if request.attached is None:
         return None
@@ -161,11 +189,32 @@ def _percent(fraction: Decimal | None) -> Decimal | None:
 
 
 def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType.ORDER_STATUS) -> ExecutionReport:
-    """How an order stands, and the orders that Alpaca holds for it, where the answer nests them. Quantities in units, prices in the quote currency.
+    """How an order stands, and the orders that Alpaca made for it, where the answer nests them. Quantities in units, prices in the quote currency.
 
     Raises: ProtocolError: a status, type, side or asset class we do not know.
     Source: docs.alpaca.markets/docs/orders-at-alpaca (statuses)
     """
+    return _decode_whole(order, recv_ns, exec_type) if is_whole(order) else _decode_one(order, recv_ns, exec_type)
+
+
+def is_whole(order: wire.Order) -> bool:
+    """Whether a row is a multileg order's, not one of its legs'."""
+    return order.order_class == MULTILEG and not order.symbol
+
+
+def _decode_whole(order: wire.Order, recv_ns: int, exec_type: ExecType) -> ExecutionReport:
+    """A multileg order is bought as a whole, about what its options are about; its legs' rows leave out what the whole's says."""
+    if not order.legs:
+        raise ProtocolError("a multileg order without its legs", order.id.encode())
+    rows = [replace(leg, type=order.type, time_in_force=order.time_in_force, order_class=MULTILEG) for leg in order.legs]
+    children = tuple(_decode_one(row, recv_ns, ExecType.ORDER_STATUS) for row in rows)
+    legs = tuple(Leg(child.instrument, child.side, int(_positive(row.ratio_qty, "ratio_qty"))) for child, row in zip(children, rows, strict=True))
+    about = underlying_of(legs[0].instrument)
+    whole = replace(order, symbol=about, asset_class="us_equity", side=Side.BUY.value, legs=None)
+    return replace(_decode_one(whole, recv_ns, exec_type), legs=legs, children=children)
+
+
+def _decode_one(order: wire.Order, recv_ns: int, exec_type: ExecType) -> ExecutionReport:
     return ExecutionReport(
         broker=NAME,
         cl_ord_id=ClOrdID(order.client_order_id),
@@ -174,7 +223,7 @@ def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType
         ord_status=_word(_STATUS, order.status, "order status"),
         instrument=instrument_id(order.symbol, order.asset_class),
         side=_word(_SIDE, order.side, "side"),
-        ord_type=_word(_ORD_TYPE, order.type, "order type"),
+        ord_type=_word(_ORD_TYPE, order.type or (_LEG_TYPE if order.order_class == MULTILEG else ""), "order type"),
         time_in_force=_word(_TIF, order.time_in_force, "time in force"),
         order_qty=_optional(order.qty),
         cash_order_qty=_optional(order.notional),
@@ -198,6 +247,8 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
     Source: docs.alpaca.markets/docs/websocket-streaming
     """
     exec_type = _word(_EVENT, update.event, "event")
+    if exec_type is ExecType.TRADE and is_whole(update.order):
+        exec_type = ExecType.ORDER_STATUS  # the executions are its legs'
     report = decode_order(update.order, recv_ns, exec_type)
     fields: dict[str, object] = {"transact_ns": _time(update.timestamp or update.at or update.order.updated_at)}
     if exec_type in (ExecType.TRADE, ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT):
@@ -343,6 +394,54 @@ def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountCon
         shortable=shorts and asset.borrow_status in (None, "easy_to_borrow"),
         marginable=bool(asset.marginable),
     )
+
+
+def decode_contract(contract: wire.OptionContract, hours: Hours) -> Instrument:
+    """An option with its grid. It trades in its underlying's regular hours.
+
+    Raises: ProtocolError: a right, strike or day that does not fit its symbol.
+    Source: docs.alpaca.markets/docs/options-trading
+    """
+    symbol = instrument_id(contract.symbol, "us_option")
+    known = _contract(symbol)
+    said = (contract.expiration_date, _word(_RIGHT, contract.type, "right"), _number(contract.strike_price))
+    if (known.expiry.isoformat(), known.right, known.strike) != said:
+        raise ProtocolError(f"an option that is not what its symbol {symbol} says", repr(said).encode())
+    return Instrument(
+        id=symbol,
+        broker=NAME,
+        symbol=contract.symbol,
+        asset_class=AssetClass.OPTION,
+        base=contract.underlying_symbol,
+        currency="USD",
+        ticks=OPTION_TICKS,
+        lot=ONE,
+        whole_lot=ONE,
+        multiplier=_positive(contract.multiplier, "multiplier"),
+        hours=replace(hours, extended=()),
+        tradable=contract.tradable and contract.status == "active",
+        contract=known,
+    )
+
+
+def decode_snapshot(symbol: str, snapshot: wire.OptionSnapshot, recv_ns: int) -> OptionSnapshot:
+    """One line of a chain."""
+    instrument = instrument_id(symbol, "us_option")
+    greeks = snapshot.greeks
+    return OptionSnapshot(
+        contract=_contract(instrument),
+        instrument=instrument,
+        quote=None if snapshot.latestQuote is None else decode_quote(snapshot.latestQuote, instrument, recv_ns),
+        implied_volatility=snapshot.impliedVolatility,
+        greeks=None if greeks is None else Greeks(**{name: getattr(greeks, name) for name in ("delta", "gamma", "theta", "vega", "rho")}),
+    )
+
+
+def _contract(symbol: InstrumentID) -> Contract:
+    try:
+        return parse_occ(symbol)
+    except ValueError as error:
+        raise ProtocolError(str(error), symbol.encode()) from None
 
 
 def decode_calendar(days: Sequence[wire.CalendarDay], known_until_ns: int) -> Hours:

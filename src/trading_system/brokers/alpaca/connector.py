@@ -5,7 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote as percent
 from urllib.parse import urlencode
@@ -16,6 +16,8 @@ from trading_system.brokers.alpaca import auth, codec, wire
 from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
+    CHAIN_PAGE_MAX,
+    CONTRACTS_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
     FACTS,
@@ -37,6 +39,7 @@ from trading_system.domain.hours import ALWAYS, Hours
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
@@ -87,6 +90,7 @@ class AlpacaConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._stock_feed = options.get("feed", "iex")
+        self._option_feed = options.get("option_feed", "indicative")
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
@@ -117,11 +121,21 @@ class AlpacaConnector:
         return codec.decode_account(account, positions, self._clock.now_ns(), suspended=self._choices.suspend_trade)
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
+        if any(is_option(symbol) for symbol in symbols):
+            return tuple([await self._instrument(symbol) for symbol in symbols])
         hours = ALWAYS if symbols and all("/" in symbol for symbol in symbols) else await self._stock_hours()
         if not symbols:
             assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
             return tuple(codec.decode_asset(asset, hours, self._choices) for group in assets for asset in group)
         return tuple([codec.decode_asset(await self._asset(symbol), hours, self._choices) for symbol in symbols])
+
+    async def _instrument(self, symbol: InstrumentID) -> Instrument:
+        if not is_option(symbol):
+            return (await self.instruments((symbol,)))[0]
+        response = await self._get(f"/v2/options/contracts/{symbol}")
+        if is_not_found(response):
+            raise BadRequest(f"Alpaca has no option {symbol}. `trading chain {underlying_of(symbol)}` lists those it has.")
+        return codec.decode_contract(self._decoded(response, wire.OptionContract), await self._stock_hours())
 
     async def _asset(self, symbol: InstrumentID) -> wire.Asset:
         response = await self._get(f"/v2/assets/{percent(symbol, safe='')}")
@@ -162,7 +176,7 @@ class AlpacaConnector:
         if response.status not in (200, 204, 404, 422):
             raise refusal(response, changes=True)
         try:
-            return self._row(await self._ask(f"/v2/orders/{order.order_id}", wire.Order))
+            return self._row(await self._with_legs(await self._ask(f"/v2/orders/{order.order_id}", wire.Order)))
         except Unavailable as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
 
@@ -172,7 +186,7 @@ class AlpacaConnector:
         query = {"status": "open", "limit": str(ORDERS_PAGE_MAX), "direction": "desc"}
         for _ in range(PAGES_MAX):
             page = await self._ask(f"/v2/orders?{urlencode(query)}", list[wire.Order])
-            found |= {order.id: order for order in page}
+            found |= {order.id: await self._with_legs(order) for order in page}
             if len(page) < ORDERS_PAGE_MAX:
                 await self._learn_parents(found.values())
                 return tuple(self._row(order) for order in found.values())
@@ -186,7 +200,13 @@ class AlpacaConnector:
         order = self._decoded(response, wire.Order)
         if order.order_class in codec.LINKED:
             order = await self._ask(f"/v2/orders/{order.id}?nested=true", wire.Order)
-        return self._row(order)
+        return self._row(await self._with_legs(order))
+
+    async def _with_legs(self, order: wire.Order) -> wire.Order:
+        """A multileg order's row says nothing without its legs."""
+        if codec.is_whole(order) and not order.legs:
+            return await self._ask(f"/v2/orders/{order.id}?nested=true", wire.Order)
+        return order
 
     async def _learn_parents(self, orders: Iterable[wire.Order]) -> None:
         """What a row is held for stands in its parent's answer alone. Asked where an order may be part of one of ours and nobody knows yet."""
@@ -253,10 +273,35 @@ class AlpacaConnector:
         entries = await self._history(instrument, "bars", wire.Bars, start_ns, end_ns, timeframe=_TIMEFRAMES[period_ns])
         return tuple(codec.decode_bar(entry, instrument, period_ns) for entry in entries)
 
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        today = rfc3339(self._clock.now_ns())[:10]
+        query = {"underlying_symbols": underlying, "expiration_date_gte": today, "limit": str(CONTRACTS_PAGE_MAX)}
+        found: set[str] = set()
+        for _ in range(PAGES_MAX):
+            page = await self._ask(f"/v2/options/contracts?{urlencode(query)}", wire.OptionContracts)
+            found |= {contract.expiration_date for contract in page.option_contracts}
+            if page.next_page_token is None:
+                return tuple(date.fromisoformat(day) for day in sorted(found))
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of option contracts")
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        query = {"feed": self._option_feed, "expiration_date": expiry.isoformat(), "limit": str(CHAIN_PAGE_MAX)}
+        if right is not None:
+            query["type"] = right.value
+        found: list[OptionSnapshot] = []
+        for _ in range(PAGES_MAX):
+            page = await self._ask_data(f"/v1beta1/options/snapshots/{percent(underlying, safe='')}?{urlencode(query)}", wire.OptionSnapshots)
+            found += [codec.decode_snapshot(symbol, snapshot, self._clock.now_ns()) for symbol, snapshot in page.snapshots.items()]
+            if page.next_page_token is None:
+                return tuple(sorted(found, key=lambda line: (line.contract.strike, line.contract.right)))
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of one chain")
+
     async def _latest(self, instrument: InstrumentID, what: str, kind: type[Any]) -> Any:
         """The newest entry of one symbol. Raises BadRequest: there is none."""
         crypto = "/" in instrument
-        query = urlencode({"symbols": instrument} if crypto else {"symbols": instrument, "feed": self._stock_feed})
+        query = urlencode({"symbols": instrument, **self._feed_of(instrument)})
         answer = await self._ask_data(f"{_market(instrument)}/{f'latest/{what}' if crypto else f'{what}/latest'}?{query}", kind)
         found = getattr(answer, what).get(instrument)
         if found is None:
@@ -265,9 +310,14 @@ class AlpacaConnector:
 
     async def _history(self, instrument: InstrumentID, what: str, kind: type[Any], start_ns: int, end_ns: int, **more: str) -> list[Any]:
         """Entries of one symbol over all pages; a short page is not the last, a null token is."""
-        query = {"symbols": instrument, "start": rfc3339(start_ns), "end": rfc3339(end_ns), "limit": str(DATA_PAGE_MAX), **more}
-        if "/" not in instrument:
-            query["feed"] = self._stock_feed
+        query = {
+            "symbols": instrument,
+            "start": rfc3339(start_ns),
+            "end": rfc3339(end_ns),
+            "limit": str(DATA_PAGE_MAX),
+            **more,
+            **self._feed_of(instrument),
+        }
         found: list[Any] = []
         for _ in range(PAGES_MAX):
             page = await self._ask_data(f"{_market(instrument)}/{what}?{urlencode(query)}", kind)
@@ -276,6 +326,11 @@ class AlpacaConnector:
                 return found
             query["page_token"] = page.next_page_token
         raise ProtocolError(f"more than {PAGES_MAX} pages of {what}")
+
+    def _feed_of(self, instrument: InstrumentID) -> Mapping[str, str]:
+        if "/" in instrument:
+            return {}
+        return {"feed": self._option_feed if is_option(instrument) else self._stock_feed}
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """Stocks and crypto come over two sockets; both run for as long as somebody reads."""
@@ -416,7 +471,9 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
 
 
 def _market(instrument: InstrumentID) -> str:
-    return "/v1beta3/crypto/us" if "/" in instrument else "/v2/stocks"
+    if "/" in instrument:
+        return "/v1beta3/crypto/us"
+    return "/v1beta1/options" if is_option(instrument) else "/v2/stocks"
 
 
 def _split(symbol: InstrumentID) -> list[tuple[str, str]]:
