@@ -148,6 +148,7 @@ class Protector:
         now_ns = self._desk.clock.monotonic_ns()
         for name in self._desk.books.protected[key].keys() - naked.keys():
             self._naked_ns.pop(name, None)
+            self._retry.pop(name, None)
             self._told.discard(name)
         for name in naked:
             self._naked_ns.setdefault(name, now_ns)
