@@ -46,16 +46,21 @@ def bracket(
     return group, entry, profit, stop
 
 
-def path(*prices: str) -> Exchange:
-    """A market that stands at each price for a minute, from NOON on; thin enough for large orders to fill in parts."""
+def steps(*prices: str) -> Recording:
+    """A market that stands at each price for a minute, from NOON on, a hundred shares a trade."""
     minutes = {}
     for place, text in enumerate(prices):
         price = int(D(text) / UNIT)
         number = NOON // MINUTE_NS + place
         minutes[number] = Minute(number, price, price, price, price, 2400, 24, number, ((0, price),))
+    return Recording(minutes)
+
+
+def path(*prices: str) -> Exchange:
+    """An account in such a market, thin enough for large orders to fill in parts."""
     listing = Listing(symbol="AAPL", price=D(230), unit=UNIT, tick=100, touch=10, sessions=Sessions())
     return Exchange(
-        Market((listing,), 5, {"AAPL": Recording(minutes)}),
+        Market((listing,), 5, {"AAPL": steps(*prices)}),
         {"AAPL": Terms(base="AAPL")},
         rng=Random(5),
         start_ns=NOON,
