@@ -103,12 +103,12 @@ class OrderStreams:
                 self._send(conn, self._encoded(state, body))
 
     def _update(self, event: Event) -> wire.TradeUpdate:
-        name = EVENTS[event.exec_type]
+        name, order = EVENTS[event.exec_type], self._desk.show(event.order)
         if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
             name = "fill"
-        elif event.exec_type is ExecType.PENDING_NEW and event.order.queued:
-            name = "accepted"
-        update = wire.TradeUpdate(event=name, order=self._desk.show(event.order), timestamp=when(event.transact_ns))
+        elif event.exec_type in (ExecType.PENDING_NEW, ExecType.NEW) and order.status in ("accepted", "held"):
+            name = order.status
+        update = wire.TradeUpdate(event=name, order=order, timestamp=when(event.transact_ns))
         done = event.execution
         if done is not None:
             update.execution_id = done.exec_id
