@@ -264,7 +264,8 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
 
 
 def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> ExecutionReport:
-    """One FILL activity, with the row of its order. Its id is TIME::EXECUTION; the part after the colons is the stream's execution_id.
+    """One FILL activity, with the row of its order, which may be older. Its id is TIME::EXECUTION; the part after the colons is the stream's
+    execution_id.
 
     Source: docs.alpaca.markets/docs/account-activities
     """
@@ -276,6 +277,7 @@ def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> Exe
         last_px=_positive(activity.price, "price"),
         cum_qty=cum_qty,
         ord_status=OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
+        children=(),
         transact_ns=_time(activity.transaction_time),
     )
 
