@@ -570,8 +570,6 @@ class Exchange:
             return
         if total is not None:
             new.qty = total - old.filled_qty
-        if old.hwm is not None:
-            self._trail(new, old.hwm)
         old.replaced_by = new.order_id
         self._finish(old, OrdStatus.REPLACED, ExecType.REPLACED, now_ns)
         if group is not None:
@@ -772,7 +770,7 @@ class Exchange:
             order.stop_px = order.ticket.trailed(price, self.market.listings[order.symbol].unit)
 
     def _catch_up(self, order: SimOrder, now_ns: int) -> None:
-        """The trades that printed while the order was on its way to the market."""
+        """The trades that printed while the order was on its way to the market, or its change was."""
         for done in self.market.prints(order.symbol, order.submitted_ns + 1, now_ns + 1):
             self._trail(order, done.price * self.market.listings[order.symbol].unit)
 
