@@ -512,6 +512,19 @@ def test_a_change_that_is_on_its_way_sees_what_the_old_order_sees() -> None:
     assert (new.ord_status, new.hwm, new.stop_px) == (NEW, D(240), D(236))
 
 
+def test_a_trailing_exit_sees_the_market_from_its_waking_on() -> None:
+    x = path("230", "240", "229", "227", "227")
+    plain = msgspec.structs.replace(ticket("10", side=Side.SELL, ord_type=OrdType.TRAILING_STOP), opening=False, trail_px=D("1.5"))
+    group = x.submit_linked(entry_ticket("10", price=D("229.50")), (plain,), NOON)
+    trail = x.orders[group.exits[0]]
+    x.advance(NOON + 150 * SECOND)
+    woken = (trail.ord_status, trail.hwm, trail.stop_px)
+    x.advance(NOON + 4 * MINUTE_NS)
+
+    assert woken == (NEW, D(229), D("227.5"))
+    assert trail.ord_status is FILLED
+
+
 def test_a_trailing_stop_sleeps_at_night() -> None:
     """Only regular hours move it and set it off: a GTC order is out of the market for the rest of the day."""
     x = exchange()
