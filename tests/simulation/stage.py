@@ -37,6 +37,7 @@ NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
 STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 TILTED = 8  # so many times as often comes what a case is tilted to
+QUIET_TRIES = 20
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
@@ -184,8 +185,11 @@ class Stage(ABC):
         self.calm()
         await self.settle()
         await self.probe()
-        await self.desk.wait(lambda: not self.desk._owned, SETTLE_NS)  # a stop may just be on its way
-        await self.desk.journal.flush()
+        for _ in range(QUIET_TRIES):  # a stop may just be on its way
+            await self.desk.wait(lambda: not self.desk._owned, SETTLE_NS)
+            await self.desk.journal.flush()
+            if not self.desk._owned:
+                break
         self.oracle.judge()
         self.hit["stops at rest"] += bool(self.guards.stops)
         if self.secrets_on_disk():
@@ -395,7 +399,7 @@ class Stage(ABC):
         width = Decimal(rng.choice(("0.001", "0.004", "0.1")))
         profit, stop = ((mid * (1 + sign * width)).quantize(Decimal("0.01")) for sign in (1, -1))
         attached = rng.choice((Attached(take_profit_px=profit, stop_px=stop), Attached(take_profit_px=profit, stop_px=stop), Attached(stop_px=stop)))
-        price = rng.choice((None, (mid * Decimal("1.0002")).quantize(Decimal("0.01"))))
+        price = rng.choice((None, *((mid * factor).quantize(Decimal("0.01")) for factor in (Decimal("1.0002"), Decimal("0.9999")))))
         changes = {"attached": attached, "time_in_force": TimeInForce.GTC}
         return changed(entry, **changes) if price is None else changed(entry, price=price, ord_type=OrdType.LIMIT, **changes)
 
