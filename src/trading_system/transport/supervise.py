@@ -8,7 +8,7 @@ import msgspec
 
 from trading_system.transport.clock import Clock
 from trading_system.transport.message import Refused, TransportError
-from trading_system.transport.session import Session, StreamRefused
+from trading_system.transport.session import Judging, Session, StreamRefused
 from trading_system.transport.websocket import Connection, Dialer
 
 SECOND_NS = 1_000_000_000
@@ -55,7 +55,10 @@ class Supervisor:
                 connection = await self._dialer.dial(url, headers, within_ns=DIAL_WITHIN_NS)
             except Refused as error:
                 busy = error.status == 429
-                yield LinkEvent(LinkKind.DOWN, str(error))
+                judged = self._judged(error)
+                yield judged
+                if judged.kind is LinkKind.REFUSED:
+                    return
             except TransportError as error:
                 yield LinkEvent(LinkKind.DOWN, str(error))
             else:
@@ -68,6 +71,14 @@ class Supervisor:
                     await connection.aclose()
             attempt = 0 if self._clock.monotonic_ns() - started_ns >= HEALTHY_NS else attempt + 1
             await self._clock.sleep_ns(self._pause_ns(attempt, busy=busy))
+
+    def _judged(self, refused: Refused) -> LinkEvent:
+        try:
+            if isinstance(self._session, Judging):
+                self._session.on_refused(refused.status, refused.body)
+        except StreamRefused as error:
+            return LinkEvent(LinkKind.REFUSED, str(error))
+        return LinkEvent(LinkKind.DOWN, str(refused))
 
     def _pause_ns(self, attempt: int, *, busy: bool) -> int:
         """Full jitter: anything from nothing to the ceiling, so that many clients do not come back at once."""
@@ -87,7 +98,7 @@ class Supervisor:
                 if step.ready and not up:
                     up = True
                     yield LinkEvent(LinkKind.UP)
-                if step.events or step.ready:
+                if step.events or step.ready or step.alive:
                     data_ns = clock.monotonic_ns()
                 limit_ns = session.stale_after_ns() if up else LOGIN_WITHIN_NS
                 left_ns = data_ns + limit_ns - clock.monotonic_ns() if limit_ns else 0
