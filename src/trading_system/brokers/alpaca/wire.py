@@ -278,6 +278,41 @@ class TradeUpdate(msgspec.Struct, kw_only=True, omit_defaults=True):
     previous_execution_id: str | None = None
 
 
+class TradeEvent(TradeUpdate, kw_only=True, omit_defaults=True):
+    """`data` of one server-sent event of GET /v2/events/trades: event_id, a rising ULID, is always there, and what since_id resumes from.
+
+    Source: the schema TradeUpdateEventV2 of Alpaca's broker OpenAPI file of 2026-08-13
+    """
+
+    account_id: str | None = None
+    settle_date: str | None = None
+    swap_rate: str | None = None
+
+
+class EventHead(msgspec.Struct, kw_only=True):
+    """Just enough of an event to go on behind it when the rest cannot be read."""
+
+    event_id: str
+
+
+class Token(msgspec.Struct, kw_only=True):
+    """Answer of POST /v1/oauth2/token. expires_in: seconds."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = ""
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+
+class TokenError(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Body of a refused token request, as OAuth has it (RFC 6749, 5.2)."""
+
+    error: str = ""
+    error_description: str = ""
+
+
 class StreamData(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`data` of a control frame."""
 

@@ -98,22 +98,24 @@ class OrderStreams:
     def publish(self, event: Event) -> None:
         listeners = [(conn, state) for conn, state in self.conns.items() if state.listening]
         if listeners:
-            body = JSON.encode({"stream": "trade_updates", "data": self._update(event)})
+            body = JSON.encode({"stream": "trade_updates", "data": trade_update(self._desk, event)})
             for conn, state in listeners:
                 self._send(conn, self._encoded(state, body))
 
-    def _update(self, event: Event) -> wire.TradeUpdate:
-        name = EVENTS[event.exec_type]
-        if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
-            name = "fill"
-        elif event.exec_type is ExecType.PENDING_NEW and event.order.queued:
-            name = "accepted"
-        update = wire.TradeUpdate(event=name, order=self._desk.show(event.order), timestamp=when(event.transact_ns))
-        done = event.execution
-        if done is not None:
-            update.execution_id = done.exec_id
-            update.price, update.qty, update.position_qty = plain(done.price), plain(done.qty), plain(done.position_qty)
-        return update
+
+def trade_update(desk: TradingDesk, event: Event) -> wire.TradeUpdate:
+    """`data` of an order's event, in Alpaca's words."""
+    name = EVENTS[event.exec_type]
+    if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
+        name = "fill"
+    elif event.exec_type is ExecType.PENDING_NEW and event.order.queued:
+        name = "accepted"
+    update = wire.TradeUpdate(event=name, order=desk.show(event.order), timestamp=when(event.transact_ns))
+    done = event.execution
+    if done is not None:
+        update.execution_id = done.exec_id
+        update.price, update.qty, update.position_qty = plain(done.price), plain(done.qty), plain(done.position_qty)
+    return update
 
 
 class _DataConn(msgspec.Struct):
