@@ -101,7 +101,7 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
         half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
         advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
         raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed}
+    options = {"feed": config.alpaca_data_feed, "order_events": config.alpaca_order_events}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
     return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
@@ -306,12 +306,13 @@ def _tape(config: Config) -> "Tape | None":
 
 def _connector(account: Account, tape: "Tape | None") -> Connector:
     from trading_system.transport.clock import SystemClock
+    from trading_system.transport.events import EventsDialer, SchemeDialer
     from trading_system.transport.http import AiohttpHttp, Http
     from trading_system.transport.tape import TapedDialer, TapedHttp
     from trading_system.transport.websocket import Dialer, PicowsDialer
 
     http: Http = AiohttpHttp(_hosts(account))
-    dialer: Dialer = PicowsDialer()
+    dialer: Dialer = SchemeDialer(PicowsDialer(), EventsDialer(_hosts(account)))
     if tape is not None:
         http, dialer = TapedHttp(http, tape), TapedDialer(dialer, tape)
     connector: Connector = registry.folder(account.broker).connect(

@@ -63,6 +63,8 @@ SAMPLES: dict[str, Any] = {
     "stream_error": wire.StreamFrame,
     "stream_listening": wire.StreamFrame,
     "stream_unauthorized": wire.StreamFrame,
+    "trade_event_multileg": wire.TradeEvent,
+    "trade_event_new": wire.TradeEvent,
     "trade_update_fill": wire.StreamFrame,
 }
 ENCODE = msgspec.json.Encoder(decimal_format="number")
@@ -133,4 +135,5 @@ def test_a_field_that_alpaca_adds_does_not_matter(name: str) -> None:
 
 def test_secrets_do_not_show() -> None:
     assert "hidden" not in repr(wire.StreamLogin(key_id="hidden", secret_key="hidden"))
+    assert "hidden" not in repr(wire.Token(access_token="hidden", expires_in=900))
     assert "hidden" not in repr(wire.DataAction(action="auth", key="hidden", secret="hidden"))

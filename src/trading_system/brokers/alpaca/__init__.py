@@ -32,7 +32,7 @@ def connect(
     environment: str,
     options: Mapping[str, str],
 ) -> "AlpacaConnector":
-    """A connector for one account. credentials: key, secret. options: feed (iex, sip), and url and ws_url of a twin on loopback."""
+    """A connector for one account. credentials: key, secret. options: feed (iex, sip), order_events (websocket, sse), url of a twin on loopback."""
     from trading_system.brokers.alpaca.connector import AlpacaConnector
 
     return AlpacaConnector(

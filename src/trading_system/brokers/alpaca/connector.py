@@ -14,10 +14,12 @@ import msgspec
 
 from trading_system.brokers.alpaca import auth, codec, wire
 from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
+from trading_system.brokers.alpaca.events import AccountEvent, EventsSession
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
+    EVENTS_PATH,
     FACTS,
     HELP,
     LIMIT_HEADER,
@@ -87,6 +89,8 @@ class AlpacaConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._stock_feed = options.get("feed", "iex")
+        resumable = EventsSession(self._urls.trading + EVENTS_PATH, lambda: auth.key_headers(key, secret))
+        self._order_events = resumable if options.get("order_events") == "sse" else None
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
@@ -204,10 +208,13 @@ class AlpacaConnector:
         raise ProtocolError(f"more than {PAGES_MAX} pages of activities")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
-        """Order events as they come. After each LIVE the desk reads again what the stream cannot replay."""
-        session = OrdersSession(self._urls.orders_stream, self._key, self._secret)
+        """Order events as they come. After each LIVE the desk reads again what the stream did not replay: a WebSocket nothing, server-sent events
+        all since the last one, but for the first connection."""
+        session = self._order_events or OrdersSession(self._urls.orders_stream, self._key, self._secret)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, ExecutionReport):
+            if isinstance(event, AccountEvent):
+                yield event.report
+            elif isinstance(event, ExecutionReport):
                 yield event
             else:
                 yield self._link(event, "orders")
