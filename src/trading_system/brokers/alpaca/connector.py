@@ -1,4 +1,4 @@
-"""Alpaca behind the port: the only async file of the folder, joining codec, sessions and errors to transport."""
+"""Alpaca behind the port: joins codec, sessions and errors to transport. Async, as oauth.py and broker_api.py are; all else is pure."""
 
 import asyncio
 import random
@@ -23,7 +23,6 @@ from trading_system.brokers.alpaca.facts import (
     FACTS,
     HELP,
     LIMIT_HEADER,
-    NAME,
     ORDERS_PAGE_MAX,
     REQUESTS_PER_MINUTE,
     STOCK_STREAMS,
@@ -31,7 +30,7 @@ from trading_system.brokers.alpaca.facts import (
     URLS,
     Urls,
 )
-from trading_system.brokers.alpaca.session import DataSession, OrdersSession
+from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType
@@ -40,7 +39,7 @@ from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.ports import Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
@@ -49,7 +48,7 @@ from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http, get_with_retry
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
-from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
+from trading_system.transport.supervise import LinkEvent, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
@@ -59,7 +58,6 @@ ROWS_MAX = 5_000  # order rows remembered for fills that name only an order id
 CALENDAR_DAYS = 10
 _MINUTE_NS = 60 * NS
 _TIMEFRAMES = {_MINUTE_NS: "1Min", 5 * _MINUTE_NS: "5Min", 15 * _MINUTE_NS: "15Min", 60 * _MINUTE_NS: "1Hour", 1440 * _MINUTE_NS: "1Day"}
-_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _T = TypeVar("_T")
 
 
@@ -379,7 +377,7 @@ class AlpacaConnector:
 
     def _link(self, event: object, stream: str) -> StreamState:
         assert isinstance(event, LinkEvent)
-        return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=self._clock.now_ns())
+        return stream_state(event, stream, self._clock.now_ns())
 
 
 def _urls(environment: str, options: Mapping[str, str]) -> Urls:

@@ -6,18 +6,20 @@ import msgspec
 
 from trading_system.brokers.alpaca import codec, wire
 from trading_system.brokers.alpaca.auth import data_login, orders_login
-from trading_system.brokers.alpaca.facts import HELP
+from trading_system.brokers.alpaca.facts import HELP, NAME
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.ports import Kinds
+from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
 from trading_system.transport.session import Step, StreamRefused
+from trading_system.transport.supervise import LinkEvent, LinkKind
 
 _MINUTE_NS = 60_000_000_000
 _CONTROL = msgspec.json.Decoder(wire.StreamData)
 _UPDATE = msgspec.json.Decoder(wire.TradeUpdate)
+_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _LISTEN = '{"action":"listen","data":{"streams":["trade_updates"]}}'
 _LOGIN_ERRORS = frozenset({402, 403, 408, 409, 411})  # a new connection would hear the same
 
@@ -129,6 +131,11 @@ class DataSession:
         if isinstance(message, wire.TradeMsg):
             return codec.decode_trade(message, instrument, now_ns)
         return codec.decode_bar(message, instrument, _MINUTE_NS)
+
+
+def stream_state(event: LinkEvent, stream: str, recv_ns: int) -> StreamState:
+    """A change of the line itself, as the desk takes it."""
+    return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=recv_ns)
 
 
 def _stream_error(code: int, text: str) -> Exception:
