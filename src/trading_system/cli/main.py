@@ -24,6 +24,7 @@ _COMMANDS = {
     "flatten": ("orders", "Cancel everything, close everything, say what is left."),
     "quote": ("market", "Best bid and offer."),
     "watch": ("market", "Run the desk and show quotes, orders and alerts as they come."),
+    "events": ("events", "Show what happens to orders at the broker, as it happens; no desk."),
     "bars": ("market", "Price history."),
     "halt": ("risk", "Stop taking risk, now. Exits still pass."),
     "resume": ("risk", "Clear a halt; typed twice."),

@@ -13,8 +13,9 @@ from tests.brokers.alpaca.test_wire import GOLDEN
 from tests.conformance.between import Between, conform
 from tests.desks import Bench, on_bench
 from tests.subjects import ALPACA_SSE
-from trading_system.brokers.alpaca.events import SEEN_MAX, AccountEvent, EventsSession
+from trading_system.brokers.alpaca.events import SEEN_MAX, EventsSession
 from trading_system.domain.errors import ProtocolError
+from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ports import Link, StreamState
 from trading_system.domain.report import ExecutionReport

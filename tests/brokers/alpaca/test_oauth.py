@@ -9,9 +9,9 @@ import pytest
 
 from tests.subjects import ALPACA
 from trading_system.brokers.alpaca import watch
-from trading_system.brokers.alpaca.events import AccountEvent
 from trading_system.brokers.alpaca.oauth import Tokens
 from trading_system.domain.errors import AuthFailed, ProtocolError, Unavailable
+from trading_system.domain.event import AccountEvent
 from trading_system.domain.ports import Link, StreamState
 from trading_system.settings.secret import Secret, live_values
 from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
@@ -233,6 +233,7 @@ def test_a_firm_whose_token_does_not_reach_the_stream_is_told_and_not_tried_agai
         await follow(firm, seen)
 
         assert links(seen) == [Link.REFUSED]
+        assert "ALPACA_OAUTH_CLIENT_SECRET" in getattr(seen[0], "text", "")
         assert len(firm.asked) == 2
 
     at_a_firm(story)

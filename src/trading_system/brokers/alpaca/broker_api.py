@@ -4,10 +4,11 @@ import random
 from collections.abc import AsyncIterator, Mapping
 
 from trading_system.brokers.alpaca import auth
-from trading_system.brokers.alpaca.events import AccountEvent, EventsSession
+from trading_system.brokers.alpaca.events import EventsSession
 from trading_system.brokers.alpaca.facts import BROKER_URLS, EVENTS_PATH, TOKEN_PATH, URLS
-from trading_system.brokers.alpaca.oauth import BearerDialer, Tokens
+from trading_system.brokers.alpaca.oauth import ADVICE, BearerDialer, Tokens
 from trading_system.brokers.alpaca.session import stream_state
+from trading_system.domain.event import AccountEvent
 from trading_system.domain.ports import Clock, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.transport.http import Http
@@ -55,5 +56,5 @@ def firm_events(
         client_id=credentials["client_id"],
         client_secret=credentials["client_secret"],
     )
-    session = EventsSession(options.get("url", urls.api) + EVENTS_PATH, dict, since=options.get("since", ""))
+    session = EventsSession(options.get("url", urls.api) + EVENTS_PATH, dict, since=options.get("since", ""), advice=ADVICE)
     return EventsReader(session, BearerDialer(dialer, tokens), clock, rng)

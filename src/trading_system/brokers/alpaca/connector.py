@@ -14,7 +14,7 @@ import msgspec
 
 from trading_system.brokers.alpaca import auth, codec, wire
 from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
-from trading_system.brokers.alpaca.events import AccountEvent, EventsSession
+from trading_system.brokers.alpaca.events import EventsSession
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
     CRYPTO_STREAM,
@@ -33,6 +33,7 @@ from trading_system.brokers.alpaca.facts import (
 from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
+from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import ExecType
 from trading_system.domain.hours import ALWAYS, Hours
 from trading_system.domain.ids import ClOrdID, InstrumentID

@@ -12,7 +12,7 @@ import msgspec
 from trading_system.brokers.alpaca import codec, wire
 from trading_system.brokers.alpaca.facts import EVENTS_SILENCE_NS, HELP
 from trading_system.domain.errors import ProtocolError
-from trading_system.domain.report import ExecutionReport
+from trading_system.domain.event import AccountEvent
 from trading_system.transport import strict
 from trading_system.transport.framing import decode_event
 from trading_system.transport.session import Broken, Step, StreamRefused
@@ -24,14 +24,6 @@ _DROPPED = "you are reading too slowly"
 _HEAD = msgspec.json.Decoder(wire.EventHead)
 
 
-class AccountEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One order event, whose account it is about, and the id that a reader can go on behind."""
-
-    account: str  # Alpaca's id of the account, "" where it does not say
-    event_id: str
-    report: ExecutionReport
-
-
 class EventsSession:
     """One reader of GET /v2/events/trades for as long as its owner lives: after each reconnect it asks for what came since the last event.
 
@@ -39,11 +31,13 @@ class EventsSession:
     Source: docs.alpaca.markets/reference/subscribetotradev2sse
     """
 
-    def __init__(self, url: str, who: Callable[[], Mapping[str, str]], *, since: str = "") -> None:
-        """who: the headers that say who we are. since: RFC 3339 or a day; empty: only what happens from now on."""
+    def __init__(self, url: str, who: Callable[[], Mapping[str, str]], *, since: str = "", advice: str = "") -> None:
+        """who: the headers that say who we are. since: RFC 3339 or a day; empty: only what happens from now on. advice: for who is refused, where
+        it is not about an account's keys."""
         self._url = url
         self._who = who
         self._since = since
+        self._advice = advice
         self._last_id = ""
         self._seen: OrderedDict[str, None] = OrderedDict()
 
@@ -84,7 +78,7 @@ class EventsSession:
             self._last_id = ""
         elif status in _FOR_EVER:
             said = body[:200].decode("utf-8", "replace")
-            raise StreamRefused(f"Alpaca's event stream refuses with HTTP {status}: {said} {HELP.get(status, '')}".strip())
+            raise StreamRefused(f"Alpaca's event stream refuses with HTTP {status}: {said} {self._advice or HELP.get(status, '')}".strip())
 
     def _remember(self, event_id: str) -> None:
         self._last_id = max(self._last_id, event_id)

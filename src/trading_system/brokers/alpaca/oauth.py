@@ -19,7 +19,7 @@ from trading_system.transport.websocket import Connection, Dialer
 TOKEN_WITHIN_NS = 10 * NS
 RENEW_AT = 80  # percent of a token's life
 AGAIN_NS = 10 * NS  # after a renewal that failed, while the old token still holds
-_HELP = (
+ADVICE = (
     "Check ALPACA_OAUTH_CLIENT_ID and ALPACA_OAUTH_CLIENT_SECRET, and that they belong to the environment of TRADING_MODE (sandbox for paper). "
     f"They are made in the Broker dashboard: {PAGES['keys_broker']}"
 )
@@ -79,7 +79,7 @@ def _granted(response: Response) -> wire.Token:
     if response.status == 429 or response.status >= 500:
         raise Unavailable(f"Alpaca gives no token now: HTTP {response.status}. {UNREACHABLE}")
     if response.status != 200:
-        raise AuthFailed(f"Alpaca gives no token: HTTP {response.status}, {_reason(response.body)}.", _HELP)
+        raise AuthFailed(f"Alpaca gives no token: HTTP {response.status}, {_reason(response.body)}.", ADVICE)
     try:
         given = strict.decode(response.body, wire.Token)
     except wire.UNREADABLE:
