@@ -1,7 +1,8 @@
 """The only reconnect loop: dials, drives a Session, watches the age of its data, and dials again with full jitter."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from enum import StrEnum
 
 import msgspec
@@ -42,6 +43,15 @@ class Supervisor:
         self._dialer = dialer
         self._clock = clock
         self._rng = rng
+        self._connection: Connection | None = None
+
+    async def send(self, frames: Iterable[str | bytes]) -> None:
+        """Say something unasked on the connection that stands; without one nothing, because the login will say it. Whether it breaks, run() finds."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(TransportError):
+                for frame in frames:
+                    await connection.send(frame)
 
     async def run(self) -> AsyncIterator[object]:
         """LinkEvents and the session's events, until refused or until the reader stops. What the session raises (a frame it
@@ -62,12 +72,14 @@ class Supervisor:
             except TransportError as error:
                 yield LinkEvent(LinkKind.DOWN, str(error))
             else:
+                self._connection = connection
                 try:
                     async for event in self._converse(connection):
                         yield event
                         if isinstance(event, LinkEvent) and event.kind is LinkKind.REFUSED:
                             return
                 finally:
+                    self._connection = None
                     await connection.aclose()
             attempt = 0 if self._clock.monotonic_ns() - started_ns >= HEALTHY_NS else attempt + 1
             await self._clock.sleep_ns(self._pause_ns(attempt, busy=busy))

@@ -1,6 +1,5 @@
 """Alpaca behind the port: joins codec, sessions and errors to transport. Async, as oauth.py and broker_api.py are; all else is pure."""
 
-import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from trading_system.brokers.alpaca.facts import (
     URLS,
     Urls,
 )
+from trading_system.brokers.alpaca.feeds import Feed, Subscription
 from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
@@ -94,6 +94,7 @@ class AlpacaConnector:
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
+        self._feeds: dict[str, Feed] = {}  # by path
         self._hours: Hours | None = None
         self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
 
@@ -265,29 +266,26 @@ class AlpacaConnector:
         raise ProtocolError(f"more than {PAGES_MAX} pages of {what}")
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
-        """Stocks and crypto come over two sockets; both run for as long as somebody reads."""
-        paths = {CRYPTO_STREAM: [symbol for symbol in instruments if "/" in symbol], STOCK_STREAMS[self._stock_feed]: []}
-        paths[STOCK_STREAMS[self._stock_feed]] = [symbol for symbol in instruments if "/" not in symbol]
-        queue: asyncio.Queue[Quote | Trade | Bar | StreamState] = asyncio.Queue(maxsize=10_000)
-        tasks = [asyncio.create_task(self._feed(path, symbols, kinds, queue)) for path, symbols in paths.items() if symbols]
+        """Stocks and crypto come over two sockets, which all subscriptions share. Raises BadRequest: more symbols than the plan has."""
+        reader = Subscription(instruments, kinds)
+        paths = {CRYPTO_STREAM if "/" in symbol else STOCK_STREAMS[self._stock_feed] for symbol in instruments}
+        feeds = [self._feed(path) for path in sorted(paths)]
         try:
-            while True:
-                if any(task.done() for task in tasks) and queue.empty():
-                    for task in tasks:
-                        if task.done():
-                            task.result()
-                    return
-                yield await queue.get()
+            for feed in feeds:
+                await feed.join(reader)
+            async for event in reader:
+                yield event
         finally:
-            for task in tasks:
-                task.cancel()
+            for feed in feeds:
+                await feed.leave(reader)
 
-    async def _feed(
-        self, path: str, symbols: Sequence[InstrumentID], kinds: Kinds, queue: "asyncio.Queue[Quote | Trade | Bar | StreamState]"
-    ) -> None:
-        session = DataSession(self._urls.data_stream + path, self._key, self._secret, {symbol: symbol for symbol in symbols}, kinds)
-        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            await queue.put(event if isinstance(event, Quote | Trade | Bar) else self._link(event, path))
+    def _feed(self, path: str) -> Feed:
+        if path not in self._feeds:
+            crypto = path == CRYPTO_STREAM
+            session = DataSession(self._urls.data_stream + path, self._key, self._secret)
+            supervisor = Supervisor(session, self._dialer, self._clock, self._rng)
+            self._feeds[path] = Feed(session, supervisor, path, lambda symbol: ("/" in symbol) is crypto, self._clock)
+        return self._feeds[path]
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
