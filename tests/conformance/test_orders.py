@@ -65,6 +65,7 @@ async def shaped(desk: Desk, subject: Subject, asset_class: AssetClass, ord_type
         OrdType.LIMIT: {"price": away},
         OrdType.STOP: {"stop_px": away},
         OrdType.STOP_LIMIT: {"stop_px": away, "price": away},
+        OrdType.TRAILING_STOP: {"trail_pct": D("0.02")},
     }
     qty = "1" if asset_class is AssetClass.EQUITY else "0.01"
     return order(subject, asset_class, f"{ord_type}-{tif}", qty, ord_type=ord_type, time_in_force=tif, **prices[ord_type])

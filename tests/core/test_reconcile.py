@@ -36,6 +36,7 @@ def test_each_difference_has_its_name() -> None:
     assert kinds([], [stranger]) == [Kind.STRANGER]
     assert kinds([], [replace(stranger, order_id=None)]) == [Kind.STRANGER]
     assert kinds([WORKING], [replace(OPEN, cum_qty=D(2))]) == [Kind.STALE_ORDER]
+    assert kinds([WORKING], [replace(OPEN, parent=ClOrdID("q1parent"))]) == [Kind.STALE_ORDER]
     assert kinds([WORKING], []) == [Kind.ABSENT_ORDER]
 
 

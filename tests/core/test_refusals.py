@@ -76,19 +76,19 @@ SAID = [
     (
         wish(protect_stop_px=D(100)),
         {},
-        "PROTECT: 100; the limit is a stop below the price. It would go off at once; name another price.",
+        "PROTECT: 100; the limit is a stop below 100. It would go off at once; name another price.",
     ),
     (
         wish("5", Side.SELL, protect_stop_px=D(90)),
         {"limits": Limits(enable_shorts=True)},
-        "PROTECT: 90; the limit is a stop above the price. It would go off at once; name another price.",
+        "PROTECT: 90; the limit is a stop above 100. It would go off at once; name another price.",
     ),
     (
         wish("5", Side.SELL, protect_stop_px=D(110)),
         {"position": D(5)},
         "PROTECT: sell only closes; the limit is a stop for what opens. Leave --protect away.",
     ),
-    (wish(protect_stop_px=D("95.001")), {}, "TICK: 95.001; the limit is steps of 0.01. Round the stop price."),
+    (wish(protect_stop_px=D("95.001")), {}, "TICK: 95.001; the limit is steps of 0.01. Round its price."),
     (coins(), {**COIN, "limits": Limits(enable_crypto=False)}, "ENABLE_CRYPTO: BTC/USD; the limit is no crypto. Set ENABLE_CRYPTO=true to allow it."),
     (
         coins(),

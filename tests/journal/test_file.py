@@ -136,7 +136,14 @@ async def test_the_named_steps_of_a_life_are_these(tmp_path: Path) -> None:
     steps: list[str] = []
     journal = Journal(tmp_path / "j.sqlite", step=steps.append)
 
-    assert steps == ["migration begun", "migration before its commit", "migration before its commit", "migrated", *OPENED]
+    assert steps == [
+        "migration begun",
+        "migration before its commit",
+        "migration before its commit",
+        "migration before its commit",
+        "migrated",
+        *OPENED,
+    ]
     steps.clear()
     await journal.append(alert(0), durable=True)
     assert steps == GROUP
@@ -496,12 +503,12 @@ async def test_an_older_journal_is_kept_as_it_was_beside_the_one_that_goes_on(tm
     journal = Journal(path, step=steps.append)
 
     assert steps[:2] == ["chain verified", "migration begun"]
-    assert steps[5:] == ["migration before its commit", "migrated", *OPENED]
+    assert steps[5:] == [*["migration before its commit"] * (SCHEMA_VERSION - 1), "migrated", *OPENED]
     assert await journal.about("none") == []
     assert journal.seq == 3
     await journal.aclose()
     with sqlite3.connect(path) as now, sqlite3.connect(former) as then:
-        assert (now.execute("PRAGMA user_version").fetchone(), then.execute("PRAGMA user_version").fetchone()) == ((2,), (1,))
+        assert (now.execute("PRAGMA user_version").fetchone(), then.execute("PRAGMA user_version").fetchone()) == ((SCHEMA_VERSION,), (1,))
         assert [name for (name,) in now.execute("SELECT name FROM sqlite_master WHERE type = 'index'")] == ["by_order"]
         assert len(then.execute("SELECT * FROM records").fetchall()) == 3
     head = Head(SystemDisk(), former.with_suffix(".head"))

@@ -36,6 +36,7 @@ from alpaca.trading.requests import (
     ClosePositionRequest,
     GetAssetsRequest,
     GetCalendarRequest,
+    GetOrderByIdRequest,
     GetOrdersRequest,
     LimitOrderRequest,
     MarketOrderRequest,
@@ -44,6 +45,7 @@ from alpaca.trading.requests import (
     StopLossRequest,
     StopOrderRequest,
     TakeProfitRequest,
+    TrailingStopOrderRequest,
 )
 from alpaca.trading.stream import TradingStream
 
@@ -404,10 +406,144 @@ def wash_trade() -> None:
     reaches(resting, OrderStatus.CANCELED)
 
 
+# -- complex orders and trailing stops -------------------------------------------------------------------------------------------------------------
+
+
+def exits(profit: float, loss: float, loss_limit: float | None = None) -> dict[str, object]:
+    return {"take_profit": TakeProfitRequest(limit_price=profit), "stop_loss": StopLossRequest(stop_price=loss, limit_price=loss_limit)}
+
+
+def near(price: float) -> float:
+    return round(price, 2)
+
+
+def nested(order: Order) -> Order:
+    return trading.get_order_by_id(order.id, GetOrderByIdRequest(nested=True))
+
+
 @step
-def bracket_is_refused_for_now() -> None:
-    legs = {"take_profit": TakeProfitRequest(limit_price=900), "stop_loss": StopLossRequest(stop_price=10)}
-    refused(422, 42210000, "only simple orders are", lambda: market(qty=1, order_class=OrderClass.BRACKET, **legs))
+def bracket_holds_its_exits_until_its_entry_is_filled() -> None:
+    order = kept["bracket"] = limit(100, symbol="MSFT", qty=2, order_class=OrderClass.BRACKET, **exits(120, 90, 89.5))
+    assert [(leg.order_type, leg.side, leg.status, leg.order_class) for leg in order.legs] == [
+        (OrderType.LIMIT, SELL, OrderStatus.HELD, OrderClass.BRACKET),
+        (OrderType.STOP_LIMIT, SELL, OrderStatus.HELD, OrderClass.BRACKET),
+    ]
+    reaches(order, OrderStatus.NEW)
+    assert {leg.status for leg in nested(order).legs} == {OrderStatus.HELD}
+    assert trading.get_order_by_client_id(order.legs[0].client_order_id).id == order.legs[0].id
+
+
+@step
+def nested_lists() -> None:
+    order = kept["bracket"]
+    flat = {row.id: row for row in trading.get_orders(GetOrdersRequest(symbols=["MSFT"], nested=False))}
+    rolled = trading.get_orders(GetOrdersRequest(symbols=["MSFT"], nested=True))
+    assert set(flat) == {order.id, *(leg.id for leg in order.legs)}
+    assert all(row.legs is None for row in flat.values())
+    assert [(row.id, [leg.id for leg in row.legs]) for row in rolled] == [(order.id, [leg.id for leg in order.legs])]
+
+
+@step
+def a_held_leg_is_replaced() -> None:
+    old = kept["bracket"].legs[1]
+    new = trading.replace_order_by_id(old.id, ReplaceOrderRequest(stop_price=91, limit_price=90.5))
+    reaches(new, OrderStatus.HELD)
+    assert reaches(old, OrderStatus.REPLACED).replaced_by == new.id
+    assert new.id in {leg.id for leg in nested(kept["bracket"]).legs}
+    refused(422, 42210000, "only limit_price and stop_price", lambda: trading.replace_order_by_id(kept["bracket"].id, ReplaceOrderRequest(qty=3)))
+
+
+@step
+def cancel_of_a_leg_cancels_the_group() -> None:
+    trading.cancel_order_by_id(kept["bracket"].legs[0].id)
+    assert {leg.status for leg in nested(reaches(kept["bracket"], OrderStatus.CANCELED)).legs} == {OrderStatus.CANCELED}
+
+
+@step
+def bracket_takes_its_profit() -> None:
+    price = ask("NVDA")
+    order = market("NVDA", qty=5, order_class=OrderClass.BRACKET, **exits(near(price * 1.2), near(price * 0.8)))
+    profit, loss = order.legs
+    reaches(order, OrderStatus.FILLED)
+    reaches(profit, OrderStatus.NEW)
+    reaches(loss, OrderStatus.NEW)
+    assert float(trading.get_open_position("NVDA").qty_available) == 0
+    refused(403, 40310000, "insufficient qty available for order (requested: 1, available: 0)", lambda: market("NVDA", SELL, qty=1))
+    taken = trading.replace_order_by_id(profit.id, ReplaceOrderRequest(limit_price=near(price * 0.95)))
+    assert float(reaches(taken, OrderStatus.FILLED).filled_qty) == 5
+    reaches(loss, OrderStatus.CANCELED)
+    assert [(leg.id, leg.status) for leg in nested(order).legs] == [(taken.id, OrderStatus.FILLED), (loss.id, OrderStatus.CANCELED)]
+    refused(404, 40410000, "position does not exist", lambda: trading.get_open_position("NVDA"))
+
+
+@step
+def bracket_is_given_up() -> None:
+    price = ask("NVDA")
+    order = market("NVDA", qty=5, order_class=OrderClass.BRACKET, **exits(near(price * 1.2), near(price * 0.8)))
+    profit, loss = order.legs
+    reaches(loss, OrderStatus.NEW)
+    trading.cancel_order_by_id(loss.id)
+    reaches(loss, OrderStatus.CANCELED)
+    reaches(profit, OrderStatus.CANCELED)
+    assert float(trading.get_open_position("NVDA").qty_available) == 5
+
+
+@step
+def oco_closes_what_is_held() -> None:
+    price = ask("NVDA")
+    order = limit(0, "NVDA", SELL, qty=5, order_class=OrderClass.OCO, **exits(near(price * 1.2), near(price * 0.8)))
+    (loss,) = order.legs
+    assert float(order.limit_price) == near(price * 1.2)
+    reaches(order, OrderStatus.NEW)
+    reaches(loss, OrderStatus.HELD)
+    taken = trading.replace_order_by_id(order.id, ReplaceOrderRequest(limit_price=near(price * 0.95)))
+    reaches(taken, OrderStatus.FILLED)
+    reaches(loss, OrderStatus.CANCELED)
+    assert [leg.id for leg in nested(taken).legs] == [loss.id]
+
+
+@step
+def oco_needs_a_position() -> None:
+    refused(422, 42210000, "oco orders must be exit orders", lambda: limit(0, "NVDA", SELL, qty=5, order_class=OrderClass.OCO, **exits(900, 10)))
+
+
+@step
+def oto_guards_what_it_buys() -> None:
+    order = market("NVDA", qty=5, order_class=OrderClass.OTO, stop_loss=StopLossRequest(stop_price=near(ask("NVDA") * 0.8)))
+    (loss,) = order.legs
+    assert loss.status is OrderStatus.HELD
+    reaches(loss, OrderStatus.NEW)
+    change = ReplaceOrderRequest(stop_price=10)
+    refused(422, 42210000, "not supported for oto orders", lambda: trading.replace_order_by_id(loss.id, change))
+    trading.cancel_order_by_id(loss.id)
+    reaches(loss, OrderStatus.CANCELED)
+
+
+@step
+def trailing_stop_by_price() -> None:
+    order = trading.submit_order(TrailingStopOrderRequest(symbol="NVDA", side=SELL, qty=2, time_in_force=DAY, trail_price=0.01))
+    assert float(order.trail_price) == 0.01
+    done = reaches(order, OrderStatus.FILLED)
+    assert round(float(done.hwm) - float(done.stop_price), 6) == 0.01
+
+
+@step
+def trailing_stop_by_percent() -> None:
+    order = trading.submit_order(TrailingStopOrderRequest(symbol="NVDA", side=SELL, qty=3, time_in_force=GTC, trail_percent=50))
+    working = reaches(order, OrderStatus.NEW)
+    assert abs(float(working.stop_price) - float(working.hwm) / 2) < 0.001
+    new = trading.replace_order_by_id(order.id, ReplaceOrderRequest(trail=0.01))
+    done = reaches(new, OrderStatus.FILLED)
+    assert (float(done.trail_percent), done.trail_price, done.replaces) == (0.01, None, order.id)
+
+
+@step
+def exits_that_do_not_fit() -> None:
+    bracket = {"qty": 1, "order_class": OrderClass.BRACKET}
+    refused(422, 42210000, "take_profit.limit_price must be > stop_loss.stop_price", lambda: market(**bracket, **exits(10, 900)))
+    refused(422, 42210000, "stop price must not be greater than base price / 1.001", lambda: market(**bracket, **exits(900, 899)))
+    refused(422, 42210000, "fractional orders must be simple orders", lambda: market(**bracket | {"qty": 0.5}, **exits(900, 10)))
+    refused(422, 42210000, "not allowed for advanced order_class: otoco", lambda: market("BTC/USD", tif=GTC, **bracket, **exits(900_000, 10)))
 
 
 # -- crypto ----------------------------------------------------------------------------------------------------------------------------------------

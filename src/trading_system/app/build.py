@@ -80,6 +80,9 @@ def limits_of(config: Config) -> Limits:
         halt_on_drawdown=config.halt_on_drawdown,
         validate_orders=config.validate_orders,
         enable_shorts=config.enable_shorts,
+        enable_uncovered_options=config.enable_uncovered_options,
+        option_max_premium_pct=config.option_max_premium_pct,
+        option_price_collar_pct=config.option_price_collar_pct,
         max_spread_pct=config.max_spread_pct,
         crypto_max_spread_pct=config.crypto_max_spread_pct,
         price_collar_pct=config.price_collar_pct,
@@ -105,7 +108,7 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
         half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
         advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
         raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed, "order_events": config.alpaca_order_events}
+    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed, "order_events": config.alpaca_order_events}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
     return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)

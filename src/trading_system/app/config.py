@@ -38,6 +38,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     alpaca_paper: bool
     alpaca_data_feed: str
     alpaca_order_events: str
+    alpaca_option_feed: str
     alpaca_url: str
     trading_mode: str
     max_position_pct: Decimal
@@ -64,6 +65,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     on_unprotected: str
     enable_shorts: bool
+    enable_uncovered_options: bool
+    option_max_premium_pct: Decimal
+    option_price_collar_pct: Decimal
     max_spread_pct: Decimal
     crypto_max_spread_pct: Decimal
     price_collar_pct: Decimal

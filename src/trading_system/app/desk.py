@@ -6,23 +6,21 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from itertools import takewhile
 
 from msgspec.structs import replace as changed
 
 from trading_system.app.flatten import Residue, flatten
 from trading_system.app.hub import Hub
+from trading_system.app.state import risk_state
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
+from trading_system.core.options import STANDARD_MULTIPLIER
 from trading_system.core.reconcile import knight
 from trading_system.core.risk import (
-    Arming,
     Breaker,
     Halt,
-    Holding,
     Level,
     Limits,
-    RiskState,
     breaches,
     check,
     covers,
@@ -41,10 +39,11 @@ from trading_system.domain.errors import (
     Rejected,
     Unavailable,
 )
-from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import is_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
 from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
@@ -158,7 +157,7 @@ class Desk:
         self.making_room[key] += 1
         try:
             await self._make_room(request)
-            approved = check(request, self.state(request, cl_ord_id), replaces)
+            approved = check(request, risk_state(self, request, cl_ord_id), replaces)
         finally:
             self.making_room[key] -= 1
             self.making_room += Counter()  # drops the zeros
@@ -168,15 +167,15 @@ class Desk:
         """Stops hold the units that an exit wants to sell: those in its way go first. What is left afterwards is guarded anew."""
         key = (request.broker, request.instrument)
         position, blotter = self.books.ledger.position(*key), self.books.blotter
-        if request.protects is not None or request.order_qty is None or request.side.sign * position >= 0:
+        if request.legs or request.protects is not None or request.order_qty is None or request.side.sign * position >= 0:
             return
         for stop in blotter.working_on(*key):
             reserved = blotter.reserved(*key)
             held = reserved.sell_qty if request.side is Side.SELL else reserved.buy_qty
             if request.order_qty <= abs(self.books.ledger.position(*key)) - held:
                 return
-            if stop.protects is not None and stop.side is request.side:
-                await self.cancel(stop.cl_ord_id)
+            if (stop.protects is not None or stop.parent is not None) and stop.side is request.side and not stop.held:
+                await self.cancel(stop.cl_ord_id)  # of two that the broker holds, the other goes with it
                 await self.wait(lambda stop=stop: self._known(stop.cl_ord_id).settled, _ROOM_WAIT_NS)  # type: ignore[misc]
 
     async def _send(self, approved: Approved) -> Order:
@@ -235,15 +234,22 @@ class Desk:
         return self._known(cl_ord_id)
 
     def on_report(self, report: ExecutionReport, *, prior: bool = False) -> Order:
-        """Fold one report in: journal it, move order and ledger, act on what cannot be. Reports that say nothing new are not journaled.
-        prior: an order found at the first start; what it had filled is part of the position that we start from."""
+        """Fold one report in, and those of the orders that the broker made for it: journal it, move order and ledger, act on what cannot be.
+        Reports that say nothing new are not journaled. prior: an order found at the first start; what it had filled is part of the position that
+        we start from."""
+        order = self._take(changed(report, children=()), prior=prior)
+        for child in report.children:
+            self._take(changed(child, parent=order.cl_ord_id), prior=prior)
+        return order
+
+    def _take(self, report: ExecutionReport, *, prior: bool) -> Order:
         order = self.books.blotter.find(report)
         if order is None and is_ours(report.cl_ord_id):
             text = f"order {report.cl_ord_id} at {report.broker} has our form but is not in this journal: does another desk trade this account?"
             self.set_halt(Halt(scope=report.broker, level=Level.HALT, rule="STRANGER", text=text, set_ns=self.clock.now_ns()))
         if order is not None:
             self._knight(order, report)
-            if _says_nothing_new(order, report):
+            if _says_nothing_new(order, report) and self.books.parent_of(order, report) is None:
                 return order
         instrument = self.instruments.get((report.broker, report.instrument))
         account = self.accounts.get(report.broker)
@@ -251,7 +257,7 @@ class Desk:
             report=report,
             account="" if account is None else account.account,
             currency=self.base_currency if instrument is None else instrument.currency,
-            multiplier=ONE if instrument is None else instrument.multiplier,
+            multiplier=_multiplier(report) if instrument is None else instrument.multiplier,
             asset_class=_asset_class(report, instrument),
             prior=prior,
         )
@@ -340,7 +346,7 @@ class Desk:
         for order in self.books.blotter.working() if kills else ():
             if order.broker != name or order.reducing or order.external or order.cl_ord_id in self.books.cancels:
                 continue
-            if any(covers(halt, name, order.instrument, self._asset_class(name, order.instrument)) for halt in kills):
+            if any(covers(halt, name, order.instrument, self.asset_class(name, order.instrument)) for halt in kills):
                 with suppress(DeskError):
                     await self.cancel(order.cl_ord_id)
                 self.step("kill cancelled one")
@@ -382,7 +388,7 @@ class Desk:
     def on_account(self, snapshot: AccountSnapshot) -> None:
         """Take an account's figures: equity over all accounts moves, and with it the loss limits."""
         self.accounts[snapshot.broker] = snapshot
-        mark = self._marked(snapshot.recv_ns)
+        mark = self.marked(snapshot.recv_ns)
         if mark is None:
             return
         if references_moved(self.books.mark, mark):
@@ -396,7 +402,7 @@ class Desk:
                 self._warned.add((halt.rule, mark.day))
                 self.alert("warning", f"{halt.rule}: {halt.text}; the setting says not to halt")
 
-    def _marked(self, now_ns: int) -> EquityMark | None:
+    def marked(self, now_ns: int) -> EquityMark | None:
         """Equity over all accounts; None until each has reported in the base currency (a missing conversion fails closed)."""
         snapshots = [self.accounts.get(name) for name in self.brokers]
         if any(snapshot is None or snapshot.currency != self.base_currency for snapshot in snapshots):
@@ -454,81 +460,30 @@ class Desk:
         """Fetch what the gate will want to be fresh. An exit goes on without; for an entry the reason is worth more than a stale price."""
         key = (request.broker, request.instrument)
         try:
-            instrument = await self.instrument(*key)
+            for name in (request.instrument, *(leg.instrument for leg in request.legs)):
+                await self.instrument(request.broker, name)
             if not request.reduce_only:  # a stop, or a close: it waits for nobody's figures
-                await self._freshen(request, instrument)
+                for name in [leg.instrument for leg in request.legs] or [request.instrument]:
+                    await self._freshen(request.broker, self.instruments[request.broker, name])
         except DeskError:
             exiting = request.reduce_only or self.books.ledger.position(*key) * request.side.sign < 0
-            if not exiting or key not in self.instruments:
+            if request.legs or not exiting or key not in self.instruments:
                 raise
 
-    async def _freshen(self, request: NewOrder, instrument: Instrument) -> None:
+    async def _freshen(self, broker: BrokerName, instrument: Instrument) -> None:
         now_ns = self.clock.now_ns()
-        account = self.accounts.get(request.broker)
+        account = self.accounts.get(broker)
         if account is None or now_ns - account.recv_ns > self.limits.account_max_age_ns // 2:
-            await self.refresh_account(request.broker)
+            await self.refresh_account(broker)
         crypto = instrument.asset_class is AssetClass.CRYPTO
         limit_ns = self.limits.crypto_quote_max_age_ns if crypto else self.limits.quote_max_age_ns
-        quote = self.hub.latest(request.broker, request.instrument)
+        quote = self.hub.latest(broker, instrument.id)
         if quote is None or now_ns - quote.transact_ns > limit_ns // 2:
-            await self.hub.fetch(request.broker, request.instrument)
+            await self.hub.fetch(broker, instrument.id)
 
-    def state(self, request: NewOrder, cl_ord_id: ClOrdID) -> RiskState:
-        """The desk at this instant, as the gate sees it."""
-        key = (request.broker, request.instrument)
-        books, now_ns = self.books, self.clock.now_ns()
-        recent = tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent)))
-        reserving = books.blotter.reserved_keys()
-        crypto = [reserved for reserved in reserving if self._asset_class(*reserved) is AssetClass.CRYPTO]
-        return RiskState(
-            limits=self.limits,
-            facts=self.brokers[request.broker].facts,
-            halts=tuple(books.halts.values()),
-            ready=self.ready[request.broker] and not self.stood_still(),
-            account=self.accounts.get(request.broker),
-            equity=self._marked(now_ns),
-            instrument=self.instruments[key],
-            quote=self.hub.latest(*key),
-            position=books.ledger.position(*key),
-            reserved=books.blotter.reserved(*key),
-            total=books.blotter.total,
-            holdings=self._holdings(),
-            reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
-            working=books.blotter.working_on(*key),
-            recent=recent,
-            reserving=frozenset(reserving),
-            live=self.environment == "live",
-            arming=self._arming(),
-            dry_run=self.dry_run,
-            cl_ord_id=cl_ord_id,
-            now_ns=now_ns,
-            journal_free=self.journal.free_bytes(),
-            journal_free_min=self.journal.free_min,
-        )
-
-    def _holdings(self) -> tuple[Holding, ...]:
-        return tuple(
-            Holding(
-                broker=broker,
-                instrument=instrument,
-                asset_class=self._asset_class(broker, instrument),
-                qty=qty,
-                mark=self.mark_px(broker, instrument),
-                multiplier=self.books.multipliers.get((broker, instrument), ONE),
-            )
-            for broker, instrument in self.books.ledger.traded()
-            if (qty := self.books.ledger.position(broker, instrument))
-        )
-
-    def _asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
+    def asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
         known = self.instruments.get((broker, instrument))
         return known.asset_class if known is not None else self.books.asset_classes[broker, instrument]
-
-    def _arming(self) -> Arming | None:
-        armed = self.books.armed
-        if armed is None:
-            return None
-        return Arming(accounts=armed.accounts, max_notional=armed.max_notional, spent=self.books.armed_spent, until_ns=armed.until_ns)
 
     # -- the small parts ------------------------------------------------------------------------------------------------------
 
@@ -601,9 +556,15 @@ class Desk:
         order = self._known_or_refuse(request.cl_ord_id)
         if order.ord_status.terminal or order.order_id is None or order.external:
             raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        if order.legs:
+            raise BadRequest(f"{order.cl_ord_id} is a multileg order: cancel it and place the one you want")
         if order.cum_qty or order.stated_cum_qty:
             # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
             raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        if request.order_qty is not None and (order.parent is not None or order.attached is not None):
+            raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
+        if order.parent is not None and not self._legs_change(order):
+            raise BadRequest(f"{order.broker} changes no part of {order.parent}: cancel it, and place what you want anew")
         new = NewOrder(
             broker=order.broker,
             instrument=order.instrument,
@@ -613,12 +574,23 @@ class Desk:
             order_qty=request.order_qty or order.order_qty or None,
             cash_order_qty=order.cash_order_qty,
             price=request.price or order.price,
-            stop_px=request.stop_px or order.stop_px,
+            stop_px=request.stop_px or (None if order.ord_type is OrdType.TRAILING_STOP else order.stop_px),
+            trail_px=request.trail_px or order.trail_px,
+            trail_pct=request.trail_pct or order.trail_pct,
+            attached=order.attached,
+            parent=order.parent,
+            protects=order.protects,
             reduce_only=order.reduce_only,
             intent=request.intent,
             repeat=True,
         )
         return new, order
+
+    def _legs_change(self, leg: Order) -> bool:
+        """Whether the broker lets the parts of this one's bracket be changed."""
+        parent = self.books.blotter.get(leg.parent or leg.cl_ord_id)
+        links = self.brokers[leg.broker].facts.links
+        return parent is None or any(line.can_replace for line in links if parent.contingency in line.contingencies)
 
     def _known_or_refuse(self, cl_ord_id: ClOrdID) -> Order:
         order = self.books.blotter.get(cl_ord_id)
@@ -661,9 +633,15 @@ def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
     return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
 
 
+def _multiplier(report: ExecutionReport) -> Decimal:
+    return STANDARD_MULTIPLIER if is_option(report.instrument) else ONE
+
+
 def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> AssetClass:
     if instrument is not None:
         return instrument.asset_class
+    if is_option(report.instrument):
+        return AssetClass.OPTION
     return AssetClass.CRYPTO if "/" in report.instrument else AssetClass.EQUITY
 
 

@@ -1,6 +1,7 @@
 """What happens to one account without an order of this desk: transfers, dividends, splits, fees in kind, and whatever nobody can explain."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from trading_system.app.desk import Desk
@@ -12,6 +13,7 @@ from trading_system.domain.fix import Doubt
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.domain.option import is_option, parse_occ
 from trading_system.domain.order import Order
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import NS_PER_DAY, flow_key
@@ -101,7 +103,7 @@ class Outside:
         if prior:
             return
         money = f" {plain(flow.amount)} {flow.currency}" if flow.amount else ""
-        desk.alert("warning" if flow.kind is FlowKind.UNKNOWN else "info", f"{self._name}: {flow.kind}{money} ({flow.text})")
+        desk.alert("warning" if flow.kind in (FlowKind.UNKNOWN, FlowKind.SETTLEMENT) else "info", f"{self._name}: {flow.kind}{money} ({flow.text})")
         if flow.kind is FlowKind.TRANSFER and flow.amount and flow.currency != desk.base_currency:
             text = f"{self._name}: a transfer in {flow.currency} cannot be told apart from profit and loss in {desk.base_currency}"
             desk.alert("critical", text)
@@ -133,6 +135,9 @@ class Outside:
         crypto = AssetClass.CRYPTO
         allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key] is crypto}
         expected = [instrument for broker, instrument in books.expected if broker == name]
+        for option in filter(is_option, (instrument for instrument, qty in ours.items() if qty)):
+            if parse_occ(option).expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date():
+                expected += [option, parse_occ(option).underlying]  # brokers book what became of it days later
         return compare_positions(ours, snapshot.positions, moving, allowance, expected)
 
     async def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:

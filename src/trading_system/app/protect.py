@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from decimal import Decimal
 
 from trading_system.app.desk import Desk
 from trading_system.core.blotter import Key
@@ -20,7 +21,7 @@ RETRY_MIN_NS, RETRY_MAX_NS = 5 * SECOND_NS, 300 * SECOND_NS  # between attempts 
 
 
 class Protector:
-    """Looks after every entry with a protect_stop_px. Its stops are orders of this desk: through the gate, the journal and one request."""
+    """Looks after every entry that asked for a stop. Its stops are orders of this desk: through the gate, the journal and one request."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -50,8 +51,10 @@ class Protector:
         self._judge(key, {guard.entry.cl_ord_id: guard for guard in guards if guard.naked})
         for guard in () if key in self._desk.making_room else guards:  # an exit has just taken a stop out of its way
             name = guard.entry.cl_ord_id
-            sell = name in self._told and self._desk.flatten_unprotected
-            if name not in self._busy and (guard.excess or (guard.missing and (sell or self._may_try(guard.entry)))):
+            late = name in self._told  # what the broker itself shall guard, it is given that time for
+            sell = late and self._desk.flatten_unprotected
+            may_place = self._may_try(guard.entry) and (late or guard.entry.attached is None)
+            if name not in self._busy and (guard.excess or (guard.missing and (sell or may_place))):
                 self._busy.add(name)
                 group.create_task(self._mend(key, guard, sell=sell))
 
@@ -62,6 +65,9 @@ class Protector:
                     if stop.cl_ord_id not in self._desk.books.cancels:
                         with suppress(DeskError):  # the wish is journaled: the watch asks again
                             await self._desk.cancel(stop.cl_ord_id)
+            elif guard.entry.attached is not None and not guard.entry.ord_status.terminal:
+                with suppress(DeskError):  # its stop waits for the rest of it: without the rest, a stop of ours fits what is there
+                    await self._desk.cancel(guard.entry.cl_ord_id)
             elif sell:
                 await self._sell(key, guard)
             else:
@@ -81,7 +87,7 @@ class Protector:
         stops = {entry.cl_ord_id: [stop for name in books.stops.get(entry.cl_ord_id, ()) if (stop := books.blotter.get(name))] for entry in entries}
         position = books.ledger.position(*key)
         rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class is AssetClass.CRYPTO else ZERO
-        exits = (order.leaves_qty for order in books.blotter.working_on(*key) if order.protects is None and order.side.sign * position < 0)
+        exits = (_closing(order) for order in books.blotter.working_on(*key) if order.protects is None and order.side.sign * position < 0)
         fees = books.bought.get(key, ZERO) * rate  # not booked yet: the broker may hold so much less than was bought
         found = audit(entries, stops, position, sum(exits, fees), instrument.lot)
         return tuple(guard for guard in found if guard.excess or guard.naked > guard.entry.cum_qty * rate)  # less is a fee's remainder
@@ -109,14 +115,14 @@ class Protector:
     def _stop(self, guard: Guard, instrument: Instrument) -> NewOrder | None:
         """The order that guards what is missing; None: the broker takes no such order."""
         entry = guard.entry
-        assert entry.protect_stop_px is not None
+        assert entry.guard_px is not None
         taken = form(self._desk.brokers[entry.broker].facts, instrument, guard.missing)
         if taken is None:
             return None
         ord_type, time_in_force = taken
         limits = self._desk.limits
         collar = limits.crypto_price_collar_pct if instrument.asset_class is AssetClass.CRYPTO else limits.price_collar_pct
-        worst = entry.protect_stop_px * (1 - entry.side.sign * collar / 2)
+        worst = entry.guard_px * (1 - entry.side.sign * collar / 2)
         count = len(self._desk.books.stops.get(entry.cl_ord_id, ()))
         return NewOrder(
             broker=entry.broker,
@@ -126,7 +132,7 @@ class Protector:
             time_in_force=time_in_force,
             order_qty=guard.missing,
             price=worst if ord_type is OrdType.STOP_LIMIT else None,
-            stop_px=entry.protect_stop_px,
+            stop_px=entry.guard_px,
             reduce_only=True,
             protects=entry.cl_ord_id,
             intent=IntentID(f"protect-{entry.cl_ord_id}-{count}"),
@@ -142,6 +148,7 @@ class Protector:
         now_ns = self._desk.clock.monotonic_ns()
         for name in self._desk.books.protected[key].keys() - naked.keys():
             self._naked_ns.pop(name, None)
+            self._retry.pop(name, None)
             self._told.discard(name)
         for name in naked:
             self._naked_ns.setdefault(name, now_ns)
@@ -152,7 +159,7 @@ class Protector:
     def _tell(self, entry: Order, why: str) -> None:
         if entry.cl_ord_id not in self._told:
             self._told.add(entry.cl_ord_id)
-            stop_px = plain(entry.protect_stop_px or ZERO)
+            stop_px = plain(entry.guard_px or ZERO)
             self._desk.alert("critical", f"{entry.instrument} at {entry.broker} has no stop at {stop_px} for {entry.cl_ord_id}: {why}")
 
     async def _sell(self, key: Key, guard: Guard) -> None:
@@ -172,3 +179,8 @@ class Protector:
                     intent=IntentID(f"unguarded-{entry.cl_ord_id}-{exits}"),
                 )
             )
+
+
+def _closing(order: Order) -> Decimal:
+    """Units that an exit may still close; of two that end one another, one counts."""
+    return min(order.leaves_qty, max(ZERO, order.reserve_qty - order.cum_qty))

@@ -95,7 +95,7 @@ class Recovery:
             await watch.reconcile()
             self._spawn(watch.run(), f"watch {watch.name}")
         self._spawn(self._protector.run(), "protection")
-        self._spawn(self._answer_for(), "alerts")
+        self._spawn(self._judge_unseen(), "alerts")
         desk.step("recovered")
 
     async def aclose(self) -> None:
@@ -129,7 +129,7 @@ class Recovery:
             text = f"{task.get_name()} stopped: {error!r}"
             self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
 
-    async def _answer_for(self) -> None:
+    async def _judge_unseen(self) -> None:
         """Live: a critical alert that nobody has seen for a while stops new risk (Knight Capital's desk had 97 mails that nobody read)."""
         desk = self.desk
         while desk.environment == "live":

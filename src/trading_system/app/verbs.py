@@ -1,6 +1,7 @@
 """What can be asked of a desk, by name: the one list that the command line and the socket share. Arguments come in as text and are parsed here."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -15,7 +16,9 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInFor
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
-from trading_system.domain.order import NewOrder, Order, Replace
+from trading_system.domain.option import Right, underlying_of
+from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
+from trading_system.domain.ports import OptionData
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.store import Journal
 
@@ -24,6 +27,7 @@ _Enum = TypeVar("_Enum", bound=StrEnum)
 READY_WITHIN_NS = 15_000_000_000  # how long an order or a check waits for a desk that has just been opened
 SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
 BARS_MAX = 10_000
+STRIKES_MAX = 1_000
 PERIOD_MAX_NS = 86_400_000_000_000
 
 
@@ -76,6 +80,9 @@ async def submit(desk: Desk, args: Args) -> object:
         cash_order_qty=_decimal(args, "cash_order_qty"),
         price=_decimal(args, "price"),
         stop_px=_decimal(args, "stop_px"),
+        trail_px=_decimal(args, "trail_px"),
+        trail_pct=_decimal(args, "trail_pct"),
+        attached=_attached(args),
         extended_hours=bool(args.get("extended_hours")),
         reduce_only=bool(args.get("reduce_only")),
         protect_stop_px=_decimal(args, "protect_stop_px"),
@@ -88,12 +95,37 @@ async def submit(desk: Desk, args: Args) -> object:
     return views.order_view(_now(desk, order))
 
 
+async def spread(desk: Desk, args: Args) -> object:
+    """Several options at one net price, as one order. legs: side:SYMBOL or side:SYMBOL:ratio."""
+    name = _broker(desk, args)
+    said = args.get("legs")
+    legs = tuple(_parsed_leg(str(text)) for text in (said if isinstance(said, list | tuple) else ()))
+    if not legs:
+        raise BadRequest("legs are missing: buy:AAPL261218C00200000 sell:AAPL261218C00210000")
+    request = NewOrder(
+        broker=name,
+        instrument=underlying_of(legs[0].instrument),
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        order_qty=_decimal(args, "order_qty"),
+        price=_decimal(args, "price"),
+        legs=legs,
+        repeat=bool(args.get("repeat")),
+        intent=_parsed(parse_intent, _text(args, "intent")),
+    )
+    order = await desk.submit(request)
+    await desk.wait(lambda: _at_rest(desk, order), whole(args, "wait_ns", SETTLE_NS, READY_WITHIN_NS))
+    return views.order_view(_now(desk, order))
+
+
 async def replace(desk: Desk, args: Args) -> object:
     request = Replace(
         cl_ord_id=_cl_ord_id(args),
         order_qty=_decimal(args, "order_qty"),
         price=_decimal(args, "price"),
         stop_px=_decimal(args, "stop_px"),
+        trail_px=_decimal(args, "trail_px"),
+        trail_pct=_decimal(args, "trail_pct"),
         intent=_parsed(parse_intent, _text(args, "intent")),
     )
     return views.order_view(await desk.replace(request))
@@ -129,6 +161,30 @@ async def bars(desk: Desk, args: Args) -> object:
     end_ns = desk.clock.now_ns()
     found = await desk.brokers[name].bars(instrument.id, period_ns, end_ns - count * period_ns, end_ns)
     return [views.bar_view(bar) for bar in found]
+
+
+async def chain(desk: Desk, args: Args) -> object:
+    """The options of one day on one underlying, the nearest day where none is named, and every day there is."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, OptionData):
+        raise BadRequest(f"{name} has no options here")
+    underlying = (await desk.instrument(name, _instrument(args))).id
+    right = None if args.get("right") is None else _enum(Right, args, "right", None)
+    days = await source.expiries(underlying)
+    if not days:
+        raise BadRequest(f"{name} has no options on {underlying}")
+    expiry = days[0] if args.get("expiry") is None else _parsed(date.fromisoformat, str(args["expiry"]))
+    if expiry not in days:
+        near = ", ".join(str(day) for day in sorted(days, key=lambda day: abs(day - expiry))[:5])
+        raise BadRequest(f"no options on {underlying} end on {expiry}; near it: {near}")
+    lines = await source.chain(underlying, expiry, right)
+    quote = await desk.hub.fetch(name, underlying)
+    strikes = whole(args, "strikes", 0, STRIKES_MAX)
+    if strikes and quote.mid is not None:
+        mid = quote.mid
+        near_money = sorted({line.contract.strike for line in lines}, key=lambda strike: abs(strike - mid))[:strikes]
+        lines = tuple(line for line in lines if line.contract.strike in near_money)
+    return views.chain_view(name, underlying, quote.mid, expiry, days, lines)
 
 
 async def halt(desk: Desk, args: Args) -> object:
@@ -205,8 +261,8 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
     return verb
 
 
-_CHANGES = (submit, replace, cancel, flatten, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, quote, bars, alerts, status)
+_CHANGES = (submit, spread, replace, cancel, flatten, halt, resume, acknowledge, arm)
+_QUESTIONS = (account, check, positions, orders, fills, quote, bars, chain, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }
@@ -216,7 +272,7 @@ CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it
 def _at_rest(desk: Desk, order: Order) -> bool:
     """Nothing more is to be expected soon: done, or resting in the book, and what filled has its stop where it asked for one."""
     current = _now(desk, order)
-    if current.protect_stop_px is not None and current.cum_qty and not _guarded(desk, current):
+    if current.guard_px is not None and current.cum_qty and not _guarded(desk, current):
         return False
     resting = current.ord_type is not OrdType.MARKET and current.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
     return current.settled or (resting and current.doubt is Doubt.NONE)
@@ -274,8 +330,25 @@ def _decimal(args: Args, name: str) -> Decimal | None:
     return None if value is None else _parsed(parse_decimal, str(value))
 
 
+def _parsed_leg(text: str) -> Leg:
+    side, _, rest = text.partition(":")
+    symbol, _, ratio = rest.partition(":")
+    if side not in ("buy", "sell") or not symbol or not (ratio or "1").isdecimal():
+        raise BadRequest(f"{text!r} is no leg: write buy:AAPL261218C00200000, or sell:AAPL261218C00210000:2 for two of it")
+    return Leg(_parsed(parse_instrument, symbol.upper()), Side(side), int(ratio or "1"))
+
+
+def _attached(args: Args) -> Attached | None:
+    """The exits that the broker shall hold: a take-profit, a stop, or both."""
+    names = {"take_profit_px": "take_profit_px", "stop_px": "stop_loss_px", "stop_limit_px": "stop_loss_limit_px"}
+    prices = {field: _decimal(args, name) for field, name in names.items()}
+    return Attached(**prices) if any(price is not None for price in prices.values()) else None
+
+
 def _ord_type(args: Args) -> OrdType:
     """Said by the prices that are given, unless it is named."""
+    if args.get("trail_px") is not None or args.get("trail_pct") is not None:
+        return _enum(OrdType, args, "ord_type", OrdType.TRAILING_STOP)
     has_price, has_stop = args.get("price") is not None, args.get("stop_px") is not None
     implied = {(False, False): OrdType.MARKET, (True, False): OrdType.LIMIT, (False, True): OrdType.STOP, (True, True): OrdType.STOP_LIMIT}
     return _enum(OrdType, args, "ord_type", implied[has_price, has_stop])

@@ -1,6 +1,7 @@
 """What the desk shows: plain values that the command line, its --json and the socket share. Numbers are strings, times UTC nanoseconds."""
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from decimal import Decimal
 
 from trading_system.core.ledger import EquityMark
@@ -9,7 +10,8 @@ from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
-from trading_system.domain.order import Fill, Order
+from trading_system.domain.option import OptionSnapshot
+from trading_system.domain.order import Attached, Fill, Order
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -28,6 +30,12 @@ def order_view(order: Order) -> View:
         "cash_order_qty": _number(order.cash_order_qty),
         "price": _number(order.price),
         "stop_px": _number(order.stop_px),
+        "trail_px": _number(order.trail_px),
+        "trail_pct": _number(order.trail_pct),
+        "attached": None if order.attached is None else _attached_view(order.attached),
+        "contingency": order.contingency.value,
+        "parent": order.parent,
+        "legs": [{"instrument": leg.instrument, "side": leg.side.value, "ratio_qty": leg.ratio_qty} for leg in order.legs],
         "protect_stop_px": _number(order.protect_stop_px),
         "protects": order.protects,
         "ord_status": order.ord_status.value,
@@ -41,6 +49,14 @@ def order_view(order: Order) -> View:
         "text": order.text,
         "sent_ns": order.sent_ns,
         "updated_ns": order.updated_ns,
+    }
+
+
+def _attached_view(attached: Attached) -> View:
+    return {
+        "take_profit_px": _number(attached.take_profit_px),
+        "stop_px": _number(attached.stop_px),
+        "stop_limit_px": _number(attached.stop_limit_px),
     }
 
 
@@ -96,6 +112,31 @@ def quote_view(broker: str, quote: Quote) -> View:
         "ask_px": _number(quote.ask_px),
         "ask_qty": plain(quote.ask_qty),
         "transact_ns": quote.transact_ns,
+    }
+
+
+def chain_view(broker: str, underlying: str, price: Decimal | None, expiry: date, expiries: Iterable[date], lines: Iterable[OptionSnapshot]) -> View:
+    return {
+        "broker": broker,
+        "underlying": underlying,
+        "price": _number(price),
+        "expiry": expiry.isoformat(),
+        "expiries": [day.isoformat() for day in expiries],
+        "options": [_option_view(line) for line in lines],
+    }
+
+
+def _option_view(line: OptionSnapshot) -> View:
+    quote, greeks = line.quote, line.greeks
+    names = ("delta", "gamma", "theta", "vega", "rho")
+    return {
+        "instrument": line.instrument,
+        "right": line.contract.right.value,
+        "strike": plain(line.contract.strike),
+        "bid_px": None if quote is None else _number(quote.bid_px),
+        "ask_px": None if quote is None else _number(quote.ask_px),
+        "implied_volatility": _number(line.implied_volatility),
+        "greeks": None if greeks is None else {name: plain(getattr(greeks, name)) for name in names},
     }
 
 

@@ -80,6 +80,15 @@ def _takes(facts: "Facts") -> list[dict[str, Any]]:
             "extended_hours": rule.extended_hours,
         }
         for rule in facts.rules
+    ] + [
+        {
+            "asset_class": link.asset_class.value,
+            "ord_types": sorted(kind.value for kind in link.contingencies),
+            "times_in_force": sorted(tif.value for tif in link.times_in_force),
+            "fractional": False,
+            "extended_hours": False,
+        }
+        for link in facts.links
     ]
 
 
@@ -127,12 +136,24 @@ def orders(broker: str | None, everything: bool, as_json: bool) -> None:
 
 def show_orders(rows: list[dict[str, Any]], empty: str) -> None:
     """Orders as one table; the buy and sell commands show theirs the same way."""
-    lines = [{**row, "state": row["ord_status"] if row["doubt"] == "none" else f"{row['ord_status']}, {row['doubt']}"} for row in rows]
+    lines = [{**row, "state": _state(row), "trail": _trail(row)} for row in rows]
     columns = [("cl_ord_id", "Order", "text"), ("instrument", "Instrument", "text"), ("side", "Side", "text"), ("ord_type", "Type", "text")]
     columns += [("order_qty", "Quantity", "number"), ("price", "Limit", "number")]
     columns += [("stop_px", "Stop", "number")] if any(row["stop_px"] for row in rows) else []
+    columns += [("trail", "Trail", "text")] if any(line["trail"] for line in lines) else []
     columns += [("cum_qty", "Filled", "number"), ("avg_px", "At", "number")]
     table(lines, [*columns, ("state", "State", "text"), ("text", "", "text")], empty)
+
+
+def _state(row: dict[str, Any]) -> str:
+    known = "held" if row["parent"] and row["ord_status"] == "suspended" else row["ord_status"]
+    return known if row["doubt"] == "none" else f"{known}, {row['doubt']}"
+
+
+def _trail(row: dict[str, Any]) -> str | None:
+    if row["trail_pct"] is not None:
+        return f"{float(row['trail_pct']) * 100:g} %"
+    return None if row["trail_px"] is None else str(row["trail_px"])
 
 
 @click.command()

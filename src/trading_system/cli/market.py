@@ -1,4 +1,4 @@
-"""quote, bars, watch."""
+"""quote, bars, chain, watch."""
 
 from typing import Any
 
@@ -35,6 +35,39 @@ def bars(instrument: str, period: str, count: int, broker: str | None, as_json: 
         return
     columns = [("open_ns", "Start (UTC)", "time"), *((name, name.title(), "number") for name in ("open", "high", "low", "close", "volume"))]
     table(rows, columns, "No bars in that time.")
+
+
+@click.command()
+@click.argument("instrument")
+@click.option("--expiry", help="Which day, as 2026-12-18 (default: the next there is).")
+@click.option("--right", type=click.Choice(["call", "put"]), help="Only these.")
+@click.option("--strikes", type=click.IntRange(1, 1_000), default=11, show_default=True, help="How many, around the price.")
+@at_broker
+@as_json
+def chain(instrument: str, *, expiry: str | None, right: str | None, strikes: int, broker: str | None, as_json: bool) -> None:
+    found = call("chain", {"instrument": instrument, "expiry": expiry, "right": right, "strikes": strikes, "broker": broker})
+    if as_json:
+        emit(found)
+        return
+    days = [day if day != found["expiry"] else click.style(day, bold=True) for day in found["expiries"]]
+    click.echo(f"{found['underlying']} at {found['price'] or 'no price'}, options of {found['expiry']}. Days: {', '.join(days)}\n")
+    lines: dict[str, dict[str, Any]] = {}
+    for option in found["options"]:
+        shown = {"bid": option["bid_px"], "ask": option["ask_px"], "iv": _rounded(option["implied_volatility"], 100, "%")}
+        shown["delta"] = _rounded((option["greeks"] or {}).get("delta"), 1, "")
+        line = lines.setdefault(option["strike"], {"strike": option["strike"]})
+        line |= {f"{option['right']}_{name}": value for name, value in shown.items()}
+    sides = {side: [(f"{side}_{name}", title, "number") for name, title in _CHAIN] for side in ("call", "put") if right in (None, side)}
+    table(list(lines.values()), [*sides.get("call", ()), ("strike", "Strike", "number"), *sides.get("put", ())], "No options of that kind.")
+    if found["options"]:
+        click.echo(f"\nOrder one by its name: trading buy {found['options'][0]['instrument']} 1 --limit …")
+
+
+_CHAIN = (("bid", "Bid"), ("ask", "Ask"), ("iv", "IV"), ("delta", "Delta"))
+
+
+def _rounded(text: str | None, times: int, unit: str) -> str | None:
+    return None if text is None else f"{float(text) * times:.{1 if unit else 2}f}{unit and f' {unit}'}"
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""buy, sell, cancel, flatten."""
+"""buy, sell, bracket, oco, spread, cancel, flatten."""
 
 import sys
 from collections.abc import Callable
@@ -17,6 +17,8 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--cash", help="An amount of money instead of a quantity."),
         click.option("--limit", "price", help="Limit price."),
         click.option("--stop", "stop_px", help="Stop price; with --limit a stop-limit."),
+        click.option("--trail", "trail_px", help="A stop that follows the market at this distance."),
+        click.option("--trail-pct", help="The same as a fraction of the price: 0.05 is 5 %."),
         click.option("--protect", "protect_stop_px", help="A stop at this price for whatever it fills, kept at the broker by the desk."),
         click.option("--tif", "time_in_force", help="day, gtc, ioc, fok, opg or cls (default: day, crypto gtc)."),
         click.option("--extended-hours", is_flag=True, help="Also before the open and after the close (limit, day)."),
@@ -31,13 +33,11 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def _place(side: str, options: dict[str, Any]) -> None:
+def _place(side: str, options: dict[str, Any], verb: str = "submit") -> None:
     printing, dry_run = options.pop("as_json"), options.pop("dry_run")
-    args = {**options, "side": side, "order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash")}
-    args["intent"] = new_intent() if options["intent"] is None else options["intent"]
-    args.pop("quantity", None)
-    args.pop("cash", None)
-    order = call("submit", args, dry_run=dry_run)
+    named = {"order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash", None)}
+    args = {**options, **named, "side": side, "intent": options["intent"] or new_intent()}
+    order = call(verb, args, dry_run=dry_run)
     if printing:
         emit(order)
     else:
@@ -64,6 +64,59 @@ def buy(**options: Any) -> None:
 @_options
 def sell(**options: Any) -> None:
     _place("sell", options)
+
+
+def _linked(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.argument("quantity"),
+        click.argument("instrument"),
+        click.option("--take-profit", "take_profit_px", help="Out with a gain: a limit order at this price."),
+        click.option("--stop-loss", "stop_loss_px", help="Out with a loss: a stop at this price."),
+        click.option("--stop-limit", "stop_loss_limit_px", help="Where the stop goes off, sell (or buy back) no worse than at this price."),
+        click.option("--tif", "time_in_force", default="gtc", show_default=True, help="How long the exits stand: day or gtc."),
+        click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds."),
+        click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run."),
+        click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing."),
+        at_broker,
+        as_json,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_linked
+@click.option("--limit", "price", help="Limit price of the entry.")
+@click.option("--sell", "short", is_flag=True, help="Enter short: sell now, buy back by one of the exits.")
+def bracket(*, short: bool, **options: Any) -> None:
+    """With one of the two exits it is an OTO."""
+    if options["take_profit_px"] is None and options["stop_loss_px"] is None:
+        raise click.UsageError("name --take-profit, --stop-loss, or both")
+    _place("sell" if short else "buy", options)
+
+
+@click.command()
+@_linked
+@click.option("--short", is_flag=True, help="What is held was sold short: the exits buy.")
+def oco(*, short: bool, **options: Any) -> None:
+    """The take-profit is the order itself, the stop stands beside it."""
+    if options["take_profit_px"] is None or options["stop_loss_px"] is None:
+        raise click.UsageError("name --take-profit and --stop-loss; for one exit alone use sell --limit or sell --stop")
+    _place("buy" if short else "sell", {**options, "price": options.pop("take_profit_px"), "reduce_only": True})
+
+
+@click.command()
+@click.argument("quantity")
+@click.argument("legs", nargs=-1, required=True)
+@click.option("--limit", "price", required=True, help="The net price of all legs: above zero you pay, below zero you are paid.")
+@click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds.")
+@click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run.")
+@click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing.")
+@at_broker
+@as_json
+def spread(**options: Any) -> None:
+    """Legs are side:SYMBOL or side:SYMBOL:ratio."""
+    _place("buy", {**options, "legs": list(options["legs"])}, verb="spread")
 
 
 @click.command()

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from trading_system.core.lifecycle import Applied, apply
-from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
@@ -41,9 +42,13 @@ def reservation(order: Order) -> Reserved:
     """What one order keeps reserved: all that is not booked, until it is settled (RELIABILITY.md §3)."""
     if order.settled:
         return NOTHING
+    if order.held:
+        return Reserved(orders=1)
     qty = order.unbooked_qty if order.ord_status.terminal and order.doubt is Doubt.NONE else max(ZERO, order.reserve_qty - order.cum_qty)
     buy, sell = (qty, ZERO) if order.side is Side.BUY else (ZERO, qty)
     doubtful = int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
+    if order.legs:
+        return Reserved(notional=ZERO if order.reducing else order.reserve_qty * order.reserve_px, orders=1, in_doubt=doubtful)
     if order.reducing:
         return Reserved(buy, sell, orders=1, in_doubt=doubtful)
     return Reserved(buy, sell, qty * order.reserve_px, 1, doubtful)
@@ -142,6 +147,9 @@ class Blotter:
             cash_order_qty=report.cash_order_qty,
             price=report.price,
             stop_px=report.stop_px,
+            trail_px=report.trail_px,
+            trail_pct=report.trail_pct,
+            legs=report.legs,
             external=True,
             ord_status=OrdStatus.PENDING_NEW,
             order_id=report.order_id,
@@ -155,6 +163,27 @@ class Blotter:
         )
         self.put(order)
         return order
+
+    def link(self, order: Order, parent: Order) -> Order:
+        """An order that the broker made for one of ours belongs to that one's intent. An exit only ever closes; of two that end one another one
+        reserves: the stop beside a take-profit of a bracket, the exit itself beside its alternative. For a leg the whole has reserved."""
+        if parent.legs:
+            leg = replace(order, parent=parent.cl_ord_id, external=parent.external, intent=parent.intent, reserve_px=ZERO, reducing=parent.reducing)
+            self.put(leg)
+            return leg
+        spare = parent.contingency is Contingency.OCO or (parent.contingency is Contingency.BRACKET and order.ord_type is OrdType.LIMIT)
+        linked = replace(
+            order,
+            parent=parent.cl_ord_id,
+            external=False,
+            intent=parent.intent,
+            protects=parent.cl_ord_id if order.ord_type.waits and not parent.reduce_only else None,
+            reserve_qty=ZERO if spare else order.reserve_qty,
+            reduce_only=True,
+            reducing=True,
+        )
+        self.put(linked)
+        return linked
 
     def apply(self, report: ExecutionReport) -> Applied:
         """Fold a report into the order it is about. The order must be known: the desk adopts first."""
@@ -204,6 +233,11 @@ def order_of(approved: Approved) -> Order:
         cash_order_qty=request.cash_order_qty,
         price=request.price,
         stop_px=request.stop_px,
+        trail_px=request.trail_px,
+        trail_pct=request.trail_pct,
+        attached=request.attached,
+        legs=request.legs,
+        parent=request.parent,
         reduce_only=request.reduce_only,
         protect_stop_px=request.protect_stop_px,
         protects=request.protects,

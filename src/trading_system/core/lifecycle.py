@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from trading_system.domain.fix import Doubt, ExecType, OrdStatus
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType
 from trading_system.domain.ids import ExecID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Fill, Order
@@ -123,6 +123,8 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
     said = ZERO if old_news or report.cum_qty is None else report.cum_qty
     stated = cum_qty if busted else max(order.stated_cum_qty, said, cum_qty)
     order_qty = order.order_qty or report.order_qty or ZERO
+    if order.parent is not None and report.order_qty is not None and cum_qty <= report.order_qty < order_qty:
+        order_qty = report.order_qty  # what its alternative has filled, the broker takes off this one
     status, contradiction = _next_status(order, report, cum_qty, order_qty)
     if status is OrdStatus.FILLED and order.cash_order_qty is not None:
         order_qty = stated  # the market has said what the cash bought
@@ -135,6 +137,7 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
         doubt=Doubt.NONE,
         order_id=order.order_id or report.order_id,
         order_qty=order_qty,
+        stop_px=report.stop_px if order.ord_type is OrdType.TRAILING_STOP and report.stop_px is not None else order.stop_px,
         cum_qty=cum_qty,
         stated_cum_qty=stated,
         fills=fills,

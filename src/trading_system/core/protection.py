@@ -27,7 +27,7 @@ class Guard(msgspec.Struct, frozen=True):
     entry: Order
     missing: Decimal  # to be placed: nothing rests for it, and nothing is on its way
     naked: Decimal  # not confirmed at the broker, whatever is on its way
-    excess: tuple[Order, ...]  # stops that guard more than there is
+    excess: tuple[Order, ...]  # stops of ours that guard more than there is; those that the broker holds, it sizes itself
 
 
 def audit(entries: Sequence[Order], stops: Mapping[ClOrdID, Sequence[Order]], position: Decimal, exiting: Decimal, lot: Decimal) -> tuple[Guard, ...]:
@@ -42,12 +42,15 @@ def audit(entries: Sequence[Order], stops: Mapping[ClOrdID, Sequence[Order]], po
         needed = min(room, max(ZERO, entry.cum_qty - sum((stop.cum_qty for stop in own), ZERO)))
         room -= needed
         needed = round_qty(needed, lot)
-        live = [stop for stop in own if not stop.settled and not stop.ord_status.terminal]
+        filled = entry.ord_status is OrdStatus.FILLED  # then what the broker holds for it is on its way
+        live = [stop for stop in own if not stop.settled and not stop.ord_status.terminal and (filled or not stop.held)]
         placed = sum((stop.leaves_qty for stop in live), ZERO)
-        resting = sum((stop.leaves_qty for stop in live if stop.doubt is Doubt.NONE and stop.ord_status in _RESTS), ZERO)
-        excess = tuple(live) if placed > needed else ()
+        resting = sum((stop.leaves_qty for stop in live if stop.doubt is Doubt.NONE and stop.ord_status in _RESTS and not stop.held), ZERO)
+        excess = tuple(stop for stop in live if stop.parent is None) if placed > needed else ()
         guards.append(Guard(entry, max(ZERO, needed - placed), max(ZERO, needed - resting), excess))
-    leftover = [stop for entry in entries if entry not in holding for stop in stops.get(entry.cl_ord_id, ()) if not stop.ord_status.terminal]
+    leftover = [
+        stop for entry in entries if entry not in holding for stop in stops.get(entry.cl_ord_id, ()) if not (stop.ord_status.terminal or stop.parent)
+    ]
     found = [guard for guard in reversed(guards) if guard.missing or guard.naked or guard.excess]
     return (*found, *(Guard(entries[0], ZERO, ZERO, tuple(leftover)) for _ in leftover[:1]))
 

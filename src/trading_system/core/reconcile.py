@@ -47,7 +47,8 @@ def compare_orders(ours: Iterable[Order], known: Mapping[ClOrdID, Order], theirs
             differences.append(Difference(kind=kind, instrument=report.instrument, text=text, report=report))
             continue
         seen.add(order.cl_ord_id)
-        if (report.cum_qty or ZERO) > order.cum_qty or report.ord_status is not order.ord_status or order.order_id is None:
+        linked = report.parent is not None and report.parent != order.parent
+        if (report.cum_qty or ZERO) > order.cum_qty or report.ord_status is not order.ord_status or order.order_id is None or linked:
             text = f"{order.cl_ord_id} is {report.ord_status} at {report.broker}, {order.ord_status} here"
             differences.append(Difference(kind=Kind.STALE_ORDER, instrument=order.instrument, text=text, cl_ord_id=order.cl_ord_id, report=report))
     for order in ours:

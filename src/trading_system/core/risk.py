@@ -1,6 +1,8 @@
 """The gate: limits, latched halts, and the rules every order passes. Nothing else makes an Approved."""
 
+import math
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -9,18 +11,21 @@ from msgspec.structs import replace
 
 from trading_system.core.blotter import Reserved
 from trading_system.core.ledger import EquityMark
+from trading_system.core.options import greatest_loss, unit_risk
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
-from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, Side, TimeInForce
 from trading_system.domain.hours import is_open
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO, on_grid, plain, round_price
+from trading_system.domain.option import Contract, occ, underlying_of
 from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Facts
 
 _SECOND_NS = 1_000_000_000
+_OPTION_COLLAR_MIN = Decimal("0.10")  # money per unit: of a cheap option a fraction is less than its spread
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +49,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     enable_shorts: bool = False
     max_spread_pct: Decimal = Decimal("0.01")
     crypto_max_spread_pct: Decimal = Decimal("0.005")
+    enable_uncovered_options: bool = False
+    option_max_premium_pct: Decimal = Decimal("0.02")
+    option_price_collar_pct: Decimal = Decimal("0.25")
     price_collar_pct: Decimal = Decimal("0.03")
     crypto_price_collar_pct: Decimal = Decimal("0.03")
     max_orders_per_second: int = 5
@@ -102,8 +110,16 @@ class Arming(msgspec.Struct, frozen=True, kw_only=True):
     until_ns: int
 
 
+class LegState(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg of a multileg order, as the desk knows it."""
+
+    contract: Contract
+    position: Decimal
+    reserved: Reserved
+
+
 class RiskState(msgspec.Struct, frozen=True, kw_only=True):
-    """The desk at one instant: everything the gate may look at."""
+    """The desk at one instant: everything the gate may look at. Of a multileg order instrument and quote are the whole's, position is 0."""
 
     limits: Limits
     facts: Facts
@@ -121,6 +137,8 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     working: tuple[Order, ...]  # on this instrument at this broker
     recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
+    cover: Decimal = ZERO  # units of this option that may be sold and are covered
+    legs: tuple[LegState, ...] = ()  # of a multileg order, in its order
     live: bool
     arming: Arming | None  # live only
     dry_run: bool
@@ -139,6 +157,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     notional: Decimal
     reducing: bool
     crypto: bool
+    uncovered: Decimal  # units of an option that this sells, beyond what is held and what covers them
+    opens: tuple[bool, ...]  # of each leg
     replaces: Order | None
 
 
@@ -161,6 +181,7 @@ def check(request: NewOrder, state: RiskState, replaces: Order | None = None) ->
         reserve_px=terms.px * state.instrument.multiplier,
         reserve_qty=terms.qty,
         reducing=terms.reducing,
+        opens=terms.opens,
         dry_run=state.dry_run,
         approved_ns=state.now_ns,
         orig_cl_ord_id=None if replaces is None else replaces.cl_ord_id,
@@ -207,6 +228,9 @@ def _well_formed(request: NewOrder) -> None:
     amount = request.cash_order_qty if request.order_qty is None else request.order_qty
     if amount is None or amount <= 0:
         raise BadRequest("a quantity or amount is greater than zero; to sell, use sell")
+    if request.legs:
+        _well_legged(request)
+        return
     for name, needed, value in (
         ("a limit price", request.ord_type.has_price, request.price),
         ("a stop price", request.ord_type.has_stop, request.stop_px),
@@ -217,6 +241,39 @@ def _well_formed(request: NewOrder) -> None:
             raise BadRequest(f"a {request.ord_type} order takes no {name.removeprefix('a ')}")
     if request.cash_order_qty is not None and request.ord_type is not OrdType.MARKET:
         raise BadRequest("an amount of money goes with a market order; give a quantity for the other types")
+    trails = [trail for trail in (request.trail_px, request.trail_pct) if trail is not None]
+    if len(trails) != (request.ord_type is OrdType.TRAILING_STOP):
+        raise BadRequest("a trailing stop, and nothing else, takes one distance: an amount of money or a fraction of the price")
+    if any(trail <= 0 for trail in trails) or (request.trail_pct is not None and request.trail_pct >= 1):
+        raise BadRequest("a trailing stop's distance is greater than zero, a fraction below one")
+    _well_attached(request)
+
+
+def _well_legged(request: NewOrder) -> None:
+    distinct = {leg.instrument for leg in request.legs}
+    if len(request.legs) < 2 or len(distinct) < len(request.legs) or any(leg.ratio_qty < 1 for leg in request.legs):
+        raise BadRequest("a multileg order has two legs or more, each another option, each at least once")
+    if math.gcd(*(leg.ratio_qty for leg in request.legs)) != 1:
+        raise BadRequest("write a multileg order's ratios as small as they go, and the quantity as large")
+    if request.ord_type is not OrdType.LIMIT or request.price is None or request.order_qty is None or request.side is not Side.BUY:
+        raise BadRequest("a multileg order is bought whole, in a quantity, at the net price of its legs: below zero where it pays you")
+    if request.attached is not None or request.protect_stop_px is not None or request.stop_px is not None:
+        raise BadRequest("a multileg order takes no stops")
+
+
+def _well_attached(request: NewOrder) -> None:
+    attached = request.attached
+    if attached is None:
+        return
+    prices = (attached.take_profit_px, attached.stop_px, attached.stop_limit_px)
+    if not any(prices) or any(price is not None and price <= 0 for price in prices):
+        raise BadRequest("give a take-profit price, a stop price or both, greater than zero")
+    if attached.stop_limit_px is not None and attached.stop_px is None:
+        raise BadRequest("the limit of a stop goes with its stop price")
+    if request.protect_stop_px is not None or request.cash_order_qty is not None:
+        raise BadRequest("linked orders take a quantity, and either the broker holds their stop or the desk does (--protect)")
+    if request.reduce_only and (attached.take_profit_px is not None or attached.stop_px is None or request.ord_type is not OrdType.LIMIT):
+        raise BadRequest("an OCO is an exit at a limit price, which is its take-profit, with a stop beside it")
 
 
 def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
@@ -227,20 +284,56 @@ def _on_price_grid(request: NewOrder, instrument: Instrument) -> NewOrder:
 
 
 def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms:
+    if request.legs:
+        return _leg_terms(request, state)
     mark = None if state.quote is None else state.quote.mid or state.quote.touch(request.side)
-    prices = [price for price in (request.price, request.stop_px, mark) if price is not None]
+    trigger = None if mark is None else mark + request.side.sign * (request.trail_px or mark * (request.trail_pct or ZERO))
+    prices = [price for price in (request.price, request.stop_px, mark, trigger) if price is not None]
     px = max(prices, default=ZERO)
     cash = request.cash_order_qty
     qty = request.order_qty if request.order_qty is not None else (cash / px if cash is not None and px else ZERO)
+    leg = replaces is not None and replaces.parent is not None
     reserved = state.reserved if replaces is None else _without(state.reserved, replaces)
+    if replaces is not None and leg:
+        qty = replaces.reserve_qty  # of two exits that end one another, one reserves
+    reducing = leg or reduces(request.side, qty, state.position, reserved)
+    contract, uncovered = state.instrument.contract, ZERO
+    if contract is not None and not reducing:
+        short = ZERO if request.side is Side.BUY else qty - max(ZERO, state.position - reserved.sell_qty)
+        uncovered = max(ZERO, short * state.instrument.multiplier - state.cover)
+        px = unit_risk(contract, request.side, px, covered=not uncovered)
     return Terms(
         request=request,
         px=px,
         qty=qty,
         notional=qty * px * state.instrument.multiplier,
-        reducing=reduces(request.side, qty, state.position, reserved),
+        reducing=reducing,
         crypto=state.instrument.asset_class is AssetClass.CRYPTO,
+        uncovered=uncovered,
+        opens=(),
         replaces=replaces,
+    )
+
+
+def _leg_terms(request: NewOrder, state: RiskState) -> Terms:
+    """A multileg order in numbers: what it puts at risk is its greatest loss."""
+    qty, price = request.order_qty or ZERO, request.price or ZERO
+    legs = tuple(zip(request.legs, state.legs, strict=True))
+    opens = tuple(not reduces(leg.side, qty * leg.ratio_qty, known.position, known.reserved) for leg, known in legs)
+    opened = [(known.contract, leg.side.sign * leg.ratio_qty) for (leg, known), opening in zip(legs, opens, strict=True) if opening]
+    loss = greatest_loss(opened, price)
+    unbounded = sum((abs(ratio) * contract.strike for contract, ratio in opened), abs(price))  # at least what must be delivered or paid
+    px = unbounded if loss is None else loss
+    return Terms(
+        request=request,
+        px=px,
+        qty=qty,
+        notional=qty * px * state.instrument.multiplier,
+        reducing=not any(opens),
+        crypto=False,
+        uncovered=qty * state.instrument.multiplier if loss is None else ZERO,
+        opens=opens,
+        replaces=None,
     )
 
 
@@ -310,8 +403,10 @@ def _capability(terms: Terms, state: RiskState) -> None:
     request, instrument = terms.request, state.instrument
     fractional = request.cash_order_qty is not None or (request.order_qty is not None and not on_grid(request.order_qty, instrument.whole_lot))
     rule = state.facts.rule(instrument.asset_class, request.ord_type, request.time_in_force, fractional=fractional)
-    what = f"{'fractional ' if fractional else ''}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
-    if rule is None or (terms.replaces is not None and not state.facts.can_replace):
+    parts = f"{len(request.legs)} legs " if request.legs else ""
+    what = f"{'fractional ' if fractional else ''}{parts}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
+    too_many = bool(request.legs) and len(request.legs) > state.facts.legs_max
+    if rule is None or too_many or (terms.replaces is not None and not state.facts.can_replace):
         raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes", what, "See `trading brokers` for its order types and times in force.")
     if request.extended_hours and not (rule.extended_hours and request.ord_type is OrdType.LIMIT and request.time_in_force is TimeInForce.DAY):
         raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
@@ -324,12 +419,51 @@ def _protection(terms: Terms, state: RiskState) -> None:
         return
     if terms.reducing:
         raise RiskRefused("PROTECT", "a stop for what opens", f"{request.side} only closes", "Leave --protect away.")
-    price = request.price or request.stop_px or (None if state.quote is None else state.quote.mid)
-    if stop_px <= 0 or (price is not None and (price - stop_px) * request.side.sign <= 0):
-        side = "below" if request.side is Side.BUY else "above"
-        raise RiskRefused("PROTECT", f"a stop {side} the price", plain(stop_px), "It would go off at once; name another price.")
-    if state.limits.validate_orders and not on_grid(stop_px, state.instrument.tick(stop_px)):
-        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(stop_px))}", plain(stop_px), "Round the stop price.")
+    _exit_beyond(stop_px, request.side, request.price or request.stop_px or _mid(state), "PROTECT", "a stop", state)
+
+
+def _mid(state: RiskState) -> Decimal | None:
+    return None if state.quote is None else state.quote.mid
+
+
+def _exit_beyond(price: Decimal, entry: Side, reference: Decimal | None, rule: str, what: str, state: RiskState) -> None:
+    """An exit at a loss lies below what was bought and above what was sold. Else it would go off at once."""
+    if price <= 0 or (reference is not None and (reference - price) * entry.sign <= 0):
+        side = "below" if entry is Side.BUY else "above"
+        at = "the price" if reference is None else plain(reference)
+        raise RiskRefused(rule, f"{what} {side} {at}", plain(price), "It would go off at once; name another price.")
+    if state.limits.validate_orders and not on_grid(price, state.instrument.tick(price)):
+        raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(price))}", plain(price), "Round its price.")
+
+
+def _linked(terms: Terms, state: RiskState) -> None:
+    """Exits that the broker shall hold: of a kind it takes, on the grid, each on its own side of the price."""
+    request, attached = terms.request, terms.request.attached
+    if attached is None:
+        return
+    contingency, asset_class, tif = request.contingency, state.instrument.asset_class, request.time_in_force
+    link = state.facts.link(asset_class, contingency, request.ord_type, tif)
+    whole = on_grid(terms.qty, state.instrument.whole_lot)
+    if link is None or not whole or request.extended_hours or (terms.replaces is not None and not link.can_replace):
+        what = f"{'' if whole else 'fractional '}{contingency} {request.ord_type} {tif} for {asset_class}"
+        advice = "See `trading brokers`; --protect is a stop that the desk keeps itself."
+        raise RiskRefused("CAPABILITY", f"linked orders that {state.facts.title} holds", what, advice)
+    exit_ = contingency is Contingency.OCO
+    if terms.reducing and not exit_:
+        raise RiskRefused("PROTECT", "exits for what opens", f"{request.side} only closes", "An exit with a stop beside it is an OCO: --reduce-only.")
+    entry = request.side.opposite if exit_ else request.side
+    price = request.price or request.stop_px or _mid(state)
+    if attached.stop_px is not None:
+        known = [reference for reference in (price, _mid(state)) if reference is not None]
+        nearest = min(known, default=None) if entry is Side.BUY else max(known, default=None)
+        _exit_beyond(attached.stop_px, entry, nearest if exit_ else price, "STOP_LOSS", "a stop", state)
+    if attached.stop_limit_px is not None and attached.stop_px is not None:
+        if (attached.stop_px - attached.stop_limit_px) * entry.sign < 0:
+            side = "at or below" if entry is Side.BUY else "at or above"
+            raise RiskRefused("STOP_LOSS", f"its limit {side} its stop", plain(attached.stop_limit_px), "Else it could not fill when it goes off.")
+        _exit_beyond(attached.stop_limit_px, entry, None, "STOP_LOSS", "the stop's limit", state)
+    if attached.take_profit_px is not None:
+        _exit_beyond(attached.take_profit_px, entry.opposite, price, "TAKE_PROFIT", "a take-profit", state)
 
 
 def _crypto_allowed(terms: Terms, state: RiskState) -> None:
@@ -355,7 +489,7 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
     if request.order_qty is not None and request.order_qty < instrument.min_qty:
         raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
-    worth = terms.qty * (request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
+    worth = terms.qty * abs(request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
     if terms.px and worth < instrument.min_notional and not terms.reducing:
         raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(worth), "Raise the quantity.")
     auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
@@ -363,8 +497,30 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("HOURS", "the trading session", f"{instrument.id} is closed", "Wait for the open, or use --extended-hours with --limit.")
 
 
+def _options(terms: Terms, state: RiskState) -> None:
+    """No entry into what has expired, nothing sold that nothing covers, and no more premium at risk than the owner set."""
+    limits = state.limits
+    if state.instrument.asset_class is not AssetClass.OPTION or terms.reducing:
+        return
+    today = datetime.fromtimestamp(state.now_ns // _SECOND_NS, UTC).date()
+    own = () if state.instrument.contract is None else (state.instrument.contract,)
+    for contract in (*own, *(leg.contract for leg in state.legs)):
+        if contract.expiry < today:
+            raise RiskRefused("EXPIRY", "options that live", f"{occ(contract)} expired on {contract.expiry}", "Name a later one: `trading chain`.")
+    if terms.uncovered and not limits.enable_uncovered_options:
+        advice = "Lower the quantity, hold what covers it, or sell it as part of a spread. ENABLE_UNCOVERED_OPTIONS=true allows it."
+        raise RiskRefused("UNCOVERED", f"the {plain(state.cover)} units that are covered", f"{plain(terms.uncovered)} would not be", advice)
+    pct = limits.option_max_premium_pct
+    held = max(ZERO, state.position) + state.reserved.buy_qty
+    premium = terms.request.price or ZERO if state.legs else terms.px
+    after = (held + terms.qty) * premium * state.instrument.multiplier
+    if terms.request.side is Side.BUY and after > pct * _equity(state):
+        limit = f"{_pct(pct)} of equity = {_money(pct * _equity(state))}"
+        raise RiskRefused("OPTION_MAX_PREMIUM_PCT", limit, f"{_money(after)} of premium in {state.instrument.id}", "Lower the quantity.")
+
+
 def _shorts(terms: Terms, state: RiskState) -> None:
-    if terms.request.side is Side.BUY or terms.reducing:
+    if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class is AssetClass.OPTION:
         return
     short = terms.qty > state.position - state.reserved.sell_qty
     if short and (not state.limits.enable_shorts or not state.instrument.shortable or terms.crypto):
@@ -393,10 +549,14 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if mid is None or price is None:
         return
     reference = terms.request.stop_px or mid  # the limit of a stop-limit stands around its own trigger
-    pct = state.limits.crypto_price_collar_pct if terms.crypto else state.limits.price_collar_pct
-    worst = reference * (1 + terms.request.side.sign * pct)
-    if (price - worst) * terms.request.side.sign > 0:
-        name = "CRYPTO_PRICE_COLLAR_PCT" if terms.crypto else "PRICE_COLLAR_PCT"
+    name, pct = "PRICE_COLLAR_PCT", state.limits.price_collar_pct
+    if terms.crypto:
+        name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct
+    distance = reference * pct
+    if state.instrument.asset_class is AssetClass.OPTION:
+        name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
+        distance = max(abs(reference) * pct, _OPTION_COLLAR_MIN)
+    if (price - reference) * terms.request.side.sign > distance:
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
 
 
@@ -435,11 +595,13 @@ def _duplicate(terms: Terms, state: RiskState) -> None:
 def _open_orders(terms: Terms, state: RiskState) -> None:
     if terms.reducing or terms.replaces is not None:
         return
+    attached = terms.request.attached
+    exits = 0 if attached is None else (attached.take_profit_px is not None) + (attached.stop_px is not None)
     for name, limit, count in (
         ("MAX_OPEN_ORDERS", state.limits.max_open_orders, state.total.orders),
         ("MAX_OPEN_ORDERS_PER_INSTRUMENT", state.limits.max_open_orders_per_instrument, state.reserved.orders),
     ):
-        if count >= limit:
+        if count + exits >= limit:
             raise RiskRefused(name, str(limit), f"{count} open", "Cancel some first.")
 
 
@@ -447,8 +609,10 @@ def _self_match(terms: Terms, state: RiskState) -> None:
     """An order that could trade with another order of ours is refused: the venue may call it a wash trade."""
     side, price = terms.request.side, terms.request.price
     for order in state.working:
+        if order.held:
+            continue
         crosses = price is None or order.price is None or (price - order.price) * side.sign >= 0
-        if order.side is side.opposite and crosses and not order.ord_type.has_stop and not terms.request.ord_type.has_stop:
+        if order.side is side.opposite and crosses and not order.ord_type.waits and not terms.request.ord_type.waits:
             raise RiskRefused(
                 "SELF_MATCH", "no trade with yourself", f"{order.cl_ord_id} rests on the other side", f"Cancel {order.cl_ord_id} first."
             )
@@ -481,8 +645,9 @@ def _max_position(terms: Terms, state: RiskState) -> None:
 
 
 def _concurrent(terms: Terms, state: RiskState) -> None:
-    key = (terms.request.broker, terms.request.instrument)
-    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty} | state.reserving
+    key = (terms.request.broker, underlying_of(terms.request.instrument))
+    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty}
+    open_keys |= {(broker, underlying_of(instrument)) for broker, instrument in state.reserving}
     if terms.reducing or key in open_keys:
         return
     if len(open_keys) >= state.limits.max_concurrent_positions:
@@ -536,8 +701,10 @@ _RULES: tuple[Rule, ...] = (
     _reduce_only,
     _capability,
     _protection,
+    _linked,
     _crypto_allowed,
     _broker_rules,
+    _options,
     _shorts,
     _fresh,
     _collar,

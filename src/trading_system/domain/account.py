@@ -41,7 +41,8 @@ class FlowKind(StrEnum):
     TRANSFER = "transfer"  # money or units that came in or went out: neither profit nor loss
     INCOME = "income"  # dividends, interest, rebates, and taxes withheld from them
     FEE = "fee"
-    CORPORATE_ACTION = "corporate_action"  # split, spin-off, merger, new name, assignment: units change without a trade
+    CORPORATE_ACTION = "corporate_action"  # split, spin-off, merger, new name: units change without a trade
+    SETTLEMENT = "settlement"  # an option was exercised, assigned, or expired: units and money move at its strike
     UNKNOWN = "unknown"  # a kind this version does not know: booked by its amount, and a person is told
 
 

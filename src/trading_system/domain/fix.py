@@ -32,6 +32,11 @@ class OrdType(StrEnum):
     def has_stop(self) -> bool:
         return self in (OrdType.STOP, OrdType.STOP_LIMIT)
 
+    @property
+    def waits(self) -> bool:
+        """For the market to reach a price, before it is an order in the book."""
+        return self.has_stop or self is OrdType.TRAILING_STOP
+
 
 class Contingency(StrEnum):
     """FIX 1385, and the bracket that retail brokers make of it: how orders that the broker itself links depend on one another."""

@@ -90,3 +90,8 @@ def occ(contract: Contract) -> InstrumentID:
 def is_option(instrument: InstrumentID) -> bool:
     """Whether a name has an option's form; no stock's is that long."""
     return _OCC.fullmatch(instrument) is not None
+
+
+def underlying_of(instrument: InstrumentID) -> InstrumentID:
+    """What an option is about; anything else is about itself."""
+    return parse_occ(instrument).underlying if is_option(instrument) else instrument

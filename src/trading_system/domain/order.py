@@ -4,13 +4,32 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, IntentID, OrderID
 from trading_system.domain.money import ZERO
 
 
+class Attached(msgspec.Struct, frozen=True, kw_only=True):
+    """Exits that the broker itself holds for an order and starts when it is filled. With an exit: the stop beside it, of which one ends the other."""
+
+    take_profit_px: Decimal | None = None  # a limit order at this price
+    stop_px: Decimal | None = None  # a stop at this price …
+    stop_limit_px: Decimal | None = None  # … which becomes a limit order at this one
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """One part of a multileg order: this many of it for each of the whole."""
+
+    instrument: InstrumentID
+    side: Side
+    ratio_qty: int
+
+
 class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish. Exactly one of order_qty (units) and cash_order_qty (money in the instrument's currency, FIX 152)."""
+    """A wish. Exactly one of order_qty (units) and cash_order_qty (money in the instrument's currency, FIX 152).
+
+    A multileg order is bought as a whole: instrument is what its options are about, price the net of its legs, below zero where it pays us.
+    """
 
     broker: BrokerName
     instrument: InstrumentID
@@ -21,12 +40,21 @@ class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     cash_order_qty: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None  # a trailing stop's distance from the market: in money per unit …
+    trail_pct: Decimal | None = None  # … or as a fraction of the price
+    attached: Attached | None = None
+    legs: tuple[Leg, ...] = ()
+    parent: ClOrdID | None = None  # a change of an order that the broker holds for that one
     extended_hours: bool = False
     reduce_only: bool = False
     protect_stop_px: Decimal | None = None  # what fills is guarded by a stop at this price, resting at the broker
     protects: ClOrdID | None = None  # this order is the stop that guards what that one filled
     intent: IntentID  # the same intent never becomes two orders
     repeat: bool = False  # the owner means to place a second order like the last one
+
+    @property
+    def contingency(self) -> Contingency:
+        return _contingency(self.attached, exit_=self.reduce_only)
 
 
 class Replace(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +64,8 @@ class Replace(msgspec.Struct, frozen=True, kw_only=True):
     order_qty: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None
+    trail_pct: Decimal | None = None
     intent: IntentID
 
 
@@ -50,6 +80,7 @@ class Approved(msgspec.Struct, frozen=True, kw_only=True):
     reserve_qty: Decimal  # units; for a cash order, what the cash may buy
     reducing: bool  # it can only shrink the position: passes loss limits, reserves nothing
     approved_ns: int
+    opens: tuple[bool, ...] = ()  # of each leg: whether it opens a position
     dry_run: bool = False  # walks the whole path and stops at the last hop
     orig_cl_ord_id: ClOrdID | None = None  # a replace: the order it changes
     orig_order_id: OrderID | None = None
@@ -85,6 +116,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     cash_order_qty: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None
+    trail_pct: Decimal | None = None
+    attached: Attached | None = None
+    legs: tuple[Leg, ...] = ()  # multileg: what fills is told of the leg orders, which have this one as parent
+    parent: ClOrdID | None = None  # the order that the broker holds this one for
     reduce_only: bool = False
     protect_stop_px: Decimal | None = None
     protects: ClOrdID | None = None
@@ -113,8 +149,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unbooked_qty(self) -> Decimal:
-        """Filled at the broker, not yet booked here."""
-        return max(ZERO, self.stated_cum_qty - self.cum_qty)
+        """Filled at the broker, not yet booked here. What fills of a multileg order is its legs' to book."""
+        return ZERO if self.legs else max(ZERO, self.stated_cum_qty - self.cum_qty)
 
     @property
     def settled(self) -> bool:
@@ -122,7 +158,32 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.ord_status.terminal and self.doubt in (Doubt.NONE, Doubt.PROVEN_ABSENT) and not self.unbooked_qty
 
     @property
+    def contingency(self) -> Contingency:
+        return _contingency(self.attached, exit_=self.reduce_only)
+
+    @property
+    def guard_px(self) -> Decimal | None:
+        """Where the stop stands that what it fills asked for, whoever holds that stop; None: it asked for none."""
+        if self.protect_stop_px is not None or self.attached is None or self.reduce_only:
+            return self.protect_stop_px
+        return self.attached.stop_px
+
+    @property
+    def held(self) -> bool:
+        """Part of a bracket that waits for its entry: it guards nothing yet, and nothing of it can fill."""
+        return self.parent is not None and self.ord_status is OrdStatus.SUSPENDED
+
+    @property
     def avg_px(self) -> Decimal | None:
         """Average price of what is booked; None before the first fill."""
         qty = self.cum_qty - self.prior_qty
         return sum((fill.qty * fill.price for fill in self.fills), ZERO) / qty if qty else None
+
+
+def _contingency(attached: Attached | None, *, exit_: bool) -> Contingency:
+    """How what is attached depends on its order: an exit's is its alternative, an entry's starts when it is filled."""
+    if attached is None:
+        return Contingency.NONE
+    if exit_:
+        return Contingency.OCO
+    return Contingency.OTO if attached.take_profit_px is None or attached.stop_px is None else Contingency.BRACKET

@@ -2,17 +2,19 @@
 of every method against the seven brokers."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from trading_system.domain.account import AccountSnapshot, Flow
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
 
@@ -25,6 +27,16 @@ class OrderRule(msgspec.Struct, frozen=True):
     times_in_force: frozenset[TimeInForce]
     fractional: bool  # whether quantities below whole_lot, and cash orders, are taken with these types and TIFs
     extended_hours: bool = False
+
+
+class LinkRule(msgspec.Struct, frozen=True):
+    """Linked orders that a broker holds itself, in whole lots and regular hours. ord_types are the entry's; an OCO is a limit order."""
+
+    asset_class: AssetClass
+    contingencies: frozenset[Contingency]
+    ord_types: frozenset[OrdType]
+    times_in_force: frozenset[TimeInForce]
+    can_replace: bool
 
 
 class ClientIdScope(StrEnum):
@@ -41,6 +53,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     broker: BrokerName
     title: str
     rules: tuple[OrderRule, ...]
+    links: tuple[LinkRule, ...] = ()
+    legs_max: int = 0  # of a multileg order; 0: it takes none
     client_id_scope: ClientIdScope
     late_accept_ns: int  # the latest an order can still appear after it was sent; resolver's horizon
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
@@ -58,6 +72,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 and ord_type in line.ord_types
                 and time_in_force in line.times_in_force
                 and (line.fractional or not fractional)
+            ):
+                return line
+        return None
+
+    def link(self, asset_class: AssetClass, contingency: Contingency, ord_type: OrdType, time_in_force: TimeInForce) -> LinkRule | None:
+        """The line that admits such linked orders; None: this broker does not hold them."""
+        for line in self.links:
+            if (
+                line.asset_class is asset_class
+                and contingency in line.contingencies
+                and ord_type in line.ord_types
+                and time_in_force in line.times_in_force
             ):
                 return line
         return None
@@ -163,6 +189,19 @@ class MarketData(Protocol):
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]: ...
 
     def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]: ...
+
+
+@runtime_checkable
+class OptionData(Protocol):
+    """Option chains, where a broker has options. Raises as MarketData."""
+
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        """The days on which options on it end, ascending; none: it has no options."""
+        ...
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        """Every contract of that day with its prices, by strike and then call before put."""
+        ...
 
 
 class Connector(Broker, MarketData, Protocol):

@@ -7,6 +7,7 @@ import msgspec
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
+from trading_system.domain.order import Leg
 
 
 class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,11 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
     cash_order_qty: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None
+    trail_pct: Decimal | None = None
+    parent: ClOrdID | None = None  # the order that the broker holds this one for, where it says so
+    legs: tuple[Leg, ...] = ()  # of a multileg order
+    children: "tuple[ExecutionReport, ...]" = ()  # the orders that the broker made for this one; the desk takes them one by one
     cum_qty: Decimal | None = None  # the broker's cumulative quantity after this; None: it does not say
     exec_id: ExecID | None = None  # with TRADE, TRADE_CORRECT and TRADE_CANCEL
     exec_ref_id: ExecID | None = None  # FIX 19: the execution that a correction or a bust is about

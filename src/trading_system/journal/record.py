@@ -13,7 +13,7 @@ from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):

@@ -14,6 +14,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import NewOrder, Order
+from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Adjusted,
     Alert,
@@ -135,6 +136,10 @@ class Books:
                 self.alerts = {known: alert for known, alert in self.alerts.items() if number not in (0, known)}
         return None
 
+    def parent_of(self, order: Order, report: ExecutionReport) -> Order | None:
+        """The order of ours that this report says the broker holds `order` for, where that is news."""
+        return None if report.parent is None or report.parent == order.parent else self.blotter.get(report.parent)
+
     def in_doubt(self) -> tuple[Order, ...]:
         """Orders that may or may not be at the broker: said so, or with an intent and no word since. They are asked about before trading resumes."""
         return tuple(order for order in self.blotter.working() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED) or _unanswered(order))
@@ -164,15 +169,17 @@ class Books:
             self.mark = transferred(self.mark, record.equity_before, sign * record.worth)
 
     def _guard(self, order: Order) -> None:
-        if order.protect_stop_px is not None:
+        if order.guard_px is not None:
             self.protected.setdefault((order.broker, order.instrument), {})[order.cl_ord_id] = None
         if order.protects is not None:
-            self.stops.setdefault(order.protects, []).append(order.cl_ord_id)
+            stops = self.stops.setdefault(order.protects, [])
+            if order.cl_ord_id not in stops:
+                stops.append(order.cl_ord_id)
 
     def _retire(self, before_ns: int) -> None:
         """Forget what is long settled. An order whose stop still guards a position stays."""
         for order in self.blotter.settled_before(before_ns):
-            if order.protect_stop_px is None or not self.ledger.position(order.broker, order.instrument):
+            if order.guard_px is None or not self.ledger.position(order.broker, order.instrument):
                 self.blotter.forget(order)
                 self.retired += 1
                 self.stops.pop(order.cl_ord_id, None)
@@ -189,6 +196,10 @@ class Books:
     def _report(self, record: Reported) -> Applied:
         report = record.report
         before = self.blotter.find(report) or self.blotter.adopt(report, record.account, prior=record.prior)
+        parent = self.parent_of(before, report)
+        if parent is not None:
+            before = self.blotter.link(before, parent)
+            self._guard(before)
         key = (report.broker, report.instrument)
         applied = self.blotter.apply(report)
         for booking in applied.bookings:

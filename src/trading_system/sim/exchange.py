@@ -8,14 +8,15 @@ Every amount that moves is posted between holdings, street and fees, so that the
 import copy
 import heapq
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from decimal import ROUND_UP, Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_UP, Decimal
 from random import Random
 
 import msgspec
 
-from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.money import ONE, ZERO
+from trading_system.sim.linked import Group
 from trading_system.sim.market import LOT, TICK_NS, TICKS, Market
 from trading_system.sim.matching import MARKET, Book, Match
 from trading_system.sim.sessions import DAY_NS, MINUTE_NS, Sessions, new_york_day, new_york_ns
@@ -44,7 +45,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked. Exactly one of qty and notional; reserve_px is the price at which a buy or a short holds money back."""
+    """What is asked. Exactly one of qty and notional; reserve_px is the price at which an order that opens holds money back. A trailing stop has
+    exactly one of trail_px (money) and trail_pct."""
 
     symbol: str
     cl_ord_id: str
@@ -55,10 +57,34 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     notional: Decimal | None = None
     price: Decimal | None = None
     stop_px: Decimal | None = None
+    trail_px: Decimal | None = None
+    trail_pct: Decimal | None = None
     collar: Decimal | None = None  # a triggered stop becomes a limit order at this price
     extended: bool = False
     reserve_px: Decimal = ZERO
-    opening: bool  # a sell that opens holds money, one that closes holds quantity
+    opening: bool  # what opens holds money, what closes holds quantity
+    contingency: Contingency = Contingency.NONE  # what the broker calls the order's group
+
+    @property
+    def trails(self) -> bool:
+        return self.ord_type is OrdType.TRAILING_STOP
+
+    @property
+    def waits(self) -> bool:
+        """Whether the market has to reach a price before the order works."""
+        return self.ord_type.has_stop or self.trails
+
+    def trailed(self, hwm: Decimal, unit: Decimal) -> Decimal:
+        """Where a trailing stop stands for this water mark: on the book's grid, never nearer than asked.
+
+        >>> ticket = Ticket(symbol="A", cl_ord_id="a", side=Side.SELL, ord_type=OrdType.TRAILING_STOP, time_in_force=TimeInForce.DAY,
+        ...                 qty=ONE, trail_pct=Decimal("1.5"), opening=False)
+        >>> ticket.trailed(Decimal("230.17"), Decimal("0.0001"))
+        Decimal('226.7174')
+        """
+        distance = self.trail_px if self.trail_px is not None else hwm * (self.trail_pct or ZERO) / 100
+        rounding = ROUND_CEILING if self.side is Side.BUY else ROUND_FLOOR
+        return ((hwm + self.side.sign * distance) / unit).to_integral_value(rounding) * unit
 
 
 class SimOrder(msgspec.Struct, kw_only=True):
@@ -69,9 +95,11 @@ class SimOrder(msgspec.Struct, kw_only=True):
     cl_ord_id: str
     ord_status: OrdStatus = OrdStatus.PENDING_NEW
     queued: bool = False  # waits for the session to open
+    dormant: bool = False  # waits for the entry of its group
     qty: Decimal | None
     price: Decimal | None
     stop_px: Decimal | None
+    hwm: Decimal | None = None  # the best price a trailing stop has seen; its stop_px follows
     time_in_force: TimeInForce
     filled_qty: Decimal = ZERO
     filled_money: Decimal = ZERO
@@ -162,6 +190,7 @@ class Exchange:
         self.fees: dict[str, Decimal] = {}
         self.avg_px: dict[str, Decimal] = {}  # by base
         self.orders: dict[str, SimOrder] = {}
+        self.groups: dict[str, Group] = {}  # by the id of each order that is or was in one
         self.executions: dict[str, Execution] = {}
         self.last_equity = cash
         self._rng = rng
@@ -236,6 +265,25 @@ class Exchange:
         self._later(now_ns + self._draw(self.latency.ack_ns), self._acknowledge, order)
         return order
 
+    def submit_linked(self, entry: Ticket | None, exits: Sequence[Ticket], now_ns: int) -> Group:
+        """Take an entry and the exits that it wakes once it is filled, or exits alone. Each exit may close all that the entry opens."""
+        assert all(not ticket.opening and ticket.qty for ticket in exits)
+        assert entry is None or (entry.opening and all((ticket.qty, ticket.side) == (entry.qty, entry.side.opposite) for ticket in exits))
+        assert sum(not ticket.waits for ticket in exits) <= 1, "two exits would rest in the book at once"
+        parent = None if entry is None else self.submit(entry, now_ns).order_id
+        orders = [self.submit(ticket, now_ns) if entry is None else self._lay_down(ticket, now_ns) for ticket in exits]
+        entered = ZERO if entry is not None else exits[0].qty
+        group = Group(entry=parent, exits=[order.order_id for order in orders], entered=entered or ZERO, awake=entry is None)
+        self.groups.update(dict.fromkeys(group.members, group))
+        self._hold_exits(group)
+        return group
+
+    def _lay_down(self, ticket: Ticket, now_ns: int) -> SimOrder:
+        order = self._new(ticket, ticket.cl_ord_id, ticket.qty, ticket.price, ticket.stop_px, ticket.time_in_force, now_ns)
+        order.dormant = True
+        self._emit(ExecType.PENDING_NEW, order, now_ns)
+        return order
+
     def cancel(self, order: SimOrder, now_ns: int) -> None:
         """Ask for a cancel of an order that is not terminal and has no other request in flight. A fill may win the race."""
         assert order.ord_status not in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE)
@@ -245,12 +293,19 @@ class Exchange:
         self._later(now_ns + self._draw(self.latency.cancel_ns), self._cancelled, order)
 
     def replace(self, order: SimOrder, ticket: Ticket, cl_ord_id: str, now_ns: int) -> SimOrder:
-        """Ask for a change of a working order into `ticket`, whose qty is the new total, fills included. Answers the order to come."""
+        """Ask for a change of a working order into `ticket`, whose qty is the new total, fills included; a group's quantity stays. Answers the
+        order to come."""
+        group = self.groups.get(order.order_id)
+        assert group is None or ticket.qty == order.qty
         order.ord_status = OrdStatus.PENDING_REPLACE
         self._emit(ExecType.PENDING_REPLACE, order, now_ns)
         left = None if ticket.qty is None else ticket.qty - order.filled_qty
         new = self._new(ticket, cl_ord_id, left, ticket.price, ticket.stop_px, ticket.time_in_force, now_ns)
         new.replaces = order.order_id
+        if order.hwm is not None:
+            self._trail(new, order.hwm)
+        if group is not None:
+            self.groups[new.order_id] = group
         self._hold(new)
         self._later(now_ns + self._draw(self.latency.replace_ns), self._replaced, new)
         return new
@@ -258,7 +313,8 @@ class Exchange:
     def cancel_at_once(self, now_ns: int) -> None:
         """Cancel every open order without a race, as a broker does before it closes all positions."""
         for order in self.open_orders():
-            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+            if not order.ord_status.terminal:  # its group may have ended it a moment ago
+                self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
 
     def bust(self, exec_id: str, now_ns: int) -> None:
         """Undo an execution, as an exchange does with an erroneous trade."""
@@ -267,6 +323,10 @@ class Exchange:
         self._settle(execution.symbol, execution.side, -execution.qty, execution.price, -execution.fee, execution.fee_asset)
         order.filled_qty -= execution.qty
         order.filled_money -= execution.qty * execution.price
+        group = self.groups.get(order.order_id)
+        if group is not None:
+            group.count(order.order_id, -execution.qty)
+            self._hold_exits(group)
         undone = msgspec.structs.replace(execution, position_qty=self.position(execution.symbol), cum_qty=order.filled_qty, transact_ns=now_ns)
         self._emit(ExecType.TRADE_CANCEL, order, now_ns, undone)
 
@@ -365,6 +425,8 @@ class Exchange:
             updated_ns=now_ns,
         )
         order.expires_ns = self._expiry(order, now_ns)
+        if ticket.trails:
+            self._trail(order, self._last_px(ticket.symbol, now_ns))
         self.orders[order.order_id] = order
         self._open[order.order_id] = order
         return order
@@ -401,7 +463,11 @@ class Exchange:
     def _acknowledge(self, order: SimOrder, now_ns: int) -> None:
         if order.ord_status.terminal:
             return
+        if order.dormant:
+            order.dormant, order.expires_ns = False, self._expiry(order, now_ns)
         if self._workable(order, now_ns):
+            if order.ticket.trails:
+                self._catch_up(order, now_ns)
             self._activate(order, now_ns)
             return
         order.queued = True
@@ -424,8 +490,8 @@ class Exchange:
                 self._later(order.expires_ns, self._expire, order)
             self._park_later(order, now_ns)
         self._live.setdefault(order.symbol, {})[order.order_id] = order
-        self._next_tick.setdefault(order.symbol, now_ns // TICK_NS + 1)
-        if order.ticket.ord_type.has_stop and not order.triggered:
+        self._next_tick[order.symbol] = now_ns // TICK_NS + 1  # a quiet minute ends here: what is quiet for the others may not be for this one
+        if order.ticket.waits and not order.triggered:
             assert order.stop_px is not None
             self._book(order.symbol).add_stop(order.order_id, order.side, self._units(order.symbol, order.stop_px))
         else:
@@ -485,6 +551,8 @@ class Exchange:
         return order.ticket.notional - order.filled_money < last_px * LOT
 
     def _cancelled(self, order: SimOrder, now_ns: int) -> None:
+        if order.ord_status is OrdStatus.CANCELED:  # the end of its group was quicker
+            return
         if order.ord_status.terminal:
             self._emit(ExecType.CANCEL_REJECTED, order, now_ns)
         else:
@@ -492,9 +560,9 @@ class Exchange:
 
     def _replaced(self, new: SimOrder, now_ns: int) -> None:
         assert new.replaces is not None
-        old = self.orders[new.replaces]
-        total = new.ticket.qty
-        if old.ord_status.terminal or (total is not None and total <= old.filled_qty):
+        old, group = self.orders[new.replaces], self.groups.get(new.order_id)
+        total = new.ticket.qty if group is None else old.qty  # what a sibling filled meanwhile is gone
+        if old.ord_status.terminal or (total is not None and total <= old.filled_qty) or (old.ticket.trails and old.triggered):
             self._emit(ExecType.REPLACE_REJECTED, old, now_ns)
             if not old.ord_status.terminal:
                 old.ord_status = OrdStatus.PARTIALLY_FILLED if old.filled_qty else OrdStatus.NEW
@@ -502,10 +570,18 @@ class Exchange:
             return
         if total is not None:
             new.qty = total - old.filled_qty
+        if old.hwm is not None:
+            self._trail(new, old.hwm)
         old.replaced_by = new.order_id
         self._finish(old, OrdStatus.REPLACED, ExecType.REPLACED, now_ns)
+        if group is not None:
+            group.hand_on(old.order_id, new.order_id)
         self._hold(new)
-        self._acknowledge(new, now_ns)
+        if group is not None and not group.awake and new.order_id in group.exits:
+            new.dormant = True
+            self._emit(ExecType.PENDING_NEW, new, now_ns)
+        else:
+            self._acknowledge(new, now_ns)
 
     def _expire(self, order: SimOrder, now_ns: int) -> None:
         if not order.ord_status.terminal:
@@ -529,6 +605,7 @@ class Exchange:
         self._hold(order)
         if exec_type is not None:
             self._emit(exec_type, order, now_ns)
+            self._follow(order, now_ns)
 
     def _leave(self, order: SimOrder) -> None:
         symbol = order.symbol
@@ -544,11 +621,14 @@ class Exchange:
         self._events.append(Event(exec_type, copy.copy(order), now_ns, execution))
 
     def _hold(self, order: SimOrder) -> None:
-        """Set what the order holds back: money for a buy or a short, quantity for a sell that closes."""
+        """Set what the order holds back: money for what opens, quantity for what closes; a group's exits hold theirs once."""
         reserve = held = ZERO
         if not order.ord_status.terminal:
             left = None if order.qty is None else order.qty - order.filled_qty
-            if order.side is Side.BUY or order.ticket.opening:
+            group = self.groups.get(order.order_id)
+            if group is not None and not order.ticket.opening:
+                held = group.left if self._holder(group) is order else ZERO
+            elif order.ticket.opening:
                 money = order.ticket.notional
                 reserve = left * order.ticket.reserve_px if left is not None else max(ZERO, (money or ZERO) - order.filled_money)
             else:
@@ -559,6 +639,56 @@ class Exchange:
         self._reserved += reserve - order.reserve
         self._held[order.symbol] = self.held(order.symbol) + held - order.held
         order.reserve, order.held = reserve, held
+
+    # -- orders that depend on one another -------------------------------------------------------------------------------------------------------
+
+    def _exits(self, group: Group) -> list[SimOrder]:
+        return [self.orders[order_id] for order_id in group.exits if not self.orders[order_id].ord_status.terminal]
+
+    def _holder(self, group: Group) -> SimOrder | None:
+        """The exit that holds the quantity for all of them."""
+        return next(iter(self._exits(group)), None)
+
+    def _hold_exits(self, group: Group) -> None:
+        for order in self._exits(group):
+            self._hold(order)
+
+    def _share(self, order: SimOrder, qty: Decimal) -> None:
+        """What a fill leaves to the others: as much to hold as the entry brought, as much to close as this exit has not."""
+        group = self.groups.get(order.order_id)
+        if group is None:
+            return
+        group.count(order.order_id, qty)
+        if order.order_id in group.exits and not order.ord_status.terminal:
+            for other in self._exits(group):
+                if other is not order:
+                    assert other.qty is not None
+                    assert not self._book(other.symbol).resting(other.order_id)
+                    other.qty -= qty
+        self._hold_exits(group)
+
+    def _follow(self, order: SimOrder, now_ns: int) -> None:
+        """What the end of a member means to the others. One that was replaced goes on as another, one that was to replace never came in."""
+        group = self.groups.get(order.order_id)
+        if group is None or group.over or order.ord_status is OrdStatus.REPLACED or order.order_id not in group.members:
+            return
+        if order.order_id == group.entry and order.ord_status is OrdStatus.FILLED:
+            group.awake = True
+            for other in self._exits(group):
+                self._later(now_ns + self._draw(self.latency.ack_ns), self._acknowledge, other)
+        else:
+            self._decide(group, order, now_ns)
+
+    def _decide(self, group: Group, order: SimOrder, now_ns: int) -> None:
+        """Leave this member alone: the others end."""
+        group.over = True
+        for order_id in group.members:
+            other = self.orders[order_id]
+            if other is not order and not other.ord_status.terminal:
+                late = order.ord_status is OrdStatus.EXPIRED and other.expires_ns <= now_ns
+                status, exec_type = (OrdStatus.EXPIRED, ExecType.EXPIRED) if late else (OrdStatus.CANCELED, ExecType.CANCELED)
+                self._finish(other, status, exec_type, now_ns)
+        self._hold_exits(group)
 
     # -- the market ------------------------------------------------------------------------------------------------------------------------------
 
@@ -603,6 +733,10 @@ class Exchange:
         if waiting:
             assert order.stop_px is not None
             stop = self._units(order.symbol, order.stop_px)
+            if order.hwm is not None:  # a new best price moves the stop, in this very minute
+                best = self._units(order.symbol, order.hwm)
+                if low < best if order.side is Side.BUY else high > best:
+                    return False
             return stop > high if order.side is Side.BUY else stop < low
         limit = order.price if order.ticket.ord_type.has_price else order.ticket.collar
         if limit is None:
@@ -611,10 +745,36 @@ class Exchange:
         return units < low if order.side is Side.BUY else units > high
 
     def _trigger(self, symbol: str, price: int, now_ns: int) -> None:
-        for order_id in self._book(symbol).trigger(price):
+        book, last_px = self._book(symbol), price * self.market.listings[symbol].unit
+        for order in self._live.get(symbol, {}).values():
+            if order.ticket.trails and book.waiting(order.order_id):
+                self._trail(order, last_px)
+                book.move_stop(order.order_id, self._units(symbol, order.stop_px or ZERO))
+        for order_id in book.trigger(price):
             order = self.orders[order_id]
+            if order.ord_status.terminal:  # a sibling that went off first has ended it
+                continue
             order.triggered = True
+            group = self.groups.get(order_id)
+            if group is not None and not group.over and order_id in group.exits:
+                self._decide(group, order, now_ns)
             self._work(order, now_ns)
+
+    def _last_px(self, symbol: str, now_ns: int) -> Decimal:
+        """The last trade's price; where there was none, the market's middle."""
+        last = self.market.last_print(symbol, now_ns)
+        return self.mark(symbol, now_ns) if last is None else last.price * self.market.listings[symbol].unit
+
+    def _trail(self, order: SimOrder, price: Decimal) -> None:
+        """Let a trailing stop see a price: its water mark goes only the way that is good for the position."""
+        if order.hwm is None or (price - order.hwm) * order.side.sign < 0:
+            order.hwm = price
+            order.stop_px = order.ticket.trailed(price, self.market.listings[order.symbol].unit)
+
+    def _catch_up(self, order: SimOrder, now_ns: int) -> None:
+        """The trades that printed while the order was on its way to the market."""
+        for done in self.market.prints(order.symbol, order.submitted_ns + 1, now_ns + 1):
+            self._trail(order, done.price * self.market.listings[order.symbol].unit)
 
     def _book_matches(self, symbol: str, matches: list[Match], now_ns: int) -> None:
         for match in matches:
@@ -657,7 +817,10 @@ class Exchange:
             if order.ord_status is OrdStatus.NEW:
                 order.ord_status = OrdStatus.PARTIALLY_FILLED
             self._hold(order)
+        self._share(order, qty)
         self._emit(ExecType.TRADE, order, now_ns, execution)
+        if done:
+            self._follow(order, now_ns)
 
     def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> None:
         """Move asset, money and fee; each leaves one account and enters another."""

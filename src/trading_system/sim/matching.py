@@ -174,6 +174,10 @@ class Book:
         assert owner not in self._mine
         self._stops[owner] = _Stop(side, stop)
 
+    def move_stop(self, owner: str, stop: int) -> None:
+        """Let a stop wait for another price; it keeps its place among those that one trade sets off."""
+        self._stops[owner] = _Stop(self._stops[owner].side, stop)
+
     def waiting(self, owner: str) -> bool:
         return owner in self._stops
 

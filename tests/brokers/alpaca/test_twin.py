@@ -79,7 +79,8 @@ BROKEN = [
     ({"side": None}, 422, 40010001, "side is required"),
     ({"side": "hold"}, 422, 40010001, "invalid side hold"),
     ({"type": "iceberg"}, 422, 40010001, "invalid order type iceberg"),
-    ({"type": "trailing_stop"}, 422, 42210000, "trailing stop orders are not supported here"),
+    ({"type": "trailing_stop"}, 422, 40010001, "trailing stop orders must specify one of trail_price or trail_percent"),
+    ({"trail_price": "1"}, 422, 40010001, "market orders must not have trail_price"),
     ({"time_in_force": "gtd"}, 422, 40010001, "invalid time_in_force gtd"),
     ({"type": "limit"}, 422, 40010001, "limit orders require limit_price"),
     ({"limit_price": "5"}, 422, 40010001, "market orders do not take limit_price"),
@@ -105,8 +106,9 @@ BROKEN = [
     ({"symbol": "BTC/USD", "qty": "0.01"}, 422, 42210000, "invalid crypto time_in_force"),
     ({"symbol": "BTC/USD", "type": "stop", "stop_price": "5", "time_in_force": "gtc"}, 422, 42210000, "invalid order type for crypto order"),
     ({"symbol": "BTC/USD", "qty": "0.00001", "time_in_force": "gtc"}, 403, 40310000, "cost basis must be >= minimal amount of order 10"),
-    ({"order_class": "bracket"}, 422, 42210000, "order_class bracket is not supported here: only simple orders are"),
-    ({"take_profit": {"limit_price": "5"}}, 422, 42210000, "order_class of a complex order is not supported here: only simple orders are"),
+    ({"order_class": "triple"}, 422, 40010001, "invalid order_class triple"),
+    ({"order_class": "mleg"}, 422, 42210000, "mleg orders are not supported here"),
+    ({"take_profit": {"limit_price": "5"}}, 422, 40010001, "simple orders do not take take_profit or stop_loss"),
     ({"client_order_id": "x" * 129}, 422, 40010001, "client_order_id must be no more than 128 characters"),
 ]
 
@@ -197,19 +199,61 @@ def test_an_order_may_not_cross_zero() -> None:
     assert client.get("/v2/positions") == []
 
 
+NOTHING_THERE = (403, 40310000, "insufficient qty available for order (requested: 1, available: 0)")
+
+
 @pytest.mark.parametrize(
-    ("options", "order"),
+    ("options", "order", "refusal"),
     [
-        ({}, {"qty": "1"}),  # multiplier 1
-        ({"multiplier": Decimal(2), "cash": Decimal(1999)}, {"qty": "1"}),
-        ({"multiplier": Decimal(2)}, {"qty": "0.5"}),
-        ({"multiplier": Decimal(2)}, {"symbol": "CENT", "qty": "1"}),
+        ({}, {"qty": "1"}, NOTHING_THERE),  # multiplier 1
+        ({"multiplier": Decimal(2), "cash": Decimal(1999)}, {"qty": "1"}, NOTHING_THERE),
+        ({"multiplier": Decimal(2)}, {"qty": "0.5"}, (422, 42210000, "fractional orders cannot be sold short")),
+        ({"multiplier": Decimal(2)}, {"symbol": "CENT", "qty": "1"}, (422, 42210000, 'asset "CENT" cannot be sold short')),
     ],
 )
-def test_shorts_that_are_refused(options: dict[str, Decimal], order: dict[str, str]) -> None:
+def test_shorts_that_are_refused(options: dict[str, Decimal], order: dict[str, str], refusal: tuple[int, int, str]) -> None:
     answer = Client(**options).order(side="sell", **order)
 
-    assert (answer.status, answer.body["available"]) == (403, "0")
+    assert (answer.status, answer.body["code"], answer.body["message"]) == refusal
+
+
+def test_a_short_holds_the_worse_of_its_limit_and_the_offer_with_a_margin() -> None:
+    client = Client(multiplier=Decimal(2), latency=SLOW)
+    ask = Decimal(str(client.get("/v2/stocks/AAPL/quotes/latest")["quote"]["ap"]))
+    client.order(side="sell", qty="10")
+    market = client.twin.exchange.reserved
+    client.order(side="sell", kind="limit", limit_price="400", qty="10")
+
+    assert market == ask * Decimal("1.03") * 10
+    assert client.twin.exchange.reserved == market + 4000
+
+
+def test_covers_together_may_not_cross_zero_and_hold_no_money() -> None:
+    client = Client(multiplier=Decimal(2))
+    client.order(side="sell", qty="10")
+    power = client.get("/v2/account")["buying_power"]
+    cover = client.order(side="buy", kind="limit", limit_price="10", qty="6").body
+    too_many = client.order(side="buy", kind="limit", limit_price="10", qty="5")
+    more = client.send("PATCH", f"/v2/orders/{cover['id']}", {"qty": "11"})
+    all_of_it = client.send("PATCH", f"/v2/orders/{cover['id']}", {"qty": "10"})
+
+    assert cover["position_intent"] == "buy_to_close"
+    assert (too_many.status, too_many.body["available"], too_many.body["held_for_orders"]) == (403, "4", "6")
+    assert (more.status, all_of_it.status) == (403, 200)
+    assert client.get("/v2/account")["buying_power"] == power
+    assert client.get("/v2/positions/AAPL")["qty_available"] == "0"
+
+
+def test_nobody_opens_both_ways_at_once() -> None:
+    client = Client(multiplier=Decimal(2))
+    client.order(kind="limit", limit_price="10")
+    short = client.order(side="sell", kind="limit", limit_price="900")
+    other = client.order("MSFT", side="sell", kind="limit", limit_price="900").status
+    long = client.order("MSFT", kind="limit", limit_price="10")
+
+    assert (short.status, short.body["message"]) == (403, "cannot open a short sell while a long buy order is open")
+    assert other == 200
+    assert (long.status, long.body["message"]) == (403, "cannot open a long buy while a short sell order is open")
 
 
 def test_a_short_position_is_negative() -> None:

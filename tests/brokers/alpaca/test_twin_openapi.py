@@ -1,7 +1,8 @@
 """Every answer of the twin against Alpaca's OpenAPI files of 2026-08-13: a walk over the whole surface, refusals included.
 
 Where the files and what was seen of the broker differ, the twin follows what satisfies both: max_options_trading_level is
-an integer in the file and null where options are off, so it is 0; expires_at is never null in the file, so every order has one.
+an integer in the file and null where options are off, so it is 0; expires_at is never null in the file, so every order has one. Of a leg's legs the
+file says "always null" and means it, with a type that has no null: here they have to be null.
 Refusals have no schema: their message is checked.
 """
 
@@ -22,6 +23,8 @@ SPECS = Path(__file__).parents[4] / "shared" / "specs" / "alpaca"
 def _spec(name: str) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.load((SPECS / f"{name}.openapi.yaml").read_text(), Loader=yaml.CSafeLoader)
     fixed: dict[str, Any] = _nullable(loaded)
+    if "OrderLeg" in fixed["components"]["schemas"]:
+        fixed["components"]["schemas"]["OrderLeg"]["properties"]["legs"] = {"type": "null"}
     return fixed
 
 
@@ -103,6 +106,7 @@ def walk(client: Checked) -> None:
         client.get(path)
     client.send("GET", "/v2/assets/NOPE")
     _orders(client)
+    _complex_orders(client)
     _positions(client)
     client.wait(3600 * 24 * SECOND)
     for query in ("", "?activity_types=FILL,CFEE", "?category=non_trade_activity", "?page_size=2&direction=asc", "?date=2026-11-24"):
@@ -153,6 +157,29 @@ def _orders(client: Checked) -> None:
     client.send("DELETE", "/v2/orders")
 
 
+def _complex_orders(client: Checked) -> None:
+    """A bracket whose entry waits, one whose exits work, exits alone, an entry with one exit, stops that trail; all of them in every list."""
+    prices = {"take_profit": {"limit_price": "650"}, "stop_loss": {"stop_price": "250", "limit_price": "249"}}
+    waiting = client.order("MSFT", kind="limit", limit_price="300", order_class="bracket", **prices).body
+    working = client.order("MSFT", order_class="bracket", qty="10", **prices).body
+    client.order("AMD", qty="4")
+    alone = client.order("AMD", side="sell", kind="limit", order_class="oco", qty="2", take_profit={"limit_price": 900}, stop_loss={"stop_price": 60})
+    client.order("META", order_class="oto", tif="gtc", stop_loss={"stop_price": "200"})
+    trails = [client.order("AMD", side="sell", kind="trailing_stop", tif="gtc", **trail).body for trail in ({"trail_price": 9}, {"trail_percent": 9})]
+    for query in ("?nested=true", "?nested=true&status=all", "?nested=false&status=closed"):
+        client.get("/v2/orders" + query)
+    for order in (waiting, working, working["legs"][0], alone.body, alone.body["legs"][0], *trails):
+        client.get(f"/v2/orders/{order['id']}?nested=true")
+    client.send("PATCH", f"/v2/orders/{working['legs'][1]['id']}", {"stop_price": "260"})
+    client.send("PATCH", f"/v2/orders/{trails[0]['id']}", {"trail": "8"})
+    client.send("PATCH", f"/v2/orders/{waiting['id']}", {"qty": "2"})
+    client.get(f"/v2/orders/{working['id']}?nested=true")
+    client.order("MSFT", order_class="bracket")
+    client.order("MSFT", side="sell", qty="1")
+    client.send("DELETE", f"/v2/orders/{waiting['legs'][0]['id']}")
+    client.send("DELETE", f"/v2/orders/{alone.body['id']}")
+
+
 def _positions(client: Checked) -> None:
     for path in ("", "/AAPL", "/BTCUSD", "/BTC%2FUSD"):
         client.get("/v2/positions" + path)
@@ -198,5 +225,6 @@ def test_the_check_notices_what_is_wrong() -> None:
     client.hold_event(order | {"status": "gone"})
     client.hold_event(order | {"qty": 1})
     client.hold_event(order | {"id": "no uuid"})
+    client.hold_event(order | {"legs": [order | {"legs": [order]}]})
 
-    assert len(client.invalid) == 3
+    assert len(client.invalid) == 4

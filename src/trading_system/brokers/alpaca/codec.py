@@ -9,21 +9,37 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from trading_system.brokers.alpaca import wire
-from trading_system.brokers.alpaca.facts import CRYPTO_MIN_NOTIONAL, EQUITY_LOT, EQUITY_TICKS, NAME, NOTIONAL_STEP, PAGES, PAPER_ACCOUNT_PREFIX
+from trading_system.brokers.alpaca.facts import (
+    CRYPTO_MIN_NOTIONAL,
+    EQUITY_LOT,
+    EQUITY_TICKS,
+    NAME,
+    NOTIONAL_STEP,
+    OPTION_TICKS,
+    PAGES,
+    PAPER_ACCOUNT_PREFIX,
+)
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
-from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
-from trading_system.domain.order import Approved
+from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, parse_occ, underlying_of
+from trading_system.domain.order import Approved, Attached, Leg, NewOrder
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
 _SIDE = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
-_ORD_TYPE = {"market": OrdType.MARKET, "limit": OrdType.LIMIT, "stop": OrdType.STOP, "stop_limit": OrdType.STOP_LIMIT}
+_ORD_TYPE = {
+    "market": OrdType.MARKET,
+    "limit": OrdType.LIMIT,
+    "stop": OrdType.STOP,
+    "stop_limit": OrdType.STOP_LIMIT,
+    "trailing_stop": OrdType.TRAILING_STOP,
+}
 _TIF = {
     "day": TimeInForce.DAY,
     "gtc": TimeInForce.GTC,
@@ -32,7 +48,8 @@ _TIF = {
     "opg": TimeInForce.AT_THE_OPENING,
     "cls": TimeInForce.AT_THE_CLOSE,
 }
-_ASSET_CLASS = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO}
+_ASSET_CLASS = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO, "us_option": AssetClass.OPTION}
+_RIGHT = {"call": Right.CALL, "put": Right.PUT}
 _STATUS = {
     "pending_new": OrdStatus.PENDING_NEW,
     "accepted": OrdStatus.PENDING_NEW,
@@ -82,16 +99,35 @@ _FLOW = {
     **dict.fromkeys(("DIV", "DIVCGL", "DIVCGS", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX", "CGD"), FlowKind.INCOME),
     **dict.fromkeys(("INT", "INTNRA", "INTTW", "PTR"), FlowKind.INCOME),
     **dict.fromkeys(("FEE", "CFEE", "DIVFEE", "PTC"), FlowKind.FEE),
-    **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA", "OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.CORPORATE_ACTION),
+    **dict.fromkeys(("MA", "NC", "REORG", "SPIN", "SPLIT", "OPCA"), FlowKind.CORPORATE_ACTION),
+    **dict.fromkeys(("OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD"), FlowKind.SETTLEMENT),
 }
+_MOVES_UNITS = (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION, FlowKind.SETTLEMENT)
+MULTILEG = "mleg"
+_LEG_TYPE = OrdType.LIMIT.value  # a leg's row that stands alone says none
+LINKED = ("bracket", "oco", "oto")  # classes whose orders come with others
 _QUOTES = ("USDT", "USDC", "USD", "BTC")  # what Alpaca's crypto is priced in, longest first: positions lose the slash of BTC/USD
 _Word = TypeVar("_Word")
 _NEW_YORK = ZoneInfo("America/New_York")
 
 
 def encode_order(approved: Approved) -> wire.OrderRequest:
-    """The body of a submit. Numbers leave as plain strings."""
+    """The body of a submit. Numbers leave as plain strings. The take-profit of an OCO is the order itself.
+
+    Source: docs.alpaca.markets/docs/orders-at-alpaca (bracket, OCO, OTO, trailing stop)
+    """
     request = approved.request
+    exit_ = request.contingency is Contingency.OCO
+    if request.legs:
+        return wire.OrderRequest(
+            qty=_sent(request.order_qty),
+            type=request.ord_type.value,
+            time_in_force=request.time_in_force.value,
+            limit_price=_sent(request.price),
+            order_class=MULTILEG,
+            legs=[_leg(leg, opens=opens) for leg, opens in zip(request.legs, approved.opens, strict=True)],
+            client_order_id=approved.cl_ord_id,
+        )
     return wire.OrderRequest(
         symbol=approved.symbol,
         qty=None if request.order_qty is None else plain(request.order_qty),
@@ -99,30 +135,86 @@ def encode_order(approved: Approved) -> wire.OrderRequest:
         side=request.side.value,
         type=request.ord_type.value,
         time_in_force=request.time_in_force.value,
-        limit_price=None if request.price is None else plain(request.price),
-        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        limit_price=_sent(None if exit_ else request.price),
+        stop_price=_sent(request.stop_px),
+        trail_price=_sent(request.trail_px),
+        trail_percent=_sent(_percent(request.trail_pct)),
+        order_class=None if request.attached is None else request.contingency.value,
+        take_profit=_take_profit(request),
+        stop_loss=_stop_loss(request.attached),
         extended_hours=True if request.extended_hours else None,
         client_order_id=approved.cl_ord_id,
     )
 
 
 def encode_replace(approved: Approved) -> wire.ReplaceRequest:
-    """The body of a replace: the whole of what the order shall be, under the new intent's id."""
+    """The body of a replace: the whole of what the order shall be, under the new intent's id. Of linked orders only prices change."""
     request = approved.request
+    linked = request.attached is not None or request.parent is not None
     return wire.ReplaceRequest(
-        qty=None if request.order_qty is None else plain(request.order_qty),
-        limit_price=None if request.price is None else plain(request.price),
-        stop_price=None if request.stop_px is None else plain(request.stop_px),
+        qty=None if linked else _sent(request.order_qty),
+        limit_price=_sent(request.price),
+        stop_price=_sent(request.stop_px),
+        trail=_sent(request.trail_px or _percent(request.trail_pct)),
         client_order_id=approved.cl_ord_id,
     )
 
 
+def _leg(leg: Leg, *, opens: bool) -> wire.LegRequest:
+    intent = f"{leg.side.value}_to_{'open' if opens else 'close'}"
+    return wire.LegRequest(symbol=leg.instrument, ratio_qty=str(leg.ratio_qty), side=leg.side.value, position_intent=intent)
+
+
+def _take_profit(request: NewOrder) -> wire.TakeProfit | None:
+    if request.attached is None:
+        return None
+    price = request.price if request.contingency is Contingency.OCO else request.attached.take_profit_px
+    return None if price is None else wire.TakeProfit(limit_price=plain(price))
+
+
+def _stop_loss(attached: Attached | None) -> wire.StopLoss | None:
+    return (
+        None
+        if attached is None or attached.stop_px is None
+        else wire.StopLoss(stop_price=plain(attached.stop_px), limit_price=_sent(attached.stop_limit_px))
+    )
+
+
+def _sent(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+def _percent(fraction: Decimal | None) -> Decimal | None:
+    return None if fraction is None else fraction * 100
+
+
 def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType.ORDER_STATUS) -> ExecutionReport:
-    """How an order stands. Quantities in units, prices in the quote currency.
+    """How an order stands, and the orders that Alpaca made for it, where the answer nests them. Quantities in units, prices in the quote currency.
 
     Raises: ProtocolError: a status, type, side or asset class we do not know.
     Source: docs.alpaca.markets/docs/orders-at-alpaca (statuses)
     """
+    return _decode_whole(order, recv_ns, exec_type) if is_whole(order) else _decode_one(order, recv_ns, exec_type)
+
+
+def is_whole(order: wire.Order) -> bool:
+    """Whether a row is a multileg order's, not one of its legs'."""
+    return order.order_class == MULTILEG and not order.symbol
+
+
+def _decode_whole(order: wire.Order, recv_ns: int, exec_type: ExecType) -> ExecutionReport:
+    """A multileg order is bought as a whole, about what its options are about; its legs' rows leave out what the whole's says."""
+    if not order.legs:
+        raise ProtocolError("a multileg order without its legs", order.id.encode())
+    rows = [replace(leg, type=order.type, time_in_force=order.time_in_force, order_class=MULTILEG) for leg in order.legs]
+    children = tuple(_decode_one(row, recv_ns, ExecType.ORDER_STATUS) for row in rows)
+    legs = tuple(Leg(child.instrument, child.side, int(_positive(row.ratio_qty, "ratio_qty"))) for child, row in zip(children, rows, strict=True))
+    about = underlying_of(legs[0].instrument)
+    whole = replace(order, symbol=about, asset_class="us_equity", side=Side.BUY.value, legs=None)
+    return replace(_decode_one(whole, recv_ns, exec_type), legs=legs, children=children)
+
+
+def _decode_one(order: wire.Order, recv_ns: int, exec_type: ExecType) -> ExecutionReport:
     return ExecutionReport(
         broker=NAME,
         cl_ord_id=ClOrdID(order.client_order_id),
@@ -131,12 +223,15 @@ def decode_order(order: wire.Order, recv_ns: int, exec_type: ExecType = ExecType
         ord_status=_word(_STATUS, order.status, "order status"),
         instrument=instrument_id(order.symbol, order.asset_class),
         side=_word(_SIDE, order.side, "side"),
-        ord_type=_word(_ORD_TYPE, order.type, "order type"),
+        ord_type=_word(_ORD_TYPE, order.type or (_LEG_TYPE if order.order_class == MULTILEG else ""), "order type"),
         time_in_force=_word(_TIF, order.time_in_force, "time in force"),
         order_qty=_optional(order.qty),
         cash_order_qty=_optional(order.notional),
         price=_optional(order.limit_price),
         stop_px=_optional(order.stop_price),
+        trail_px=_optional(order.trail_price),
+        trail_pct=None if order.trail_percent is None else _number(order.trail_percent) / 100,
+        children=tuple(decode_order(leg, recv_ns) for leg in order.legs or ()) if order.order_class in LINKED else (),
         cum_qty=_number(order.filled_qty),
         replaced_by=None if order.replaced_by is None else OrderID(order.replaced_by),
         replaces=None if order.replaces is None else OrderID(order.replaces),
@@ -152,6 +247,8 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
     Source: docs.alpaca.markets/docs/websocket-streaming
     """
     exec_type = _word(_EVENT, update.event, "event")
+    if exec_type is ExecType.TRADE and is_whole(update.order):
+        exec_type = ExecType.ORDER_STATUS  # the executions are its legs'
     report = decode_order(update.order, recv_ns, exec_type)
     fields: dict[str, object] = {"transact_ns": _time(update.timestamp or update.at or update.order.updated_at)}
     if exec_type in (ExecType.TRADE, ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT):
@@ -167,7 +264,8 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
 
 
 def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> ExecutionReport:
-    """One FILL activity, with the row of its order. Its id is TIME::EXECUTION; the part after the colons is the stream's execution_id.
+    """One FILL activity, with the row of its order, which may be older. Its id is TIME::EXECUTION; the part after the colons is the stream's
+    execution_id.
 
     Source: docs.alpaca.markets/docs/account-activities
     """
@@ -179,6 +277,7 @@ def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> Exe
         last_px=_positive(activity.price, "price"),
         cum_qty=cum_qty,
         ord_status=OrdStatus.FILLED if activity.type == "fill" else OrdStatus.PARTIALLY_FILLED,
+        children=(),
         transact_ns=_time(activity.transaction_time),
     )
 
@@ -200,7 +299,7 @@ def decode_flow(activity: wire.Activity) -> Flow:
         kind=kind,
         currency=activity.currency or "USD",
         amount=amount,
-        instrument=_flow_instrument(activity.symbol) if kind in (FlowKind.TRANSFER, FlowKind.CORPORATE_ACTION) else None,
+        instrument=_flow_instrument(activity.symbol) if kind in _MOVES_UNITS else None,
         qty=qty if kind is FlowKind.TRANSFER else ZERO,
         canceled=activity.status == "canceled",
         text=text,
@@ -297,6 +396,54 @@ def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountCon
         shortable=shorts and asset.borrow_status in (None, "easy_to_borrow"),
         marginable=bool(asset.marginable),
     )
+
+
+def decode_contract(contract: wire.OptionContract, hours: Hours) -> Instrument:
+    """An option with its grid. It trades in its underlying's regular hours.
+
+    Raises: ProtocolError: a right, strike or day that does not fit its symbol.
+    Source: docs.alpaca.markets/docs/options-trading
+    """
+    symbol = instrument_id(contract.symbol, "us_option")
+    known = _contract(symbol)
+    said = (contract.expiration_date, _word(_RIGHT, contract.type, "right"), _number(contract.strike_price))
+    if (known.expiry.isoformat(), known.right, known.strike) != said:
+        raise ProtocolError(f"an option that is not what its symbol {symbol} says", repr(said).encode())
+    return Instrument(
+        id=symbol,
+        broker=NAME,
+        symbol=contract.symbol,
+        asset_class=AssetClass.OPTION,
+        base=contract.underlying_symbol,
+        currency="USD",
+        ticks=OPTION_TICKS,
+        lot=ONE,
+        whole_lot=ONE,
+        multiplier=_positive(contract.multiplier, "multiplier"),
+        hours=replace(hours, extended=()),
+        tradable=contract.tradable and contract.status == "active",
+        contract=known,
+    )
+
+
+def decode_snapshot(symbol: str, snapshot: wire.OptionSnapshot, recv_ns: int) -> OptionSnapshot:
+    """One line of a chain."""
+    instrument = instrument_id(symbol, "us_option")
+    greeks = snapshot.greeks
+    return OptionSnapshot(
+        contract=_contract(instrument),
+        instrument=instrument,
+        quote=None if snapshot.latestQuote is None else decode_quote(snapshot.latestQuote, instrument, recv_ns),
+        implied_volatility=snapshot.impliedVolatility,
+        greeks=None if greeks is None else Greeks(**{name: getattr(greeks, name) for name in ("delta", "gamma", "theta", "vega", "rho")}),
+    )
+
+
+def _contract(symbol: InstrumentID) -> Contract:
+    try:
+        return parse_occ(symbol)
+    except ValueError as error:
+        raise ProtocolError(str(error), symbol.encode()) from None
 
 
 def decode_calendar(days: Sequence[wire.CalendarDay], known_until_ns: int) -> Hours:

@@ -2,9 +2,9 @@
 
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote as percent
 from urllib.parse import urlencode
@@ -16,6 +16,8 @@ from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refu
 from trading_system.brokers.alpaca.events import EventsSession
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
+    CHAIN_PAGE_MAX,
+    CONTRACTS_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
     EVENTS_PATH,
@@ -36,9 +38,10 @@ from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, Protoc
 from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import ExecType
 from trading_system.domain.hours import ALWAYS, Hours
-from trading_system.domain.ids import ClOrdID, InstrumentID
+from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
@@ -90,11 +93,13 @@ class AlpacaConnector:
         self._stock_feed = options.get("feed", "iex")
         resumable = EventsSession(self._urls.trading + EVENTS_PATH, lambda: auth.key_headers(key, secret))
         self._order_events = resumable if options.get("order_events") == "sse" else None
+        self._option_feed = options.get("option_feed", "indicative")
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
         self._feeds: dict[str, Feed] = {}  # by path
+        self._parents: OrderedDict[str, ClOrdID | None] = OrderedDict()  # by an order's id: the order of ours it is held for
         self._hours: Hours | None = None
         self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
 
@@ -120,11 +125,21 @@ class AlpacaConnector:
         return codec.decode_account(account, positions, self._clock.now_ns(), suspended=self._choices.suspend_trade)
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
+        if any(is_option(symbol) for symbol in symbols):
+            return tuple([await self._instrument(symbol) for symbol in symbols])
         hours = ALWAYS if symbols and all("/" in symbol for symbol in symbols) else await self._stock_hours()
         if not symbols:
             assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
             return tuple(codec.decode_asset(asset, hours, self._choices) for group in assets for asset in group)
         return tuple([codec.decode_asset(await self._asset(symbol), hours, self._choices) for symbol in symbols])
+
+    async def _instrument(self, symbol: InstrumentID) -> Instrument:
+        if not is_option(symbol):
+            return (await self.instruments((symbol,)))[0]
+        response = await self._get(f"/v2/options/contracts/{symbol}")
+        if is_not_found(response):
+            raise BadRequest(f"Alpaca has no option {symbol}. `trading chain {underlying_of(symbol)}` lists those it has.")
+        return codec.decode_contract(self._decoded(response, wire.OptionContract), await self._stock_hours())
 
     async def _asset(self, symbol: InstrumentID) -> wire.Asset:
         response = await self._get(f"/v2/assets/{percent(symbol, safe='')}")
@@ -165,7 +180,7 @@ class AlpacaConnector:
         if response.status not in (200, 204, 404, 422):
             raise refusal(response, changes=True)
         try:
-            return self._row(await self._ask(f"/v2/orders/{order.order_id}", wire.Order))
+            return self._row(await self._with_legs(await self._ask(f"/v2/orders/{order.order_id}", wire.Order)))
         except Unavailable as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
 
@@ -175,20 +190,44 @@ class AlpacaConnector:
         query = {"status": "open", "limit": str(ORDERS_PAGE_MAX), "direction": "desc"}
         for _ in range(PAGES_MAX):
             page = await self._ask(f"/v2/orders?{urlencode(query)}", list[wire.Order])
-            found |= {order.id: order for order in page}
+            found |= {order.id: await self._with_legs(order) for order in page}
             if len(page) < ORDERS_PAGE_MAX:
+                await self._learn_parents(found.values())
                 return tuple(self._row(order) for order in found.values())
             query["before_order_id"] = page[-1].id
         raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         response = await self._get(f"/v2/orders:by_client_order_id?{urlencode({'client_order_id': cl_ord_id})}")
-        return None if is_not_found(response) else self._row(self._decoded(response, wire.Order))
+        if is_not_found(response):
+            return None
+        order = self._decoded(response, wire.Order)
+        if order.order_class in codec.LINKED:
+            order = await self._ask(f"/v2/orders/{order.id}?nested=true", wire.Order)
+        return self._row(await self._with_legs(order))
+
+    async def _with_legs(self, order: wire.Order) -> wire.Order:
+        """A multileg order's row says nothing without its legs."""
+        if codec.is_whole(order) and not order.legs:
+            return await self._ask(f"/v2/orders/{order.id}?nested=true", wire.Order)
+        return order
+
+    async def _learn_parents(self, orders: Iterable[wire.Order]) -> None:
+        """What a row is held for stands in its parent's answer alone. Asked where an order may be part of one of ours and nobody knows yet."""
+        unknown = {row.id: row.symbol for row in orders if row.order_class in codec.LINKED and not is_ours(row.client_order_id)}
+        unknown = {order_id: symbol for order_id, symbol in unknown.items() if order_id not in self._parents}
+        for symbol in sorted(set(unknown.values())):
+            query = urlencode({"status": "all", "nested": "true", "symbols": symbol, "limit": str(ORDERS_PAGE_MAX)})
+            for parent in await self._ask(f"/v2/orders?{query}", list[wire.Order]):
+                self._row(parent)
+        for order_id in unknown:
+            self._remember(self._parents, order_id, self._parents.get(order_id))
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """FILL activities, oldest first, each joined with its order's row."""
         found = await self._activities("/v2/account/activities/FILL", since_ns)
-        return tuple([codec.decode_fill(activity, await self._order_row(activity.order_id), self._clock.now_ns()) for activity in found])
+        rows = [(activity, await self._order_row(activity.order_id)) for activity in found]
+        return tuple(self._linked(codec.decode_fill(activity, row, self._clock.now_ns())) for activity, row in rows)
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
         """Every activity that is no fill."""
@@ -212,10 +251,8 @@ class AlpacaConnector:
         all since the last one, but for the first connection."""
         session = self._order_events or OrdersSession(self._urls.orders_stream, self._key, self._secret)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, AccountEvent):
-                yield event.report
-            elif isinstance(event, ExecutionReport):
-                yield event
+            if isinstance(event, AccountEvent | ExecutionReport):
+                yield self._linked(event.report if isinstance(event, AccountEvent) else event)
             else:
                 yield self._link(event, "orders")
 
@@ -241,10 +278,35 @@ class AlpacaConnector:
         entries = await self._history(instrument, "bars", wire.Bars, start_ns, end_ns, timeframe=_TIMEFRAMES[period_ns])
         return tuple(codec.decode_bar(entry, instrument, period_ns) for entry in entries)
 
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        today = rfc3339(self._clock.now_ns())[:10]
+        query = {"underlying_symbols": underlying, "expiration_date_gte": today, "limit": str(CONTRACTS_PAGE_MAX)}
+        found: set[str] = set()
+        for _ in range(PAGES_MAX):
+            page = await self._ask(f"/v2/options/contracts?{urlencode(query)}", wire.OptionContracts)
+            found |= {contract.expiration_date for contract in page.option_contracts}
+            if page.next_page_token is None:
+                return tuple(date.fromisoformat(day) for day in sorted(found))
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of option contracts")
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        query = {"feed": self._option_feed, "expiration_date": expiry.isoformat(), "limit": str(CHAIN_PAGE_MAX)}
+        if right is not None:
+            query["type"] = right.value
+        found: list[OptionSnapshot] = []
+        for _ in range(PAGES_MAX):
+            page = await self._ask_data(f"/v1beta1/options/snapshots/{percent(underlying, safe='')}?{urlencode(query)}", wire.OptionSnapshots)
+            found += [codec.decode_snapshot(symbol, snapshot, self._clock.now_ns()) for symbol, snapshot in page.snapshots.items()]
+            if page.next_page_token is None:
+                return tuple(sorted(found, key=lambda line: (line.contract.strike, line.contract.right)))
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of one chain")
+
     async def _latest(self, instrument: InstrumentID, what: str, kind: type[Any]) -> Any:
         """The newest entry of one symbol. Raises BadRequest: there is none."""
         crypto = "/" in instrument
-        query = urlencode({"symbols": instrument} if crypto else {"symbols": instrument, "feed": self._stock_feed})
+        query = urlencode({"symbols": instrument, **self._feed_of(instrument)})
         answer = await self._ask_data(f"{_market(instrument)}/{f'latest/{what}' if crypto else f'{what}/latest'}?{query}", kind)
         found = getattr(answer, what).get(instrument)
         if found is None:
@@ -253,9 +315,14 @@ class AlpacaConnector:
 
     async def _history(self, instrument: InstrumentID, what: str, kind: type[Any], start_ns: int, end_ns: int, **more: str) -> list[Any]:
         """Entries of one symbol over all pages; a short page is not the last, a null token is."""
-        query = {"symbols": instrument, "start": rfc3339(start_ns), "end": rfc3339(end_ns), "limit": str(DATA_PAGE_MAX), **more}
-        if "/" not in instrument:
-            query["feed"] = self._stock_feed
+        query = {
+            "symbols": instrument,
+            "start": rfc3339(start_ns),
+            "end": rfc3339(end_ns),
+            "limit": str(DATA_PAGE_MAX),
+            **more,
+            **self._feed_of(instrument),
+        }
         found: list[Any] = []
         for _ in range(PAGES_MAX):
             page = await self._ask_data(f"{_market(instrument)}/{what}?{urlencode(query)}", kind)
@@ -264,6 +331,11 @@ class AlpacaConnector:
                 return found
             query["page_token"] = page.next_page_token
         raise ProtocolError(f"more than {PAGES_MAX} pages of {what}")
+
+    def _feed_of(self, instrument: InstrumentID) -> Mapping[str, str]:
+        if "/" in instrument:
+            return {}
+        return {"feed": self._option_feed if is_option(instrument) else self._stock_feed}
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """Stocks and crypto come over two sockets, which all subscriptions share. Raises BadRequest: more symbols than the plan has."""
@@ -358,12 +430,24 @@ class AlpacaConnector:
             raise ProtocolError(f"Alpaca's answer cannot be read ({error})", response.body) from None
 
     def _row(self, order: wire.Order) -> ExecutionReport:
-        """Remember an order's row for its fills, and translate it."""
-        self._rows[order.id] = order
-        self._rows.move_to_end(order.id)
-        if len(self._rows) > ROWS_MAX:
-            self._rows.popitem(last=False)
-        return codec.decode_order(order, self._clock.now_ns(), ExecType.ORDER_STATUS)
+        """Remember an order's row for its fills, and what it holds, and translate it."""
+        for row in (order, *(order.legs or ())):
+            self._remember(self._rows, row.id, row)
+        for leg in order.legs or ():
+            self._remember(self._parents, leg.id, ClOrdID(order.client_order_id))
+        return self._linked(codec.decode_order(order, self._clock.now_ns(), ExecType.ORDER_STATUS))
+
+    def _linked(self, report: ExecutionReport) -> ExecutionReport:
+        """With the order it is held for, as far as that is known."""
+        parent = self._parents.get(report.order_id or "")
+        return report if parent is None else msgspec.structs.replace(report, parent=parent)
+
+    @staticmethod
+    def _remember(known: OrderedDict[str, _T], order_id: str, value: _T) -> None:
+        known[order_id] = value
+        known.move_to_end(order_id)
+        if len(known) > ROWS_MAX:
+            known.popitem(last=False)
 
     async def _order_row(self, order_id: str | None) -> wire.Order:
         if order_id is None:
@@ -389,7 +473,9 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
 
 
 def _market(instrument: InstrumentID) -> str:
-    return "/v1beta3/crypto/us" if "/" in instrument else "/v2/stocks"
+    if "/" in instrument:
+        return "/v1beta3/crypto/us"
+    return "/v1beta1/options" if is_option(instrument) else "/v2/stocks"
 
 
 def _split(symbol: InstrumentID) -> list[tuple[str, str]]:

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.instrument import AssetClass, TickBand
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("alpaca")
 
@@ -42,6 +42,7 @@ URLS: Mapping[str, Urls] = {
 }
 STOCK_STREAMS: Mapping[str, str] = {"iex": "/v2/iex", "sip": "/v2/sip"}  # by feed, below data_stream
 TEST_SYMBOL = "FAKEPACA"
+OPTION_STREAMS: Mapping[str, str] = {"indicative": "/v1beta1/indicative", "opra": "/v1beta1/opra"}
 CRYPTO_STREAM = "/v1beta3/crypto/us"
 
 EVENTS_PATH = "/v2/events/trades"  # order events by server-sent events, below `trading` and below the Broker API
@@ -85,6 +86,8 @@ REMAINING_HEADER = "X-RateLimit-Remaining"
 RESET_HEADER = "X-RateLimit-Reset"  # epoch seconds
 ORDERS_PAGE_MAX = 500
 ACTIVITIES_PAGE_MAX = 100
+CONTRACTS_PAGE_MAX = 10_000
+CHAIN_PAGE_MAX = 1_000
 DATA_PAGE_MAX = 10_000  # entries over all symbols of a request
 FREE_STREAM_SYMBOLS = 30  # trades and quotes on the free plan; beyond it: stream error 405
 STREAM_LOGIN_NS = 10_000_000_000  # said to be the time a data stream waits for auth before error 404
@@ -99,6 +102,8 @@ ORDER_RULES = (
     OrderRule(AssetClass.EQUITY, _ALL - {OrdType.LIMIT}, frozenset({TimeInForce.DAY}), fractional=True),
     OrderRule(AssetClass.EQUITY, _ALL, frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}), fractional=False),
     OrderRule(AssetClass.EQUITY, frozenset({OrdType.MARKET, OrdType.LIMIT}), _AUCTION, fractional=False),
+    OrderRule(AssetClass.EQUITY, frozenset({OrdType.TRAILING_STOP}), frozenset({TimeInForce.DAY, TimeInForce.GTC}), fractional=False),
+    OrderRule(AssetClass.OPTION, frozenset({OrdType.MARKET, OrdType.LIMIT}), frozenset({TimeInForce.DAY}), fractional=False),
     OrderRule(
         AssetClass.CRYPTO,
         frozenset({OrdType.MARKET, OrdType.LIMIT, OrdType.STOP_LIMIT}),
@@ -106,7 +111,16 @@ ORDER_RULES = (
         fractional=True,
     ),
 )
+_DAY_GTC = frozenset({TimeInForce.DAY, TimeInForce.GTC})
+_ENTRIES = frozenset({OrdType.MARKET, OrdType.LIMIT})
+LINK_RULES = (
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.BRACKET}), _ENTRIES, _DAY_GTC, can_replace=True),
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.OCO}), frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=True),
+    LinkRule(AssetClass.EQUITY, frozenset({Contingency.OTO}), _ENTRIES, _DAY_GTC, can_replace=False),
+)
 EQUITY_TICKS = (TickBand(Decimal(0), Decimal("0.0001")), TickBand(Decimal(1), Decimal("0.01")))  # SEC rule 612; else 422 "sub-penny increment"
+OPTION_TICKS = (TickBand(Decimal(0), Decimal("0.01")),)  # some classes trade in nickels: Alpaca then refuses what is off
+LEGS_MAX = 4  # of a multileg order
 EQUITY_LOT = Decimal("0.000000001")  # fractional qty: up to 9 decimals
 NOTIONAL_STEP = Decimal("0.01")  # the spec allows 9 decimals, users report 2: 2 always holds
 EQUITY_MIN_NOTIONAL = Decimal(1)  # fractional and notional orders
@@ -119,6 +133,8 @@ FACTS = Facts(
     broker=NAME,
     title="Alpaca",
     rules=ORDER_RULES,
+    links=LINK_RULES,
+    legs_max=LEGS_MAX,
     client_id_scope=ClientIdScope.FOR_EVER,
     late_accept_ns=120_000_000_000,  # Alpaca states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=90_000_000_000,  # none stated; after a timeout 404 means "not yet"

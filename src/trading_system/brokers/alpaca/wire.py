@@ -115,6 +115,36 @@ class Asset(msgspec.Struct, kw_only=True, omit_defaults=True):
     price_increment: str | None = None
 
 
+class OptionContract(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One of GET /v2/options/contracts. type is call or put; style says when it may be exercised, american or european."""
+
+    id: str
+    symbol: str
+    name: str
+    status: str
+    tradable: bool
+    expiration_date: str
+    root_symbol: str | None = None
+    underlying_symbol: str
+    underlying_asset_id: str
+    type: str
+    style: str
+    strike_price: str
+    multiplier: str
+    size: str
+    open_interest: str | None = None
+    open_interest_date: str | None = None
+    close_price: str | None = None
+    close_price_date: str | None = None
+
+
+class OptionContracts(msgspec.Struct, kw_only=True):
+    """A page of contracts."""
+
+    option_contracts: Sequence[OptionContract]
+    next_page_token: str | None = None
+
+
 class Clock(msgspec.Struct, kw_only=True):
     """GET /v2/clock. The times carry New York's offset and up to nanoseconds."""
 
@@ -169,6 +199,7 @@ class Order(msgspec.Struct, kw_only=True):
     status: str
     extended_hours: bool = False
     legs: "list[Order] | None" = None
+    ratio_qty: str | None = None
     trail_percent: str | None = None
     trail_price: str | None = None
     hwm: str | None = None
@@ -176,17 +207,45 @@ class Order(msgspec.Struct, kw_only=True):
     source: str | None = None
 
 
-class OrderRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Body of POST /v2/orders, as the connector sends it: numbers as strings, what is not meant left out."""
+class TakeProfit(msgspec.Struct, kw_only=True):
+    """The exit at a profit of a bracket, OCO or OTO."""
+
+    limit_price: str
+
+
+class StopLoss(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The exit at a loss; with a limit price it becomes a limit order."""
+
+    stop_price: str
+    limit_price: str | None = None
+
+
+class LegRequest(msgspec.Struct, kw_only=True):
+    """One leg of a multileg order."""
 
     symbol: str
+    ratio_qty: str
+    side: str
+    position_intent: str
+
+
+class OrderRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Body of POST /v2/orders, as the connector sends it: numbers as strings, what is not meant left out. A multileg order has no symbol or side."""
+
+    symbol: str | None = None
     qty: str | None = None
     notional: str | None = None
-    side: str
+    side: str | None = None
     type: str
     time_in_force: str
     limit_price: str | None = None
     stop_price: str | None = None
+    trail_price: str | None = None
+    trail_percent: str | None = None
+    order_class: str | None = None
+    take_profit: TakeProfit | None = None
+    stop_loss: StopLoss | None = None
+    legs: Sequence[LegRequest] | None = None
     extended_hours: bool | None = None
     client_order_id: str
 
@@ -198,6 +257,7 @@ class ReplaceRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     time_in_force: str | None = None
     limit_price: str | None = None
     stop_price: str | None = None
+    trail: str | None = None
     client_order_id: str | None = None
 
 
@@ -353,7 +413,7 @@ class Quote(msgspec.Struct, kw_only=True, omit_defaults=True):
     as_: Decimal = msgspec.field(name="as")
     ax: str | None = None
     bx: str | None = None
-    c: Sequence[str] | None = None
+    c: Sequence[str] | str | None = None  # of options one string
     z: str | None = None
 
 
@@ -365,7 +425,7 @@ class Trade(msgspec.Struct, kw_only=True, omit_defaults=True):
     s: Decimal
     i: int | None = None
     x: str | None = None
-    c: Sequence[str] | None = None
+    c: Sequence[str] | str | None = None  # of options one string
     z: str | None = None
     tks: str | None = None
     u: str | None = None
@@ -463,6 +523,30 @@ class LatestTrade(msgspec.Struct, kw_only=True):
 class LatestBar(msgspec.Struct, kw_only=True):
     symbol: str
     bar: Bar
+
+
+class OptionGreeks(msgspec.Struct, kw_only=True):
+    delta: Decimal
+    gamma: Decimal
+    theta: Decimal
+    vega: Decimal
+    rho: Decimal
+
+
+class OptionSnapshot(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One contract now. Without a two-sided market there is no volatility and there are no greeks."""
+
+    latestQuote: Quote | None = None  # noqa: N815 Alpaca's name
+    latestTrade: Trade | None = None  # noqa: N815
+    impliedVolatility: Decimal | None = None  # noqa: N815
+    greeks: OptionGreeks | None = None
+
+
+class OptionSnapshots(msgspec.Struct, kw_only=True):
+    """A page of a chain."""
+
+    snapshots: Mapping[str, OptionSnapshot]
+    next_page_token: str | None = None
 
 
 # -- market data: streams. Every frame is an array of these, told apart by T -----------------------------------------------------------------------

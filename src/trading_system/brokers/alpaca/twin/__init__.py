@@ -281,7 +281,7 @@ class AlpacaTwin:
             case ("GET", "orders:by_client_order_id"):
                 return desk.order_by_client_id(query.get("client_order_id", ""))
             case ("GET", "orders", order_id):
-                return desk.order(order_id)
+                return desk.order(order_id, query)
             case ("PATCH", "orders", order_id):
                 return desk.replace(order_id, request.body, now)
             case ("DELETE", "orders", order_id):

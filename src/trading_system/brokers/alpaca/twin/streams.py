@@ -105,12 +105,12 @@ class OrderStreams:
 
 def trade_update(desk: TradingDesk, event: Event) -> wire.TradeUpdate:
     """`data` of an order's event, in Alpaca's words."""
-    name = EVENTS[event.exec_type]
+    name, order = EVENTS[event.exec_type], desk.show(event.order)
     if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
         name = "fill"
-    elif event.exec_type is ExecType.PENDING_NEW and event.order.queued:
-        name = "accepted"
-    update = wire.TradeUpdate(event=name, order=desk.show(event.order), timestamp=when(event.transact_ns))
+    elif event.exec_type in (ExecType.PENDING_NEW, ExecType.NEW) and order.status in ("accepted", "held"):
+        name = order.status
+    update = wire.TradeUpdate(event=name, order=order, timestamp=when(event.transact_ns))
     done = event.execution
     if done is not None:
         update.execution_id = done.exec_id

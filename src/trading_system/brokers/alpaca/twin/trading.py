@@ -24,11 +24,12 @@ from trading_system.brokers.alpaca.twin.forms import (
     today,
     when,
 )
+from trading_system.brokers.alpaca.twin.linked import Linked
 from trading_system.brokers.alpaca.twin.rules import CLIENT_ID_MAX, ReplaceBody, Rules, SubmitBody, parameter, replace_body, rule, submit_body
 from trading_system.brokers.alpaca.twin.universe import Universe
-from trading_system.domain.fix import ExecType, OrdStatus, Side
+from trading_system.domain.fix import Contingency, ExecType, OrdStatus, Side
 from trading_system.domain.money import ZERO, plain
-from trading_system.sim.exchange import Event, Exchange, FeePosting, SimOrder
+from trading_system.sim.exchange import Event, Exchange, FeePosting, SimOrder, Ticket
 from trading_system.sim.market import LOT
 from trading_system.sim.sessions import DAY_NS, Session, Sessions, new_york_day
 from trading_system.transport.message import Response
@@ -61,6 +62,7 @@ class TradingDesk:
         self._universe = universe
         self._exchange = exchange
         self._rules = Rules(universe, exchange)
+        self._linked = Linked(universe, exchange)
         self._account_id = account_id
         self._account_number = account_number
         self._start_ns = start_ns
@@ -184,9 +186,18 @@ class TradingDesk:
         self.posts[cl_ord_id] += 1
         self._unique(cl_ord_id)
         ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
-        order = self._exchange.submit(ticket, now_ns)
+        exits = self._linked.exits(body, ticket, now_ns)
+        order = self._link(ticket, exits, now_ns) if exits else self._exchange.submit(ticket, now_ns)
         self._by_client_id[cl_ord_id] = order
-        return answer(self.show(order))
+        return answer(self.show(order, nested=True))
+
+    def _link(self, ticket: Ticket, exits: list[Ticket], now_ns: int) -> SimOrder:
+        """The parent of a new group: its entry, of an OCO the take-profit."""
+        alone = ticket.contingency is Contingency.OCO
+        group = self._exchange.submit_linked(None if alone else ticket, [ticket, *exits] if alone else exits, now_ns)
+        members = [self._exchange.orders[order_id] for order_id in group.members]
+        self._by_client_id |= {order.cl_ord_id: order for order in members}
+        return members[0]
 
     def _unique(self, cl_ord_id: str) -> None:
         """Ids are unique for ever; the refusal's code tells whether the earlier order still works (measured on paper, September 2026)."""
@@ -197,16 +208,21 @@ class TradingDesk:
             raise Refusal(422, 40010001 if earlier.ord_status.terminal else 42210000, "client_order_id must be unique")
 
     def orders(self, query: Mapping[str, str]) -> Response:
-        matches = self._order_filter(query)
+        """nested: a child stands below its parent where that is listed too, else as a row of its own; so nothing is lost or told twice."""
+        matches, nested = self._order_filter(query), _nested(query)
         newest_first = choice(query, "direction", "desc", ("asc", "desc")) == "desc"
         limit = number(query, "limit", 50, 500)
         found: list[wire.Order] = []
         for order in reversed(self._exchange.orders.values()) if newest_first else self._exchange.orders.values():
-            if matches(order):
-                found.append(self.show(order))
+            if matches(order) and not (nested and self._below(order, matches)):
+                found.append(self.show(order, nested=nested))
                 if len(found) == limit:
                     break
         return answer(found)
+
+    def _below(self, order: SimOrder, matches: Callable[[SimOrder], bool]) -> bool:
+        group = self._exchange.groups.get(order.order_id)
+        return group is not None and order.order_id in group.children and matches(self._exchange.orders[group.members[0]])
 
     def _order_filter(self, query: Mapping[str, str]) -> Callable[[SimOrder], bool]:
         status = choice(query, "status", "open", ("open", "closed", "all"))
@@ -245,8 +261,8 @@ class TradingDesk:
             raise Refusal(404, 40410000, f"order not found for {order_id}")
         return order
 
-    def order(self, order_id: str) -> Response:
-        return answer(self.show(self._order(order_id)))
+    def order(self, order_id: str, query: Mapping[str, str]) -> Response:
+        return answer(self.show(self._order(order_id), nested=_nested(query)))
 
     def order_by_client_id(self, cl_ord_id: str) -> Response:
         order = self._by_client_id.get(cl_ord_id)
@@ -260,6 +276,7 @@ class TradingDesk:
         cl_ord_id = body.client_order_id or self._exchange.new_id()
         self._unique(cl_ord_id)
         ticket = self._rules.replacement(order, body, now_ns)
+        self._linked.check_replacement(order, ticket, now_ns)
         new = self._exchange.replace(order, ticket, cl_ord_id, now_ns)
         self._by_client_id[cl_ord_id] = new
         return answer(self.show(new))
@@ -278,8 +295,14 @@ class TradingDesk:
                 self._exchange.cancel(order, now_ns)
         return answer([wire.CancelStatus(id=order.order_id, status=200) for order in asked], 207)
 
-    def show(self, order: SimOrder) -> wire.Order:
-        """An order in Alpaca's words."""
+    def _legs(self, order: SimOrder) -> list[wire.Order] | None:
+        group = self._exchange.groups.get(order.order_id)
+        if group is None or group.members[0] != order.order_id:
+            return None
+        return [self.show(self._exchange.orders[order_id]) for order_id in group.children]
+
+    def show(self, order: SimOrder, *, nested: bool = False) -> wire.Order:
+        """An order in Alpaca's words; nested: with its children as legs."""
         ticket, asset = order.ticket, self._universe.assets[order.symbol]
         return wire.Order(
             id=order.order_id,
@@ -302,6 +325,7 @@ class TradingDesk:
             qty=None if order.qty is None else plain(order.qty),
             filled_qty=plain(order.filled_qty),
             filled_avg_price=None if order.avg_px is None else shown(order.avg_px),
+            order_class="" if ticket.contingency is Contingency.NONE else ticket.contingency.value,
             order_type=ticket.ord_type.value,
             type=ticket.ord_type.value,
             side=ticket.side.value,
@@ -309,8 +333,12 @@ class TradingDesk:
             time_in_force=order.time_in_force.value,
             limit_price=None if order.price is None else plain(order.price),
             stop_price=None if order.stop_px is None else plain(order.stop_px),
-            status="accepted" if order.queued and order.ord_status is OrdStatus.PENDING_NEW else STATUS[order.ord_status],
+            status=_status(order),
             extended_hours=ticket.extended,
+            legs=self._legs(order) if nested else None,
+            trail_percent=None if ticket.trail_pct is None else plain(ticket.trail_pct),
+            trail_price=None if ticket.trail_px is None else plain(ticket.trail_px),
+            hwm=None if order.hwm is None else plain(order.hwm),
         )
 
     # -- positions -------------------------------------------------------------------------------------------------------------------------------
@@ -462,6 +490,25 @@ class TradingDesk:
                 if len(found) == size:
                     break
         return answer(found)
+
+
+def _status(order: SimOrder) -> str:
+    """held is a child that waits for its entry, and the stop of an OCO beside its working take-profit: it watches the market all the same, and when
+    it goes off the take-profit is cancelled first.
+
+    Source: docs.alpaca.markets, order statuses; alpacahq/alpaca-trade-api-python #322 and QuantConnect/Lean.Brokerages.Alpaca #74: the passive leg
+    of an OCO is told of as held and never as new.
+    """
+    watching = order.ticket.contingency is Contingency.OCO and order.ticket.waits and not order.triggered
+    if order.ord_status is OrdStatus.PENDING_NEW and order.queued:
+        return "accepted"
+    if (order.ord_status is OrdStatus.PENDING_NEW and order.dormant) or (order.ord_status is OrdStatus.NEW and watching):
+        return "held"
+    return STATUS[order.ord_status]
+
+
+def _nested(query: Mapping[str, str]) -> bool:
+    return query.get("nested", "").lower() == "true"
 
 
 def _bounded(query: Mapping[str, str]) -> bool:

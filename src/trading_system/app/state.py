@@ -1,0 +1,147 @@
+"""The desk at one instant, as the gate sees it: limits, halts, holdings, what is on its way, prices and their age."""
+
+from decimal import Decimal
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from trading_system.core.blotter import Reserved
+from trading_system.core.options import STANDARD_MULTIPLIER, at_risk, cover
+from trading_system.core.risk import Arming, Holding, LegState, RiskState
+from trading_system.domain.errors import BadRequest
+from trading_system.domain.fix import Side
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.market import Quote
+from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import is_option, parse_occ, underlying_of
+from trading_system.domain.order import Leg, NewOrder
+
+if TYPE_CHECKING:
+    from trading_system.app.desk import Desk
+
+_MINUTE_NS = 60_000_000_000
+
+
+def risk_state(desk: "Desk", request: NewOrder, cl_ord_id: ClOrdID) -> RiskState:
+    """Everything the gate may look at. Raises BadRequest: a leg of a multileg order that is no option."""
+    key = (request.broker, request.instrument)
+    books, now_ns = desk.books, desk.clock.now_ns()
+    reserving = books.blotter.reserved_keys()
+    crypto = [reserved for reserved in reserving if desk.asset_class(*reserved) is AssetClass.CRYPTO]
+    reserved, legs = books.blotter.reserved(*key), tuple(_leg(desk, request.broker, leg) for leg in request.legs)
+    return RiskState(
+        limits=desk.limits,
+        facts=desk.brokers[request.broker].facts,
+        halts=tuple(books.halts.values()),
+        ready=desk.ready[request.broker] and not desk.stood_still(),
+        account=desk.accounts.get(request.broker),
+        equity=desk.marked(now_ns),
+        instrument=_whole(desk, request) if legs else desk.instruments[key],
+        quote=_net_quote(desk, request) if legs else desk.hub.latest(*key),
+        position=ZERO if legs else books.ledger.position(*key),
+        reserved=Reserved(in_doubt=sum((leg.reserved.in_doubt for leg in legs), reserved.in_doubt)) if legs else reserved,
+        total=books.blotter.total,
+        holdings=_holdings(desk),
+        reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
+        working=() if legs else books.blotter.working_on(*key),
+        recent=tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent))),
+        reserving=frozenset(reserving),
+        cover=_cover(desk, request.broker, desk.instruments[key]),
+        legs=legs,
+        live=desk.environment == "live",
+        arming=_arming(desk),
+        dry_run=desk.dry_run,
+        cl_ord_id=cl_ord_id,
+        now_ns=now_ns,
+        journal_free=desk.journal.free_bytes(),
+        journal_free_min=desk.journal.free_min,
+    )
+
+
+def _arming(desk: "Desk") -> Arming | None:
+    armed = desk.books.armed
+    if armed is None:
+        return None
+    return Arming(accounts=armed.accounts, max_notional=armed.max_notional, spent=desk.books.armed_spent, until_ns=armed.until_ns)
+
+
+def _holdings(desk: "Desk") -> tuple[Holding, ...]:
+    """What is held, instrument by instrument; options on one underlying together, as what they put at risk."""
+    books, others = desk.books, []
+    options: dict[tuple[BrokerName, InstrumentID], list[InstrumentID]] = {}
+    for broker, instrument in books.ledger.traded():
+        qty = books.ledger.position(broker, instrument)
+        if qty and is_option(instrument):
+            options.setdefault((broker, underlying_of(instrument)), []).append(instrument)
+        elif qty:
+            others.append(
+                Holding(
+                    broker=broker,
+                    instrument=instrument,
+                    asset_class=desk.asset_class(broker, instrument),
+                    qty=qty,
+                    mark=desk.mark_px(broker, instrument),
+                    multiplier=books.multipliers.get((broker, instrument), ONE),
+                )
+            )
+    return (*others, *(_options_held(desk, *about, names) for about, names in options.items()))
+
+
+# -- options -------------------------------------------------------------------------------------------------------------------------
+
+
+def _options_held(desk: "Desk", broker: BrokerName, underlying: InstrumentID, names: list[InstrumentID]) -> Holding:
+    """mark None: one of them has no price."""
+    marks = {name: desk.mark_px(broker, name) for name in names}
+    known = [(parse_occ(name), _units(desk, broker, name), mark) for name, mark in marks.items() if mark is not None]
+    risk = at_risk(known) if len(known) == len(names) else None
+    return Holding(broker=broker, instrument=underlying, asset_class=AssetClass.OPTION, qty=ONE, mark=risk)
+
+
+def _units(desk: "Desk", broker: BrokerName, option: InstrumentID) -> Decimal:
+    return desk.books.ledger.position(broker, option) * desk.books.multipliers.get((broker, option), STANDARD_MULTIPLIER)
+
+
+def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
+    """Units of an option that may be sold here and are covered, after all that is on its way."""
+    contract, account, books = instrument.contract, desk.accounts.get(broker), desk.books
+    if contract is None:
+        return ZERO
+    ours = {name for at, name in (*books.ledger.traded(), *books.blotter.reserved_keys()) if at == broker and is_option(name)}
+    leaving = {name: books.blotter.reserved(broker, name).sell_qty * books.multipliers.get((broker, name), STANDARD_MULTIPLIER) for name in ours}
+    held = {name: _units(desk, broker, name) - leaving[name] for name in ours}
+    shares = books.ledger.position(broker, contract.underlying) - books.blotter.reserved(broker, contract.underlying).sell_qty
+    return cover(contract, held, shares, ZERO if account is None else account.cash)
+
+
+def _leg(desk: "Desk", broker: BrokerName, leg: Leg) -> LegState:
+    contract = desk.instruments[broker, leg.instrument].contract
+    if contract is None:
+        raise BadRequest(f"{leg.instrument} is no option: the legs of a multileg order are")
+    position, reserved = desk.books.ledger.position(broker, leg.instrument), desk.books.blotter.reserved(broker, leg.instrument)
+    return LegState(contract=contract, position=position, reserved=reserved)
+
+
+def _whole(desk: "Desk", request: NewOrder) -> Instrument:
+    """A multileg order's grid: its legs', under the name of what they are about."""
+    legs = [desk.instruments[request.broker, leg.instrument] for leg in request.legs]
+    return replace(legs[0], id=request.instrument, symbol="", contract=None, tradable=all(leg.tradable for leg in legs))
+
+
+def _net_quote(desk: "Desk", request: NewOrder) -> Quote | None:
+    """What the whole costs at the legs' quotes: below zero where it pays. None: a leg has no two sides."""
+    bid = ask = ZERO
+    quotes = []
+    for leg in request.legs:
+        quote = desk.hub.latest(request.broker, leg.instrument)
+        if quote is None or quote.bid_px is None or quote.ask_px is None:
+            return None
+        cheap, dear = (quote.bid_px, quote.ask_px) if leg.side is Side.BUY else (-quote.ask_px, -quote.bid_px)
+        bid, ask = bid + leg.ratio_qty * cheap, ask + leg.ratio_qty * dear
+        quotes.append(quote)
+    oldest = min(quotes, key=lambda quote: quote.transact_ns)
+    return Quote(
+        instrument=request.instrument, bid_px=bid, bid_qty=ONE, ask_px=ask, ask_qty=ONE, transact_ns=oldest.transact_ns, recv_ns=oldest.recv_ns
+    )
