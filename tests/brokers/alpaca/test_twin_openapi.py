@@ -6,6 +6,7 @@ file says "always null" and means it, with a type that has no null: here they ha
 Refusals have no schema: their message is checked.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,10 @@ import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 
 from tests.brokers.alpaca.twin_client import SECOND, Client
+from trading_system.brokers.alpaca import facts
+from trading_system.transport.framing import decode_event
 
+EVENTS = "/v2/events/trades?since=2026-11-01"
 SPECS = Path(__file__).parents[4] / "shared" / "specs" / "alpaca"
 
 
@@ -72,6 +76,16 @@ class Checked(Client):
         self.hold(self._specs["trading"], {"$ref": "#/components/schemas/Order"}, order, "trade_updates")
         self.checked["trade_updates"] = self.checked.get("trade_updates", 0) + 1
 
+    def hold_server_sent(self, frame: bytes) -> None:
+        """One event of GET /v2/events/trades against the Broker API's file."""
+        if "broker" not in self._specs:
+            self._specs["broker"] = _spec("broker")
+            for name in ("TradeUpdateEventType", "OrderStatus"):  # the file's prose has it, its lists have forgotten it
+                self._specs["broker"]["components"]["schemas"][name]["enum"].append("held")
+        schema = {"$ref": "#/components/schemas/TradeUpdateEventV2"}
+        self.hold(self._specs["broker"], schema, json.loads(decode_event(frame).data), "server-sent event")
+        self.checked["server-sent event"] = self.checked.get("server-sent event", 0) + 1
+
     def _note(self, fine: bool, text: str) -> None:
         if not fine:
             self.invalid.append(text)
@@ -114,8 +128,13 @@ def walk(client: Checked) -> None:
     client.get("/v2/account/activities/FILL")
     client.get("/v2/account/activities/CFEE")
     _market_data(client)
-    for frame in client.frames(stream):
-        client.hold_event(frame["data"]["order"])
+    events = client.open(EVENTS, {facts.KEY_HEADER: client.key, facts.SECRET_HEADER: client.secret})
+    client.wait(SECOND)
+    for conn, frame in client.twin.drain():
+        if conn == stream and frame is not None:
+            client.hold_event(json.loads(frame)["data"]["order"])
+        elif conn == events and isinstance(frame, bytes):
+            client.hold_server_sent(frame)
     client.secret = "wrong"
     client.send("GET", "/v2/account")
 
