@@ -116,6 +116,17 @@ def test_brokers_shows_what_each_takes(shell: Shell) -> None:
     assert "stop_limit" in shell.run("brokers").stdout
 
 
+def test_an_accounts_history_is_a_line_and_a_table(shell: Shell) -> None:
+    found = shell.ask("account", "--history", "--period", "1D", "--timeframe", "1Min")
+    shown = shell.run("account", "--history", "--period", "1D", "--timeframe", "1Min").stdout
+
+    assert sorted(found) == ["base_value", "broker", "points", "timeframe"]
+    assert sorted(found["points"][0]) == ["equity", "open_ns", "profit_loss", "profit_loss_pct"]
+    assert re.search(r"^[▁▂▃▄▅▆▇█]+  1D, 1Min$", shown, re.M), shown
+    assert "Equity" in shown
+    assert shell.run("account", "--history", "--period", "1Y").returncode == 2
+
+
 def test_every_command_that_prints_data_prints_json_and_is_documented() -> None:
     text = (ROOT / "docs" / "CLI.md").read_text()
     table = text[text.index("| Command | Prints |") : text.index("While a desk runs")]

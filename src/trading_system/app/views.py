@@ -12,6 +12,7 @@ from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
 from trading_system.domain.option import OptionSnapshot
 from trading_system.domain.order import Attached, Fill, Order
+from trading_system.domain.portfolio import PortfolioHistory
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -112,6 +113,23 @@ def quote_view(broker: str, quote: Quote) -> View:
         "ask_px": _number(quote.ask_px),
         "ask_qty": plain(quote.ask_qty),
         "transact_ns": quote.transact_ns,
+    }
+
+
+def equity_view(history: PortfolioHistory) -> View:
+    return {
+        "broker": history.broker,
+        "timeframe": history.timeframe,
+        "base_value": _number(history.base_value),
+        "points": [
+            {
+                "open_ns": point.open_ns,
+                "equity": plain(point.equity),
+                "profit_loss": plain(point.profit_loss),
+                "profit_loss_pct": plain(point.profit_loss_pct),
+            }
+            for point in history.points
+        ],
     }
 
 

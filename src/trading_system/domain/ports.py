@@ -16,6 +16,7 @@ from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.portfolio import PortfolioHistory
 from trading_system.domain.report import ExecutionReport
 
 
@@ -201,6 +202,15 @@ class OptionData(Protocol):
 
     async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
         """Every contract of that day with its prices, by strike and then call before put."""
+        ...
+
+
+@runtime_checkable
+class EquityHistory(Protocol):
+    """What the account was worth over time, where a broker keeps that."""
+
+    async def portfolio_history(self, period: str, timeframe: str) -> PortfolioHistory:
+        """period: a number and D, W, M or A (years). timeframe: 1Min, 5Min, 15Min, 1H, 1D. Raises BadRequest, Unavailable."""
         ...
 
 

@@ -127,6 +127,9 @@ def walk(client: Checked) -> None:
         client.get("/v2/account/activities" + query)
     client.get("/v2/account/activities/FILL")
     client.get("/v2/account/activities/CFEE")
+    for query in ("", "?period=1D&timeframe=5Min&intraday_reporting=continuous", "?period=1W&timeframe=1D&cashflow_types=ALL"):
+        client.get("/v2/account/portfolio/history" + query)
+    client.send("GET", "/v2/account/portfolio/history?period=1Y")
     _market_data(client)
     events = client.open(EVENTS, {facts.KEY_HEADER: client.key, facts.SECRET_HEADER: client.secret})
     client.wait(SECOND)

@@ -48,6 +48,8 @@ SAMPLES: dict[str, Any] = {
     "order_option": wire.Order,
     "order_replaced": wire.Order,
     "order_submitted": wire.Order,
+    "portfolio_history_15min": wire.PortfolioHistory,
+    "portfolio_history_cashflows": wire.PortfolioHistory,
     "position": wire.Position,
     "position_published_2": wire.Position,
     "stock_bars": wire.Bars,

@@ -29,6 +29,7 @@ from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
 from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, parse_occ, underlying_of
 from trading_system.domain.order import Approved, Attached, Leg, NewOrder
+from trading_system.domain.portfolio import EquityPoint, PortfolioHistory
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
@@ -351,6 +352,23 @@ def _position(position: wire.Position) -> Position:
         mark_px=_optional(position.current_price),
         unrealized_pnl=_optional(position.unrealized_pl) or ZERO,
     )
+
+
+def decode_portfolio(history: wire.PortfolioHistory) -> PortfolioHistory:
+    """Alpaca's columns as points; a window from before the account had money is left out.
+
+    Raises: ProtocolError: columns of different lengths.
+    """
+    columns = (history.timestamp, history.equity, history.profit_loss, history.profit_loss_pct)
+    if len({len(column) for column in columns}) != 1:
+        raise ProtocolError(f"a portfolio history whose columns have {[len(column) for column in columns]} rows")
+    points = tuple(
+        EquityPoint(at * NS, _size(equity), _size(gain or ZERO), _size(pct or ZERO))
+        for at, equity, gain, pct in zip(*columns, strict=True)
+        if equity is not None
+    )
+    base = None if history.base_value is None else _size(history.base_value)
+    return PortfolioHistory(broker=NAME, timeframe=history.timeframe, base_value=base, points=points)
 
 
 def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountConfigurations | None = None) -> Instrument:

@@ -43,6 +43,7 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.portfolio import PortfolioHistory
 from trading_system.domain.ports import Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
@@ -123,6 +124,11 @@ class AlpacaConnector:
         account = await self._ask("/v2/account", wire.Account)
         positions = await self._ask("/v2/positions", list[wire.Position])
         return codec.decode_account(account, positions, self._clock.now_ns(), suspended=self._choices.suspend_trade)
+
+    async def portfolio_history(self, period: str, timeframe: str) -> PortfolioHistory:
+        """Equity round the clock, because crypto is; profit and loss from the first point on. Raises BadRequest: a period or frame Alpaca has not."""
+        query = {"period": period, "timeframe": timeframe, "intraday_reporting": "continuous", "pnl_reset": "no_reset"}
+        return codec.decode_portfolio(await self._ask(f"/v2/account/portfolio/history?{urlencode(query)}", wire.PortfolioHistory))
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
         if any(is_option(symbol) for symbol in symbols):

@@ -304,6 +304,19 @@ class Activity(msgspec.Struct, kw_only=True, omit_defaults=True):
     group_id: str | None = None
 
 
+class PortfolioHistory(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """GET /v2/account/portfolio/history: columns of one length, numbers as JSON numbers. timestamp: epoch seconds, the beginning of each window."""
+
+    timestamp: Sequence[int]
+    equity: Sequence[Decimal | None]
+    profit_loss: Sequence[Decimal | None]
+    profit_loss_pct: Sequence[Decimal | None]
+    base_value: Decimal | None
+    base_value_asof: str | None = None
+    timeframe: str
+    cashflow: Mapping[str, Sequence[Decimal]] | None = None
+
+
 class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Body of a refusal. 401 and data's 403 come without a code; the rest is context that only some refusals have."""
 

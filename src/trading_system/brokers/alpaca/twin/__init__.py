@@ -18,13 +18,14 @@ from trading_system.brokers.alpaca.twin import events
 from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.portfolio import Portfolio
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.brokers.alpaca.twin.universe import universe
 from trading_system.domain.money import ONE
 from trading_system.sim.exchange import Event, Exchange, Latency
 from trading_system.sim.market import Market, Recording
-from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
+from trading_system.sim.sessions import MINUTE_NS, SECOND_NS, Sessions
 from trading_system.transport.message import Request, Response
 
 __all__ = ["AlpacaTwin", "universe"]
@@ -98,6 +99,7 @@ class AlpacaTwin:
         )
         account_id = self.exchange.new_id()
         self.trading = TradingDesk(self.universe, self.exchange, account_id=account_id, account_number=self.account_number, start_ns=start_ns)
+        self.portfolio = Portfolio(self.exchange, Sessions(hours), start_ns)
         self.data = MarketData(self.universe, self.market, sip=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
         self.order_events = events.OrderEvents(self.trading, self._send, account_id, Random(f"events {seed}"))  # noqa: S311
@@ -189,6 +191,7 @@ class AlpacaTwin:
         assert now_ns >= self.now_ns, "time runs backwards"
         self.now_ns = now_ns
         self.exchange.advance(now_ns)
+        self.portfolio.sample(now_ns)
         self._collect()
         self.data_streams.advance(now_ns)
 
@@ -245,6 +248,8 @@ class AlpacaTwin:
         match (request.method, *parts):
             case ("GET", "v2", "account"):
                 return desk.account(now)
+            case ("GET", "v2", "account", "portfolio", "history"):
+                return self.portfolio.history(query, desk.activities, now)
             case ("GET", "v2", "account", "configurations"):
                 return answer(desk.configurations)
             case ("PATCH", "v2", "account", "configurations"):
