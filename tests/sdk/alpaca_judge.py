@@ -15,7 +15,8 @@ from alpaca.broker.requests import GetEventsRequest
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
-from alpaca.data.live import CryptoDataStream, StockDataStream
+from alpaca.data.historical.news import NewsClient
+from alpaca.data.live import CryptoDataStream, NewsDataStream, StockDataStream
 from alpaca.data.requests import (
     CryptoBarsRequest,
     CryptoLatestBarRequest,
@@ -24,6 +25,7 @@ from alpaca.data.requests import (
     CryptoLatestTradeRequest,
     CryptoQuoteRequest,
     CryptoTradesRequest,
+    NewsRequest,
     StockBarsRequest,
     StockLatestBarRequest,
     StockLatestQuoteRequest,
@@ -41,6 +43,7 @@ from alpaca.trading.requests import (
     GetCalendarRequest,
     GetOrderByIdRequest,
     GetOrdersRequest,
+    GetPortfolioHistoryRequest,
     LimitOrderRequest,
     MarketOrderRequest,
     ReplaceOrderRequest,
@@ -896,6 +899,41 @@ def trade_events_from_the_past_and_live() -> None:
 def trade_events_need_credentials() -> None:
     broker = BrokerClient(CLIENT_ID, "wrong", sandbox=True, api_version="v2", url_override=URL)
     assert list(broker.get_trade_events()) == []  # the SDK looks at no status; nothing is told
+
+
+# -- portfolio history and news --------------------------------------------------------------------------------------------------------------------
+
+
+@step
+def portfolio_history() -> None:
+    found = trading.get_portfolio_history(GetPortfolioHistoryRequest(period="1D", timeframe="1Min", intraday_reporting="continuous"))
+    assert len({len(found.timestamp), len(found.equity), len(found.profit_loss), len(found.profit_loss_pct)}) == 1
+    assert abs(found.equity[-1] - float(trading.get_account().equity)) < 1_000
+    assert found.timeframe == "1Min"
+
+
+@step
+def news_of_symbols() -> None:
+    client = NewsClient(KEY, SECRET, url_override=URL)
+    found = client.get_news(NewsRequest(symbols="AAPL,BTCUSD", limit=60)).data["news"]
+    assert len(found) == 60
+    assert all({"AAPL", "BTCUSD"} & set(article.symbols) for article in found)
+    assert found[0].headline.startswith("[Invented]")
+
+
+@step
+def news_stream() -> None:
+    stream = NewsDataStream(KEY, SECRET, url_override=WS_URL + "/v1beta1/news")
+    seen: list[object] = []
+
+    async def on_news(article: object) -> None:
+        seen.append(article)
+
+    stream.subscribe_news(on_news, "*")
+    running(stream)
+    until(lambda: bool(seen), "an article")
+    stream.stop()
+    assert seen[0].created_at.tzinfo is not None
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
-from trading_system.domain.ports import Connector
+from trading_system.domain.ports import Connector, Link, NewsData, StreamState
 from trading_system.domain.times import parse_rfc3339
 from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
@@ -43,6 +43,7 @@ from trading_system.settings.secret import Secret
 
 if TYPE_CHECKING:
     from trading_system.app.watcher import Seen
+    from trading_system.domain.news import NewsItem
     from trading_system.sim.market import Listing, Recording
     from trading_system.transport.tape import Tape
     from trading_system.transport.websocket import Dialer
@@ -409,6 +410,21 @@ def _reading(account: Account, *, sse: bool, since: str) -> Account:
         raise BadRequest(f"--since {since}: a day (2026-11-24) or a time with its offset (2026-11-24T14:30:00Z)") from None
     options = {**account.options, "order_events": "sse" if sse else "websocket", "since": since}
     return msgspec.structs.replace(account, options=options)
+
+
+async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
+    """Articles as they appear, without a desk. Raises AuthFailed, BadRequest: a broker that passes none on."""
+    (account,) = accounts_of(config)
+    connector = _connector(account, None)
+    if not isinstance(connector, NewsData):
+        raise BadRequest(f"{account.broker} passes no news on here")
+    try:
+        async for event in connector.follow_news(symbols):
+            yield event
+            if isinstance(event, StreamState) and event.link is Link.REFUSED:
+                raise AuthFailed(event.text)
+    finally:
+        await connector.aclose()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot
 from trading_system.domain.order import Attached, Fill, Order
 from trading_system.domain.portfolio import PortfolioHistory
@@ -130,6 +131,20 @@ def equity_view(history: PortfolioHistory) -> View:
             }
             for point in history.points
         ],
+    }
+
+
+def news_view(item: NewsItem) -> View:
+    return {
+        "news_id": item.news_id,
+        "created_ns": item.created_ns,
+        "updated_ns": item.updated_ns,
+        "symbols": list(item.symbols),
+        "headline": item.headline,
+        "summary": item.summary,
+        "source": item.source,
+        "author": item.author,
+        "url": item.url,
     }
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "events": ("events", "Show what happens to orders at the broker, as it happens; no desk."),
     "bars": ("market", "Price history."),
     "chain": ("market", "The options on an instrument: trading chain AAPL [--expiry 2026-12-18]."),
+    "news": ("news", "The newest articles: trading news [AAPL BTC/USD] [--follow]."),
     "halt": ("risk", "Stop taking risk, now. Exits still pass."),
     "resume": ("risk", "Clear a halt; typed twice."),
     "alerts": ("risk", "What nobody has acknowledged yet; --ack says that you have seen it."),

@@ -118,6 +118,13 @@ def test_two_of_start_end_and_period_say_the_span() -> None:
     assert client.get(f"{PATH}?end={at[2]}&period=1D&timeframe=1H")["timestamp"] == [NOON // SECOND, NOON // SECOND + 3600]
 
 
+def test_there_is_nothing_from_before_the_account() -> None:
+    client = lived(1)
+
+    assert len(client.get(f"{PATH}?start=0001-01-01&timeframe=1D")["timestamp"]) == 1
+    assert client.get(f"{PATH}?start=2026-11-01&end=2026-11-10&timeframe=1D")["timestamp"] == []
+
+
 def test_money_that_came_and_went_is_shown_where_it_is_asked_for() -> None:
     client = lived(1)
     client.twin.transfer(D(500))

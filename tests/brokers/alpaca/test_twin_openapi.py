@@ -55,7 +55,7 @@ class Checked(Client):
     def send(self, method: str, path: str, body: object = None, *, raw: bytes | None = None, keys: bool = True) -> Any:
         answer = super().send(method, path, body, raw=raw, keys=keys)
         bare = path.split("?")[0]
-        spec = self._specs["data" if bare.startswith(("/v2/stocks", "/v1beta3")) else "trading"]
+        spec = self._specs["data" if bare.startswith(("/v2/stocks", "/v1beta3", "/v1beta1")) else "trading"]
         template = self._template(spec, bare)
         schema = self._schema(spec, template, method, answer.status)
         self.checked[f"{method} {template} {answer.status}"] = self.checked.get(f"{method} {template} {answer.status}", 0) + 1
@@ -224,6 +224,9 @@ def _market_data(client: Checked) -> None:
     for frame in ("1Day", "1Week", "3Month", "4Hour", "15T"):
         client.get(f"/v2/stocks/bars?symbols=SPY&timeframe={frame}&start=2026-11-01&limit=5")
     client.get("/v1beta3/crypto/us/latest/orderbooks?symbols=BTC/USD")
+    for query in ("", "?symbols=AAPL,BTCUSD&limit=50", "?sort=asc&start=2026-11-20&include_content=true"):
+        client.get("/v1beta1/news" + query)
+    client.send("GET", "/v1beta1/news?limit=51")
     client.send("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=61Min")
     client.send("GET", "/v2/stocks/quotes/latest?symbols=AAPL&feed=sip")
 

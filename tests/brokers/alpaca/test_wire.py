@@ -41,6 +41,8 @@ SAMPLES: dict[str, Any] = {
     "option_contract": wire.OptionContract,
     "option_latest_quotes": wire.LatestQuotes,
     "option_snapshots": wire.OptionSnapshots,
+    "news": wire.NewsPage,
+    "news_message": list[wire.NewsMsg],
     "order_crypto": wire.Order,
     "order_equity": wire.Order,
     "order_limit": wire.Order,

@@ -24,6 +24,8 @@ from trading_system.brokers.alpaca.facts import (
     FACTS,
     HELP,
     LIMIT_HEADER,
+    NEWS_PAGE_MAX,
+    NEWS_STREAM,
     ORDERS_PAGE_MAX,
     REQUESTS_PER_MINUTE,
     STOCK_STREAMS,
@@ -32,6 +34,7 @@ from trading_system.brokers.alpaca.facts import (
     Urls,
 )
 from trading_system.brokers.alpaca.feeds import Feed, Subscription
+from trading_system.brokers.alpaca.news import NewsSession
 from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
@@ -41,6 +44,7 @@ from trading_system.domain.hours import ALWAYS, Hours
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.portfolio import PortfolioHistory
@@ -365,6 +369,25 @@ class AlpacaConnector:
             self._feeds[path] = Feed(session, supervisor, path, lambda symbol: ("/" in symbol) is crypto, self._clock)
         return self._feeds[path]
 
+    async def news(self, symbols: Sequence[str], limit: int) -> tuple[NewsItem, ...]:
+        """The newest articles first, about these symbols or about all, over as many pages as that takes."""
+        found: list[NewsItem] = []
+        query = {"sort": "desc"} | ({"symbols": ",".join(_news_symbols(symbols))} if symbols else {})
+        for _ in range(PAGES_MAX):
+            query["limit"] = str(min(limit - len(found), NEWS_PAGE_MAX))
+            page = await self._ask_data(f"{NEWS_STREAM}?{urlencode(query)}", wire.NewsPage)
+            found += [codec.decode_news(article) for article in page.news]
+            if page.next_page_token is None or len(found) >= limit:
+                return tuple(found[:limit])
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of news")
+
+    async def follow_news(self, symbols: Sequence[str]) -> AsyncIterator[NewsItem | StreamState]:
+        """Articles as they appear. Alpaca keeps none back for a line that was down."""
+        session = NewsSession(self._urls.data_stream + NEWS_STREAM, self._key, self._secret, _news_symbols(symbols))
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            yield event if isinstance(event, NewsItem) else self._link(event, "news")
+
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
     async def _change(self, method: str, path: str, body: object, *, urgent: bool = False) -> Response:
@@ -482,6 +505,11 @@ def _market(instrument: InstrumentID) -> str:
     if "/" in instrument:
         return "/v1beta3/crypto/us"
     return "/v1beta1/options" if is_option(instrument) else "/v2/stocks"
+
+
+def _news_symbols(symbols: Sequence[str]) -> list[str]:
+    """News names coins without the slash: BTCUSD."""
+    return [symbol.replace("/", "") for symbol in symbols]
 
 
 def _split(symbol: InstrumentID) -> list[tuple[str, str]]:

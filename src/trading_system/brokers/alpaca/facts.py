@@ -43,6 +43,8 @@ URLS: Mapping[str, Urls] = {
 STOCK_STREAMS: Mapping[str, str] = {"iex": "/v2/iex", "sip": "/v2/sip"}  # by feed, below data_stream
 TEST_SYMBOL = "FAKEPACA"
 OPTION_STREAMS: Mapping[str, str] = {"indicative": "/v1beta1/indicative", "opra": "/v1beta1/opra"}
+NEWS_STREAM = "/v1beta1/news"  # its path at the data host, too
+NEWS_PAGE_MAX = 50
 CRYPTO_STREAM = "/v1beta3/crypto/us"
 
 EVENTS_PATH = "/v2/events/trades"  # order events by server-sent events, below `trading` and below the Broker API

@@ -132,7 +132,7 @@ class DataSession:
                     self._asked = self._held  # the whole change was refused
                     events.append(TooManySymbols(f"Alpaca's data stream refuses with 405 {text}: {_PLAN}"))
                 case wire.ErrorMsg(code=code, msg=text):
-                    raise _stream_error(code, text)
+                    raise stream_error(code, text)
                 case wire.QuoteMsg() | wire.TradeMsg() | wire.BarMsg():
                     event = self._event(message, now_ns)
                     if event is not None:
@@ -176,7 +176,8 @@ def stream_state(event: LinkEvent, stream: str, recv_ns: int) -> StreamState:
     return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=recv_ns)
 
 
-def _stream_error(code: int, text: str) -> Exception:
+def stream_error(code: int, text: str) -> Exception:
+    """What an error message of a data stream stands for."""
     if code in _LOGIN_ERRORS:
         return StreamRefused(f"Alpaca's data stream refuses with {code} {text}. {HELP[403]}")
     if code in _PASSING:

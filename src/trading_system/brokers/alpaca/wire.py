@@ -562,6 +562,29 @@ class OptionSnapshots(msgspec.Struct, kw_only=True):
     next_page_token: str | None = None
 
 
+class NewsArticle(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An article, in GET /v1beta1/news and in the news stream. content may be HTML; text may hold entities."""
+
+    id: int
+    headline: str
+    author: str
+    created_at: str
+    updated_at: str
+    summary: str
+    content: str
+    url: str | None = None
+    images: Sequence[Mapping[str, str]]
+    symbols: Sequence[str]
+    source: str
+
+
+class NewsPage(msgspec.Struct, kw_only=True):
+    """GET /v1beta1/news."""
+
+    news: Sequence[NewsArticle]
+    next_page_token: str | None = None
+
+
 # -- market data: streams. Every frame is an array of these, told apart by T -----------------------------------------------------------------------
 
 
@@ -646,6 +669,21 @@ class CancelErrorMsg(msgspec.Struct, tag_field="T", tag="x", kw_only=True, omit_
     z: str | None = None
 
 
+class NewsMsg(msgspec.Struct, tag_field="T", tag="n", kw_only=True, omit_defaults=True):
+    """An article as it appears. No images here."""
+
+    id: int
+    headline: str
+    created_at: str
+    updated_at: str
+    author: str = ""
+    summary: str = ""
+    content: str = ""
+    url: str | None = None
+    symbols: Sequence[str] = ()
+    source: str = ""
+
+
 class SuccessMsg(msgspec.Struct, tag_field="T", tag="success", kw_only=True):
     """msg: "connected", then "authenticated"."""
 
@@ -665,6 +703,7 @@ class SubscriptionMsg(msgspec.Struct, tag_field="T", tag="subscription", kw_only
     lulds: Sequence[str] | None = None
     corrections: Sequence[str] | None = None
     cancelErrors: Sequence[str] | None = None  # noqa: N815
+    news: Sequence[str] | None = None
 
 
 class ErrorMsg(msgspec.Struct, tag_field="T", tag="error", kw_only=True):
@@ -693,6 +732,7 @@ DataMsg = (
     | LuldMsg
     | CorrectionMsg
     | CancelErrorMsg
+    | NewsMsg
     | SuccessMsg
     | SubscriptionMsg
     | ErrorMsg
@@ -713,6 +753,7 @@ class DataAction(msgspec.Struct, kw_only=True, omit_defaults=True):
     orderbooks: Sequence[str] = ()
     statuses: Sequence[str] = ()
     lulds: Sequence[str] = ()
+    news: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"DataAction({self.action})"
@@ -722,7 +763,7 @@ class _Tag(msgspec.Struct):
     T: str
 
 
-KNOWN_T = frozenset({"t", "q", "b", "u", "d", "o", "s", "l", "c", "x", "success", "subscription", "error"})
+KNOWN_T = frozenset({"t", "q", "b", "u", "d", "o", "s", "l", "c", "x", "n", "success", "subscription", "error"})
 
 _frame = msgspec.json.Decoder(list[DataMsg])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])

@@ -14,10 +14,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from trading_system.brokers.alpaca import facts
-from trading_system.brokers.alpaca.twin import events
+from trading_system.brokers.alpaca.twin import events, news
 from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.news import News, NewsStream
 from trading_system.brokers.alpaca.twin.portfolio import Portfolio
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
@@ -105,6 +106,8 @@ class AlpacaTwin:
         self.order_events = events.OrderEvents(self.trading, self._send, account_id, Random(f"events {seed}"))  # noqa: S311
         self.broker = BrokerDoor(Random(f"broker {seed}"))  # noqa: S311
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
+        self.news = News({symbol: asset.name or symbol for symbol, asset in self.universe.assets.items()}, seed)
+        self.news_stream = NewsStream(self.news, self._send, self.key, self.secret, start_ns)
         self.now_ns = start_ns
         self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
         self._orders_streams = orders_streams
@@ -119,7 +122,7 @@ class AlpacaTwin:
         url = urlsplit(request.url)
         if (request.method, url.path) == ("POST", TOKEN_PATH):
             return self.broker.token(_lower(request.headers).get("content-type", ""), request.body, now_ns)
-        data = url.path.startswith(("/v2/stocks", "/v1beta3/"))
+        data = url.path.startswith(("/v2/stocks", "/v1beta3/", "/v1beta1/"))
         allowed, headers = self._windows["data" if data else "trading"].take(now_ns)
         try:
             if not allowed:
@@ -145,6 +148,10 @@ class AlpacaTwin:
                 return answer({"message": "too many connections"}, 429)
             self._conns += 1
             self.orders_stream.open(self._conns, msgpack=msgpack)
+            return self._conns
+        if path == news.PATH:
+            self._conns += 1
+            self.news_stream.open(self._conns, now_ns, msgpack=msgpack)
             return self._conns
         if path in DataStreams.FEEDS:
             self._conns += 1
@@ -175,11 +182,14 @@ class AlpacaTwin:
             self.orders_stream.frame(conn, frame)
         elif conn in self.data_streams.conns:
             self.data_streams.frame(conn, frame, now_ns)
+        elif conn in self.news_stream.conns:
+            self.news_stream.frame(conn, frame)
 
     def closed(self, conn: int) -> None:
         self.orders_stream.conns.pop(conn, None)
         self.data_streams.conns.pop(conn, None)
         self.order_events.conns.pop(conn, None)
+        self.news_stream.conns.pop(conn, None)
 
     def slow(self, conn: int) -> str | bytes | None:
         """The farewell to a reader that falls behind."""
@@ -194,9 +204,11 @@ class AlpacaTwin:
         self.portfolio.sample(now_ns)
         self._collect()
         self.data_streams.advance(now_ns)
+        self.news_stream.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
-        times = (self.exchange.next_event_ns(), self.data_streams.next_event_ns(), self.order_events.next_event_ns())
+        streams = (self.data_streams, self.order_events, self.news_stream)
+        times = (self.exchange.next_event_ns(), *(stream.next_event_ns() for stream in streams))
         return min(time_ns for time_ns in times if time_ns is not None)
 
     def drain(self) -> list[tuple[int, str | bytes | None]]:
@@ -309,6 +321,8 @@ class AlpacaTwin:
     def _data(self, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
         data, now = self.data, self.now_ns
         match parts:
+            case ("v1beta1", "news"):
+                return self.news.page(query, now)
             case ("v2", "stocks", kind, "latest") if kind in KINDS:
                 return data.latest(kind, query, now, crypto=False)
             case ("v2", "stocks", kind) if kind in KINDS:

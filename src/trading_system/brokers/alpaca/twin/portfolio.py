@@ -49,6 +49,7 @@ class Portfolio:
         default = "extended_hours" if query.get("extended_hours", "").lower() == "true" else "market_hours"
         reporting = choice(query, "intraday_reporting", default, ("market_hours", "extended_hours", "continuous"))
         reset = choice(query, "pnl_reset", "per_day", ("no_reset", "per_day")) == "per_day" and frame != "1D"
+        start_ns = max(start_ns, self._times[0] - self._times[0] % DAY_NS - DAY_NS)
         spans = list(self._daily(start_ns, end_ns) if frame == "1D" else self._windows(start_ns, end_ns, _WINDOWS[frame], reporting))
         spans = [span for span in spans if span[2] > self._times[0]]  # there is no data from before the account
         first_ns = spans[0][1] if spans else now_ns

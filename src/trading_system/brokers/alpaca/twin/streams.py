@@ -63,7 +63,7 @@ class OrderStreams:
     def frame(self, conn: int, frame: str | bytes) -> None:
         state = self.conns[conn]
         try:
-            message = _read(frame, wire.StreamFrame)
+            message = read_frame(frame, wire.StreamFrame)
             self._act(conn, state, message)
         except msgspec.DecodeError:
             self._control(conn, wire.StreamFrame(action="error", data=_raw(wire.StreamData(error_message="invalid message"))))
@@ -155,7 +155,7 @@ class DataStreams:
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
         state = self.conns[conn]
         try:
-            action = _read(frame, wire.DataAction)
+            action = read_frame(frame, wire.DataAction)
         except msgspec.DecodeError:
             self._error(conn, 400, "invalid syntax")
             return
@@ -307,7 +307,7 @@ def slow_reader() -> str:
     return JSON.encode([{"T": "error", "code": 407, "msg": "slow client"}]).decode()
 
 
-def _read(frame: str | bytes, kind: type[T]) -> T:
+def read_frame(frame: str | bytes, kind: type[T]) -> T:
     """A client's frame: JSON in a text or a binary frame, or msgpack. Raises msgspec.DecodeError."""
     if isinstance(frame, bytes) and frame[:1] not in (b"{", b"["):
         frame = JSON.encode(msgspec.msgpack.decode(frame))
