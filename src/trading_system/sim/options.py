@@ -159,6 +159,13 @@ class Chains:
             self._market.derive(listing, found)
         return found
 
+    def expired(self, underlying: str, day: date) -> Sequence[Contract]:
+        """What ended in the four weeks before a day."""
+        past = (day - timedelta(days=back) for back in range(28, 0, -1))
+        return [
+            one for ended in past if ended in self.expiries(underlying, ended) for one in self.contracts(underlying, ended) if one.expiry == ended
+        ]
+
     # -- which -----------------------------------------------------------------------------------------------------------------------------------
 
     def _contracts_of(self, underlying: str, day: date) -> Sequence[Contract]:

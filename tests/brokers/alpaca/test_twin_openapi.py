@@ -51,7 +51,7 @@ class Checked(Client):
     def send(self, method: str, path: str, body: object = None, *, raw: bytes | None = None, keys: bool = True) -> Any:
         answer = super().send(method, path, body, raw=raw, keys=keys)
         bare = path.split("?")[0]
-        spec = self._specs["data" if bare.startswith(("/v2/stocks", "/v1beta3")) else "trading"]
+        spec = self._specs["data" if bare.startswith(("/v2/stocks", "/v1beta3", "/v1beta1")) else "trading"]
         template = self._template(spec, bare)
         schema = self._schema(spec, template, method, answer.status)
         self.checked[f"{method} {template} {answer.status}"] = self.checked.get(f"{method} {template} {answer.status}", 0) + 1
@@ -116,6 +116,7 @@ def walk(client: Checked) -> None:
     _market_data(client)
     for frame in client.frames(stream):
         client.hold_event(frame["data"]["order"])
+    _options(client)
     client.secret = "wrong"
     client.send("GET", "/v2/account")
 
@@ -204,6 +205,22 @@ def _market_data(client: Checked) -> None:
     client.get("/v1beta3/crypto/us/latest/orderbooks?symbols=BTC/USD")
     client.send("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=61Min")
     client.send("GET", "/v2/stocks/quotes/latest?symbols=AAPL&feed=sip")
+
+
+def _options(client: Checked) -> None:
+    contracts = client.get("/v2/options/contracts?underlying_symbols=AAPL,SPY&show_deliverables=true")["option_contracts"]
+    client.get("/v2/options/contracts?underlying_symbols=AAPL&expiration_date_gte=2026-12-01&type=put&strike_price_gte=150&limit=3")
+    client.get("/v2/options/contracts?status=inactive&underlying_symbols=AAPL&limit=3")
+    client.get(f"/v2/options/contracts/{contracts[0]['id']}")
+    client.send("GET", "/v2/options/contracts/NOPE261218C00100000")
+    symbols = ",".join(row["symbol"] for row in contracts[:20])
+    client.get(f"/v1beta1/options/snapshots?symbols={symbols}")
+    client.get("/v1beta1/options/snapshots/AAPL?type=call&limit=40")
+    client.send("GET", "/v1beta1/options/snapshots/AAPL?feed=opra")
+    for kind in ("quotes", "trades"):
+        client.get(f"/v1beta1/options/{kind}/latest?symbols={symbols}")
+    for query in ("/bars?timeframe=5Min&", "/bars?timeframe=1Day&", "/trades?"):
+        client.get(f"/v1beta1/options{query}symbols={symbols}&start=2026-11-24T15:00:00Z&limit=30")
 
 
 @pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")

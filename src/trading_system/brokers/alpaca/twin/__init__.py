@@ -16,6 +16,8 @@ import msgspec
 from trading_system.brokers.alpaca import facts
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.options import KINDS as OPTION_KINDS
+from trading_system.brokers.alpaca.twin.options import OptionDesk
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.brokers.alpaca.twin.universe import universe
@@ -98,6 +100,7 @@ class AlpacaTwin:
             self.universe, self.exchange, account_id=self.exchange.new_id(), account_number=self.account_number, start_ns=start_ns
         )
         self.data = MarketData(self.universe, self.market, sip=sip)
+        self.options = OptionDesk(self.universe, self.market, hours, opra=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
         self.now_ns = start_ns
@@ -112,7 +115,7 @@ class AlpacaTwin:
         """One HTTP exchange: rate window, key, then the path."""
         self.advance(now_ns)
         url = urlsplit(request.url)
-        data = url.path.startswith(("/v2/stocks", "/v1beta3/"))
+        data = url.path.startswith(("/v2/stocks", "/v1beta3/", "/v1beta1/options"))
         allowed, headers = self._windows["data" if data else "trading"].take(now_ns)
         try:
             if not allowed:
@@ -235,6 +238,10 @@ class AlpacaTwin:
                 return desk.clock(now)
             case ("GET", "v2", "calendar"):
                 return desk.calendar(query, now)
+            case ("GET", "v2", "options", "contracts"):
+                return self.options.contracts(query, now)
+            case ("GET", "v2", "options", "contracts", name):
+                return self.options.contract(name, now)
             case (_, "v2", "orders" | "orders:by_client_order_id", *_):
                 return self._orders(request, parts[1:], query)
             case (_, "v2", "positions", *_):
@@ -288,6 +295,21 @@ class AlpacaTwin:
                 return data.latest(kind, query, now, crypto=True)
             case ("v1beta3", "crypto", "us", kind) if kind in KINDS:
                 return data.history(kind, query, now, crypto=True)
+            case ("v1beta1", "options", *rest):
+                return self._option_data(tuple(rest), query)
+        return answer({"message": "endpoint not found."}, 404)
+
+    def _option_data(self, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        options, now = self.options, self.now_ns
+        match parts:
+            case (kind, "latest") if kind in OPTION_KINDS:
+                return options.latest(kind, query, now, crypto=False)
+            case ("bars" | "trades" as kind,):
+                return options.history(kind, query, now, crypto=False)
+            case ("snapshots",):
+                return options.snapshots(query, now)
+            case ("snapshots", underlying):
+                return options.chain(underlying, query, now)
         return answer({"message": "endpoint not found."}, 404)
 
 

@@ -147,7 +147,7 @@ class TradingDesk:
 
     def asset(self, name: str) -> Response:
         asset = self._universe.find(name)
-        if asset is None:
+        if asset is None or asset.symbol in self._universe.options:
             raise Refusal(404, 40410000, f"asset not found for {name}")
         return answer(asset)
 
@@ -240,7 +240,7 @@ class TradingDesk:
                 (status == "all" or order.ord_status.terminal is (status == "closed"))
                 and side in ("", order.side.value)
                 and (not symbols or order.symbol in symbols)
-                and (not kinds or self._universe.assets[order.symbol].asset_class in kinds)
+                and (not kinds or self._universe.asset(order.symbol).asset_class in kinds)
                 and after_ns < order.submitted_ns < until_ns
                 and (not places or after < places[order.order_id] < before)
             )
@@ -303,7 +303,7 @@ class TradingDesk:
 
     def show(self, order: SimOrder, *, nested: bool = False) -> wire.Order:
         """An order in Alpaca's words; nested: with its children as legs."""
-        ticket, asset = order.ticket, self._universe.assets[order.symbol]
+        ticket, asset = order.ticket, self._universe.asset(order.symbol)
         return wire.Order(
             id=order.order_id,
             client_order_id=order.cl_ord_id,
@@ -357,7 +357,7 @@ class TradingDesk:
         return answer(self._position(*self._held(name), now_ns))
 
     def _position(self, symbol: str, qty: Decimal, now_ns: int) -> wire.Position:
-        x, asset = self._exchange, self._universe.assets[symbol]
+        x, asset = self._exchange, self._universe.asset(symbol)
         base = x.terms[symbol].base
         price, average = x.mark(symbol, now_ns), x.avg_px[base]
         session = x.market.listings[symbol].sessions.at(now_ns)
@@ -407,7 +407,7 @@ class TradingDesk:
             qty=qty,
             side=(Side.SELL if position > 0 else Side.BUY).value,
             type="market",
-            time_in_force="gtc" if self._universe.assets[symbol].asset_class == "crypto" else "day",
+            time_in_force="gtc" if self._universe.asset(symbol).asset_class == "crypto" else "day",
         )
         ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
         order = self._exchange.submit(ticket, now_ns)
