@@ -1,33 +1,14 @@
 """Options on the twin: what is listed, and what prices of it are shown."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
+from tests.brokers.alpaca.option_client import CONTRACTS, DATA, near, quote
 from tests.brokers.alpaca.twin_client import SECOND, Client
 
 D = Decimal
 DAY = 24 * 3600 * SECOND
-CONTRACTS = "/v2/options/contracts"
-DATA = "/v1beta1/options"
-
-
-def stock_px(client: Client, symbol: str = "AAPL") -> float:
-    quote = client.get(f"/v2/stocks/quotes/latest?symbols={symbol}")["quotes"][symbol]
-    return float(quote["bp"] + quote["ap"]) / 2
-
-
-def near(client: Client, right: str = "call", *, expiry: str = "2026-12-18", away: float = 0, underlying: str = "AAPL") -> str:
-    """The contract nearest to the money, or so far above it."""
-    query = f"underlying_symbols={underlying}&expiration_date={expiry}&type={right}&limit=1000"
-    spot = stock_px(client, underlying) + away
-    rows = client.get(f"{CONTRACTS}?{query}")["option_contracts"]
-    return str(min(rows, key=lambda row: abs(float(row["strike_price"]) - spot))["symbol"])
-
-
-def quote(client: Client, symbol: str) -> Any:
-    return client.get(f"{DATA}/quotes/latest?symbols={symbol}")["quotes"][symbol]
 
 
 # -- contracts -------------------------------------------------------------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ class _Window:
 class AlpacaTwin:
     """One Alpaca account. Without key and secret they are made from the seed; read them from the attributes.
 
-    hours: "always" or "us" (for stocks). sip: whether the plan has SIP data. orders_streams: how many /stream connections it lets in at once.
-    recordings: prices to replay, by symbol (sim/market.py reads files). environment: "paper" or "live" decides key prefix, account number and frames.
+    hours: "always" or "us" (for stocks and options). sip: whether the plan has SIP data and OPRA. options_level: what it may do with options, 0 to 3.
+    orders_streams: how many /stream connections it lets in at once. recordings: prices to replay, by symbol (sim/market.py reads files).
+    environment: "paper" or "live" decides key prefix, account number and frames.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class AlpacaTwin:
         orders_streams: int = 1,
         sip: bool = False,
         stream_symbols: int = facts.FREE_STREAM_SYMBOLS,
+        options_level: int = 3,
     ) -> None:
         names = Random(f"alpaca {seed}")  # noqa: S311 names, no secrets of anybody's
         self.environment = environment
@@ -96,11 +98,17 @@ class AlpacaTwin:
             multiplier=multiplier,
             latency=latency,
         )
+        self.options = OptionDesk(self.universe, self.market, hours, opra=sip)
         self.trading = TradingDesk(
-            self.universe, self.exchange, account_id=self.exchange.new_id(), account_number=self.account_number, start_ns=start_ns
+            self.universe,
+            self.exchange,
+            self.options,
+            account_id=self.exchange.new_id(),
+            account_number=self.account_number,
+            start_ns=start_ns,
+            options_level=options_level,
         )
         self.data = MarketData(self.universe, self.market, sip=sip)
-        self.options = OptionDesk(self.universe, self.market, hours, opra=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
         self.now_ns = start_ns
@@ -188,8 +196,16 @@ class AlpacaTwin:
 
     def split(self, symbol: str, ratio: Decimal) -> None:
         """ratio new shares for an old one. Resting orders keep their prices."""
+        if any(contract.underlying == symbol for contract in self.exchange.contracts()):
+            raise ValueError(f"there are options on {symbol}: what a split makes of them is not modelled")
         self.trading.split(symbol, ratio, self.now_ns)
+        self.options.chains.relisted()
         self.data.relisted(symbol)
+        self._collect()
+
+    def assign(self, symbol: str, qty: Decimal) -> None:
+        """Somebody exercises so many contracts that this account sold, before their day."""
+        self.exchange.assign(symbol, qty, self.now_ns)
         self._collect()
 
     def _send(self, conn: int, frame: str | bytes | None) -> None:
@@ -274,6 +290,10 @@ class AlpacaTwin:
                 return desk.positions(now)
             case ("DELETE",):
                 return desk.close_all(query, now)
+            case ("POST", symbol, "exercise"):
+                return desk.exercise(symbol, request.body, now)
+            case ("POST", symbol, "do-not-exercise"):
+                return desk.do_not_exercise(symbol, now)
             case ("GET", *symbol):
                 return desk.position("/".join(symbol), now)
             case ("DELETE", *symbol):

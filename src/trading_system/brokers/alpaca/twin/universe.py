@@ -94,6 +94,7 @@ def option(symbol: str) -> wire.Asset:
         marginable=False,
         shortable=True,
         fractionable=False,
+        price_increment="0.01",
     )
 
 
