@@ -16,6 +16,7 @@ import msgspec
 from trading_system.brokers.alpaca import facts
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.option_streams import OptionStreams
 from trading_system.brokers.alpaca.twin.options import KINDS as OPTION_KINDS
 from trading_system.brokers.alpaca.twin.options import OptionDesk
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
@@ -111,6 +112,7 @@ class AlpacaTwin:
         self.data = MarketData(self.universe, self.market, sip=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
+        self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
         self.now_ns = start_ns
         self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
         self._orders_streams = orders_streams
@@ -152,6 +154,10 @@ class AlpacaTwin:
             self._conns += 1
             self.data_streams.open(self._conns, path, now_ns, msgpack=msgpack)
             return self._conns
+        if path in OptionStreams.FEEDS:
+            self._conns += 1
+            self.option_streams.open(self._conns, path, now_ns, msgpack=msgpack)
+            return self._conns
         return answer({"message": "endpoint not found."}, 404)
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
@@ -160,14 +166,17 @@ class AlpacaTwin:
             self.orders_stream.frame(conn, frame)
         elif conn in self.data_streams.conns:
             self.data_streams.frame(conn, frame, now_ns)
+        elif conn in self.option_streams.conns:
+            self.option_streams.frame(conn, frame, now_ns)
 
     def closed(self, conn: int) -> None:
         self.orders_stream.conns.pop(conn, None)
         self.data_streams.conns.pop(conn, None)
+        self.option_streams.conns.pop(conn, None)
 
     def slow(self, conn: int) -> str | None:
         """The farewell to a reader that falls behind."""
-        return slow_reader() if conn in self.data_streams.conns else None
+        return slow_reader() if conn in self.data_streams.conns or conn in self.option_streams.conns else None
 
     def advance(self, now_ns: int) -> None:
         assert now_ns >= self.now_ns, "time runs backwards"
@@ -175,11 +184,11 @@ class AlpacaTwin:
         self.exchange.advance(now_ns)
         self._collect()
         self.data_streams.advance(now_ns)
+        self.option_streams.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
-        stream_ns = self.data_streams.next_event_ns()
-        exchange_ns = self.exchange.next_event_ns()
-        return exchange_ns if stream_ns is None else min(exchange_ns, stream_ns)
+        times = (self.exchange.next_event_ns(), self.data_streams.next_event_ns(), self.option_streams.next_event_ns())
+        return min(time_ns for time_ns in times if time_ns is not None)
 
     def drain(self) -> list[tuple[int, str | bytes | None]]:
         out, self._out = self._out, []
