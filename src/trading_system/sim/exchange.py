@@ -16,7 +16,9 @@ import msgspec
 
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import Contract, Right
 from trading_system.sim.linked import Group
+from trading_system.sim.margin import Need, need
 from trading_system.sim.market import LOT, TICK_NS, TICKS, Market
 from trading_system.sim.matching import MARKET, Book, Match
 from trading_system.sim.sessions import DAY_NS, MINUTE_NS, Sessions, new_york_day, new_york_ns
@@ -37,11 +39,15 @@ NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset."""
+    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset. A price is of one of `multiplier`
+    units that each quantity is about."""
 
     base: str
     maker_fee: Decimal = ZERO
     taker_fee: Decimal = ZERO
+    multiplier: Decimal = ONE
+    contract: Contract | None = None
+    expires_ns: int = 0
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +69,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     extended: bool = False
     reserve_px: Decimal = ZERO
     opening: bool  # what opens holds money, what closes holds quantity
+    covered: Decimal = ZERO  # units of the underlying that each contract holds back as well
     contingency: Contingency = Contingency.NONE  # what the broker calls the order's group
 
     @property
@@ -108,6 +115,7 @@ class SimOrder(msgspec.Struct, kw_only=True):
     held: Decimal = ZERO  # quantity held back
     replaces: str | None = None
     replaced_by: str | None = None
+    parent: str | None = None  # of a leg: the order of several legs that fills it
     submitted_ns: int
     updated_ns: int
     filled_ns: int = 0
@@ -166,6 +174,22 @@ class FeePosting(msgspec.Struct, frozen=True):
     transact_ns: int
 
 
+class Settlement(msgspec.Struct, frozen=True):
+    """An option ended: exercised (E), assigned (A) or expired (X). qty (signed, contracts) leaves the position, shares come or go at the strike."""
+
+    kind: str
+    symbol: str
+    qty: Decimal
+    underlying: str
+    shares: Decimal
+    price: Decimal
+    transact_ns: int
+
+
+EXERCISED, ASSIGNED, EXPIRED = "E", "A", "X"
+IN_THE_MONEY = Decimal("0.01")  # from here on an option is exercised at its end without being asked. Source: OCC rule 805, exercise by exception
+
+
 class Exchange:
     """The account, its orders and the books they rest in."""
 
@@ -191,6 +215,8 @@ class Exchange:
         self.avg_px: dict[str, Decimal] = {}  # by base
         self.orders: dict[str, SimOrder] = {}
         self.groups: dict[str, Group] = {}  # by the id of each order that is or was in one
+        self.wholes: dict[str, list[str]] = {}  # orders of several legs, and their legs' ids
+        self.unexercised: set[str] = set()  # options that shall expire although they are worth something
         self.executions: dict[str, Execution] = {}
         self.last_equity = cash
         self._rng = rng
@@ -205,7 +231,7 @@ class Exchange:
         self._reserved = ZERO
         self._held: dict[str, Decimal] = {}
         self._day_fees: dict[tuple[str, str], Decimal] = {}
-        self._events: list[Event | FeePosting] = []
+        self._events: list[Event | FeePosting | Settlement] = []
         self._midnight_ns = new_york_ns(new_york_day(start_ns + DAY_NS), 0)
 
     # -- the account -----------------------------------------------------------------------------------------------------------------------------
@@ -220,8 +246,32 @@ class Exchange:
         return self._reserved
 
     def held(self, symbol: str) -> Decimal:
-        """Quantity that open closing orders hold."""
-        return self._held.get(symbol, ZERO)
+        """Quantity that open closing orders hold, and that calls which are sold or on their way to be need as cover."""
+        return self._held.get(symbol, ZERO) + self._pledged(symbol)
+
+    def _pledged(self, symbol: str) -> Decimal:
+        if not any(terms.contract is not None for terms in self.terms.values()):
+            return ZERO
+        pledged = self.tied(self.contracts()).shares.get(symbol, ZERO)
+        for order in self._open.values():
+            contract = self.terms[order.symbol].contract
+            if order.ticket.covered and contract is not None and contract.underlying == symbol and order.qty is not None:
+                pledged += (order.qty - order.filled_qty) * order.ticket.covered
+        return pledged
+
+    def contracts(self) -> dict[Contract, Decimal]:
+        """Option positions, signed."""
+        return {terms.contract: qty for symbol, qty in self.positions() if (terms := self.terms[symbol]).contract is not None}
+
+    def tied(self, lots: Mapping[Contract, Decimal]) -> Need:
+        """Money and shares that options tie up, every contract for its multiplier."""
+        one = need(lots)
+        times = next((terms.multiplier for terms in self.terms.values() if terms.contract is not None), ONE)
+        return Need(one.cash * times, {symbol: qty * times for symbol, qty in one.shares.items()})
+
+    def free_cash(self) -> Decimal:
+        """Money that neither orders nor options hold: it buys what nobody lends on."""
+        return max(ZERO, self.cash - self._reserved - self.tied(self.contracts()).cash)
 
     def position(self, symbol: str) -> Decimal:
         return self.holdings.get(self.terms[symbol].base, ZERO)
@@ -229,7 +279,12 @@ class Exchange:
     def mark(self, symbol: str, now_ns: int) -> Decimal:
         """Halfway between the market's bid and offer."""
         tick = self.market.latest(symbol, now_ns)
-        return (tick.bids[0][0] + tick.asks[0][0]) * self.market.listings[symbol].unit / 2
+        bid = tick.bids[0][0] if tick.bids else 0  # nobody bids for an option that is worth nothing
+        return (bid + tick.asks[0][0]) * self.market.listings[symbol].unit / 2
+
+    def worth(self, symbol: str, qty: Decimal, now_ns: int) -> Decimal:
+        """What so much of it is marked at."""
+        return qty * self.mark(symbol, now_ns) * self.terms[symbol].multiplier
 
     def positions(self) -> Iterator[tuple[str, Decimal]]:
         """Symbols held and their signed quantity."""
@@ -239,19 +294,24 @@ class Exchange:
                 yield symbol, qty
 
     def equity(self, now_ns: int) -> Decimal:
-        return self.cash + sum((qty * self.mark(symbol, now_ns) for symbol, qty in self.positions()), ZERO)
+        return self.cash + sum((self.worth(symbol, qty, now_ns) for symbol, qty in self.positions()), ZERO)
 
     def buying_power(self, now_ns: int) -> Decimal:
-        """Cash not held by orders; on margin, what equity × multiplier leaves beside the positions and the orders."""
+        """Cash held by neither orders nor options; on margin, what equity × multiplier leaves beside the positions and the orders. Nothing is lent on
+        options."""
         if self.multiplier == ONE:
-            return max(ZERO, self.cash - self._reserved)
-        marks = [qty * self.mark(symbol, now_ns) for symbol, qty in self.positions()]
-        equity = self.cash + sum(marks, ZERO)
+            return self.free_cash()
+        marks = [self.worth(symbol, qty, now_ns) for symbol, qty in self.positions() if self.terms[symbol].contract is None]
+        equity = self.cash - self.tied(self.contracts()).cash + sum(marks, ZERO)
         return max(ZERO, equity * self.multiplier - sum(map(abs, marks), ZERO) - self._reserved)
 
     def open_orders(self, symbol: str | None = None) -> list[SimOrder]:
-        """Not terminal, oldest first."""
-        return [order for order in self._open.values() if symbol is None or order.symbol == symbol]
+        """Not terminal, oldest first. Orders of several legs are no symbol's, and legs are theirs."""
+        return [
+            order
+            for order in self._open.values()
+            if order.parent is None and (symbol is None or (order.symbol == symbol and order.order_id not in self.wholes))
+        ]
 
     # -- what a client asks ----------------------------------------------------------------------------------------------------------------------
 
@@ -277,6 +337,22 @@ class Exchange:
         self.groups.update(dict.fromkeys(group.members, group))
         self._hold_exits(group)
         return group
+
+    def submit_legs(self, ticket: Ticket, legs: Sequence[Ticket], now_ns: int) -> SimOrder:
+        """Take an order that fills as a whole: every leg's quantity is a multiple of its own, its price the net of what its legs cost. It holds the
+        money, the legs that close hold their quantity. Its symbol, the first leg's, only says when it trades."""
+        assert ticket.qty
+        assert all(leg.qty and leg.qty % ticket.qty == 0 for leg in legs)
+        order = self.submit(ticket, now_ns)
+        rows = [self._new(leg, leg.cl_ord_id, leg.qty, None, None, ticket.time_in_force, now_ns) for leg in legs]
+        for row in rows:
+            row.parent, row.queued = order.order_id, order.queued
+            self._hold(row)
+        self.wholes[order.order_id] = [row.order_id for row in rows]
+        return order
+
+    def legs(self, order: SimOrder) -> list[SimOrder]:
+        return [self.orders[order_id] for order_id in self.wholes.get(order.order_id, ())]
 
     def _lay_down(self, ticket: Ticket, now_ns: int) -> SimOrder:
         order = self._new(ticket, ticket.cl_ord_id, ticket.qty, ticket.price, ticket.stop_px, ticket.time_in_force, now_ns)
@@ -320,6 +396,7 @@ class Exchange:
         """Undo an execution, as an exchange does with an erroneous trade."""
         execution = self.executions.pop(exec_id)
         order = self.orders[execution.order_id]
+        assert order.parent is None, "one leg alone cannot be undone"
         self._settle(execution.symbol, execution.side, -execution.qty, execution.price, -execution.fee, execution.fee_asset)
         order.filled_qty -= execution.qty
         order.filled_money -= execution.qty * execution.price
@@ -379,7 +456,7 @@ class Exchange:
         ticks = [number * TICK_NS for number in self._next_tick.values()]
         return min([self._midnight_ns, *ticks, *(due[0] for due in self._due[:1])])
 
-    def take_events(self) -> list[Event | FeePosting]:
+    def take_events(self) -> list[Event | FeePosting | Settlement]:
         """What happened since the last call, in order."""
         events, self._events = self._events, []
         return events
@@ -402,6 +479,7 @@ class Exchange:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _day_end(self, now_ns: int) -> None:
+        self._end_options(now_ns)
         self.last_equity = self.equity(now_ns)
         for (symbol, asset), amount in self._day_fees.items():
             self._events.append(FeePosting(symbol, asset, amount, now_ns))
@@ -511,6 +589,9 @@ class Exchange:
 
     def _work(self, order: SimOrder, now_ns: int) -> None:
         """Send what is left of a live order into the book."""
+        if order.order_id in self.wholes:
+            self._work_legs(order, now_ns)
+            return
         self._sync(order.symbol, now_ns // TICK_NS, now_ns)
         book = self._book(order.symbol)
         limit = order.price if order.ticket.ord_type.has_price else (order.ticket.collar if order.triggered else None)
@@ -601,6 +682,9 @@ class Exchange:
         self._leave(order)
         self._open.pop(order.order_id, None)
         self._hold(order)
+        for leg in self.legs(order):
+            if not leg.ord_status.terminal:
+                self._finish(leg, status, None, now_ns)
         if exec_type is not None:
             self._emit(exec_type, order, now_ns)
             self._follow(order, now_ns)
@@ -616,6 +700,9 @@ class Exchange:
 
     def _emit(self, exec_type: ExecType, order: SimOrder, now_ns: int, execution: Execution | None = None) -> None:
         order.updated_ns = now_ns
+        for leg in self.legs(order):  # they stand as the whole does
+            if not leg.ord_status.terminal:
+                leg.ord_status, leg.queued, leg.updated_ns = order.ord_status, order.queued, now_ns
         self._events.append(Event(exec_type, copy.copy(order), now_ns, execution))
 
     def _hold(self, order: SimOrder) -> None:
@@ -635,7 +722,7 @@ class Exchange:
                 old = self.orders[order.replaces]
                 reserve, held = max(ZERO, reserve - old.reserve), max(ZERO, held - old.held)
         self._reserved += reserve - order.reserve
-        self._held[order.symbol] = self.held(order.symbol) + held - order.held
+        self._held[order.symbol] = self._held.get(order.symbol, ZERO) + held - order.held
         order.reserve, order.held = reserve, held
 
     # -- orders that depend on one another -------------------------------------------------------------------------------------------------------
@@ -688,6 +775,99 @@ class Exchange:
                 self._finish(other, status, exec_type, now_ns)
         self._hold_exits(group)
 
+    # -- orders of several legs ------------------------------------------------------------------------------------------------------------------
+
+    def _work_legs(self, order: SimOrder, now_ns: int) -> None:
+        """Fill as many wholes as every leg's touch has, if their net price is the limit or better: all legs together or none."""
+        assert order.qty is not None
+        assert order.ticket.qty is not None
+        units, net, touched = order.qty - order.filled_qty, ZERO, []
+        for leg in self.legs(order):
+            tick = self.market.tick(leg.symbol, now_ns // TICK_NS)
+            side = tick.asks if leg.side is Side.BUY else tick.bids
+            if not side:
+                return
+            price, lots = side[0]
+            ratio = (leg.ticket.qty or ZERO) / order.ticket.qty
+            net += leg.side.sign * ratio * price * self.market.listings[leg.symbol].unit
+            units = min(units, lots * LOT // ratio)
+            touched.append((leg, price, ratio))
+        if units < 1 or (order.price is not None and net > order.price):
+            return
+        for leg, price, ratio in touched:
+            self._fill(leg, leg.side, Match(MARKET, leg.order_id, leg.side, price, int(units * ratio / LOT)), now_ns, maker=False)
+        order.filled_qty += units
+        order.filled_money += units * net
+        if order.filled_qty == order.qty:
+            self._finish(order, OrdStatus.FILLED, None, now_ns)
+        else:
+            if order.ord_status is OrdStatus.NEW:
+                order.ord_status = OrdStatus.PARTIALLY_FILLED
+            self._hold(order)
+        self._emit(ExecType.TRADE, order, now_ns)
+
+    def _net_out_of_reach(self, order: SimOrder, number: int) -> bool:
+        """Whether no tick of a minute can bring the legs' net price to the limit."""
+        if order.price is None:
+            return False
+        assert order.ticket.qty is not None
+        best = ZERO
+        for leg in self.legs(order):
+            low, high = self.market.reach(leg.symbol, number)
+            price = low if leg.side is Side.BUY else -high
+            best += (leg.ticket.qty or ZERO) / order.ticket.qty * price * self.market.listings[leg.symbol].unit
+        return best > order.price
+
+    # -- the end of options ----------------------------------------------------------------------------------------------------------------------
+
+    def exercise(self, symbol: str, qty: Decimal, now_ns: int) -> None:
+        """The holder takes what the contract gives: shares at its strike."""
+        self._end_option(symbol, qty, EXERCISED, now_ns)
+
+    def assign(self, symbol: str, qty: Decimal, now_ns: int) -> None:
+        """Somebody exercises against a contract that was sold."""
+        self._end_option(symbol, -qty, ASSIGNED, now_ns)
+
+    def _end_options(self, now_ns: int) -> None:
+        """What has expired is assigned, exercised, or worth nothing. What was sold comes first: it may bring the shares that a put delivers. A put
+        without shares, where none can be borrowed, expires: nobody may deliver what they do not have.
+
+        Source: docs.alpaca.markets/docs/options-trading-overview (expiration); alpaca.markets/support/what-is-automatic-exercise
+        """
+        ended = {symbol: terms for symbol, terms in self.terms.items() if terms.contract is not None and terms.expires_ns <= now_ns}
+        for order in self.open_orders():
+            if not order.ord_status.terminal and any(row.symbol in ended for row in (order, *self.legs(order))):
+                self._finish(order, OrdStatus.EXPIRED, ExecType.EXPIRED, now_ns)
+        for symbol, terms in sorted(ended.items(), key=lambda row: self.position(row[0])):
+            qty = self.position(symbol)
+            assert terms.contract is not None
+            if qty:
+                inside = terms.contract.payoff(self.mark(terms.contract.underlying, terms.expires_ns - TICK_NS)) >= IN_THE_MONEY
+                taken = qty if inside and symbol not in self.unexercised else ZERO
+                if taken > 0 and terms.contract.right is Right.PUT and self.multiplier == ONE:
+                    taken = min(taken, max(ZERO, self.position(terms.contract.underlying)) // terms.multiplier)
+                if taken:
+                    self._end_option(symbol, taken, ASSIGNED if taken < 0 else EXERCISED, now_ns)
+                if qty - taken:
+                    self._end_option(symbol, qty - taken, EXPIRED, now_ns)
+        self.unexercised -= set(ended)
+
+    def _end_option(self, symbol: str, qty: Decimal, kind: str, now_ns: int) -> None:
+        terms = self.terms[symbol]
+        contract = terms.contract
+        assert contract is not None
+        held = self.position(symbol)
+        assert held
+        assert 0 < qty / held <= ONE
+        self.holdings[terms.base] = held - qty
+        self.street[terms.base] = self.street.get(terms.base, ZERO) + qty
+        if held == qty:
+            self.avg_px.pop(terms.base, None)
+        shares = ZERO if kind == EXPIRED else qty * terms.multiplier * (1 if contract.right is Right.CALL else -1)
+        if shares:
+            self._settle(contract.underlying, Side.BUY if shares > 0 else Side.SELL, abs(shares), contract.strike, ZERO, CASH)
+        self._events.append(Settlement(kind, symbol, qty, contract.underlying, shares, contract.strike, now_ns))
+
     # -- the market ------------------------------------------------------------------------------------------------------------------------------
 
     def _book(self, symbol: str) -> Book:
@@ -723,8 +903,11 @@ class Exchange:
 
     def _quiet(self, symbol: str, number: int) -> bool:
         """Whether nothing in this minute can reach any live order: then its ticks need not be walked."""
-        minute = self.market.minute(symbol, number)
-        return all(self._out_of_reach(order, minute.low, minute.high) for order in self._live[symbol].values())
+        low, high = self.market.reach(symbol, number)
+        return all(
+            self._net_out_of_reach(order, number) if order.order_id in self.wholes else self._out_of_reach(order, low, high)
+            for order in self._live[symbol].values()
+        )
 
     def _out_of_reach(self, order: SimOrder, low: int, high: int) -> bool:
         waiting = self._book(order.symbol).waiting(order.order_id)
@@ -827,7 +1010,7 @@ class Exchange:
         """Move asset, money and fee; each leaves one account and enters another."""
         base = self.terms[symbol].base
         before = self.position(symbol)
-        for asset, amount in ((base, side.sign * qty), (CASH, -side.sign * qty * price)):
+        for asset, amount in ((base, side.sign * qty), (CASH, -side.sign * qty * price * self.terms[symbol].multiplier)):
             self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
             self.street[asset] = self.street.get(asset, ZERO) - amount
         if fee:

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -133,6 +133,20 @@ class Source(Protocol):
     """Where the minutes of one instrument come from."""
 
     def minute(self, number: int) -> Minute: ...
+
+
+class Derived(Source, Protocol):
+    """An instrument whose market is made of another's: its ticks and trades are its own, not a path's."""
+
+    def tick(self, number: int) -> Tick: ...
+
+    def reach(self, number: int) -> tuple[int, int]:
+        """Prices beyond which nothing trades or is quoted in a minute; they may be wider than what is."""
+        ...
+
+    def prints(self, number: int) -> Sequence[Print]:
+        """The trades of a minute."""
+        ...
 
 
 class Walk:
@@ -281,6 +295,13 @@ class Market:
         }
         self._seeds = {name: seed_of(seed, "depth " + name) for name in self.listings}
         self._ticks: dict[str, Tick] = {}
+        self._derived: dict[str, Derived] = {}
+
+    def derive(self, listing: Listing, source: Derived) -> None:
+        """List one more instrument, made of those that are listed."""
+        self.listings[listing.symbol] = listing
+        self._derived[listing.symbol] = source
+        self._minute[listing.symbol] = lru_cache(maxsize=256)(source.minute)
 
     def relist(self, listing: Listing) -> None:
         """The same walk in other units of price, its past included: what a chart adjusted for a split shows."""
@@ -289,6 +310,13 @@ class Market:
 
     def minute(self, symbol: str, number: int) -> Minute:
         return self._minute[symbol](number)
+
+    def reach(self, symbol: str, number: int) -> tuple[int, int]:
+        """The lowest and the highest price at which anything can happen in a minute."""
+        if symbol in self._derived:
+            return self._derived[symbol].reach(number)
+        minute = self.minute(symbol, number)
+        return minute.low, minute.high
 
     def tick(self, symbol: str, number: int) -> Tick:
         """The market in one step of 250 ms, counted from the epoch, whether it is open or not."""
@@ -305,6 +333,8 @@ class Market:
         return self.tick(symbol, now_ns // TICK_NS)
 
     def _tick(self, listing: Listing, number: int) -> Tick:
+        if listing.symbol in self._derived:
+            return self._derived[listing.symbol].tick(number)
         minute = self._minute[listing.symbol](number // TICKS)
         place = number % TICKS
         price = minute.price(place) // listing.tick * listing.tick
@@ -367,6 +397,10 @@ class Market:
         """Trades with start_ns <= time < end_ns."""
         listing = self.listings[symbol]
         for number in self.minutes(symbol, start_ns // MINUTE_NS * MINUTE_NS, end_ns, reverse=reverse):
+            if symbol in self._derived:
+                done = self._derived[symbol].prints(number)
+                yield from (one for one in (reversed(done) if reverse else done) if start_ns <= one.time_ns < end_ns)
+                continue
             minute = self._minute[symbol](number)
             for order in range(minute.prints - 1, -1, -1) if reverse else range(minute.prints):
                 time_ns = (number * TICKS + _tick_of(order, minute.prints)) * TICK_NS

@@ -92,12 +92,14 @@ def _seconds(epoch: int) -> str:
 
 
 class Sessions:
-    """Trading days of one market. hours: "always" (every day is a session from midnight to midnight, New York) or "us"."""
+    """Trading days of one market. hours: "always" (every day is a session from midnight to midnight, New York) or "us". extended: whether it also
+    trades before and after its regular hours, as stocks do and options do not."""
 
-    def __init__(self, hours: str = "always") -> None:
+    def __init__(self, hours: str = "always", *, extended: bool = True) -> None:
         if hours not in ("always", "us"):
             raise ValueError(f'hours are "always" or "us", not {hours!r}')
         self.always = hours == "always"
+        self._extended = extended
 
     @lru_cache(maxsize=1024)  # noqa: B019 one or two of these live as long as the process
     def on(self, day: date) -> Session | None:
@@ -108,7 +110,10 @@ class Sessions:
         if day.weekday() >= 5 or day in HOLIDAYS:
             return None
         close, late = (13 * 60, 17 * 60) if day in EARLY_CLOSES else (16 * 60, 20 * 60)
-        return Session(day, new_york_ns(day, 9 * 60 + 30), new_york_ns(day, close), new_york_ns(day, 4 * 60), new_york_ns(day, late))
+        open_ns, close_ns = new_york_ns(day, 9 * 60 + 30), new_york_ns(day, close)
+        if not self._extended:
+            return Session(day, open_ns, close_ns, open_ns, close_ns)
+        return Session(day, open_ns, close_ns, new_york_ns(day, 4 * 60), new_york_ns(day, late))
 
     def at(self, now_ns: int) -> Session | None:
         """The session of this New York day, whether it has begun or is over."""

@@ -107,7 +107,7 @@ BROKEN = [
     ({"symbol": "BTC/USD", "type": "stop", "stop_price": "5", "time_in_force": "gtc"}, 422, 42210000, "invalid order type for crypto order"),
     ({"symbol": "BTC/USD", "qty": "0.00001", "time_in_force": "gtc"}, 403, 40310000, "cost basis must be >= minimal amount of order 10"),
     ({"order_class": "triple"}, 422, 40010001, "invalid order_class triple"),
-    ({"order_class": "mleg"}, 422, 42210000, "mleg orders are not supported here"),
+    ({"order_class": "mleg"}, 422, 42210000, "mleg orders must have between 2 and 4 legs"),
     ({"take_profit": {"limit_price": "5"}}, 422, 40010001, "simple orders do not take take_profit or stop_loss"),
     ({"client_order_id": "x" * 129}, 422, 40010001, "client_order_id must be no more than 128 characters"),
 ]

@@ -136,6 +136,20 @@ class OptionContract(msgspec.Struct, kw_only=True, omit_defaults=True):
     open_interest_date: str | None = None
     close_price: str | None = None
     close_price_date: str | None = None
+    deliverables: "Sequence[OptionDeliverable] | None" = None
+
+
+class OptionDeliverable(msgspec.Struct, kw_only=True):
+    """What exercise brings; only where show_deliverables was asked for."""
+
+    type: str
+    symbol: str
+    asset_id: str
+    amount: str
+    allocation_percentage: str
+    settlement_type: str
+    settlement_method: str
+    delayed_settlement: bool
 
 
 class OptionContracts(msgspec.Struct, kw_only=True):

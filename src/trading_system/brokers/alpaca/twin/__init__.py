@@ -19,6 +19,9 @@ from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
 from trading_system.brokers.alpaca.twin.news import News, NewsStream
+from trading_system.brokers.alpaca.twin.option_streams import OptionStreams
+from trading_system.brokers.alpaca.twin.options import KINDS as OPTION_KINDS
+from trading_system.brokers.alpaca.twin.options import OptionDesk
 from trading_system.brokers.alpaca.twin.portfolio import Portfolio
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
@@ -59,8 +62,9 @@ class _Window:
 class AlpacaTwin:
     """One Alpaca account. Without key and secret they are made from the seed; read them from the attributes.
 
-    hours: "always" or "us" (for stocks). sip: whether the plan has SIP data. orders_streams: how many /stream connections it lets in at once.
-    recordings: prices to replay, by symbol (sim/market.py reads files). environment: "paper" or "live" decides key prefix, account number and frames.
+    hours: "always" or "us" (for stocks and options). sip: whether the plan has SIP data and OPRA. options_level: what it may do with options, 0 to 3.
+    orders_streams: how many /stream connections it lets in at once. recordings: prices to replay, by symbol (sim/market.py reads files).
+    environment: "paper" or "live" decides key prefix, account number and frames.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class AlpacaTwin:
         orders_streams: int = 1,
         sip: bool = False,
         stream_symbols: int = facts.FREE_STREAM_SYMBOLS,
+        options_level: int = 3,
     ) -> None:
         names = Random(f"alpaca {seed}")  # noqa: S311 names, no secrets of anybody's
         self.environment = environment
@@ -99,7 +104,16 @@ class AlpacaTwin:
             latency=latency,
         )
         account_id = self.exchange.new_id()
-        self.trading = TradingDesk(self.universe, self.exchange, account_id=account_id, account_number=self.account_number, start_ns=start_ns)
+        self.options = OptionDesk(self.universe, self.market, hours, opra=sip)
+        self.trading = TradingDesk(
+            self.universe,
+            self.exchange,
+            self.options,
+            account_id=account_id,
+            account_number=self.account_number,
+            start_ns=start_ns,
+            options_level=options_level,
+        )
         self.portfolio = Portfolio(self.exchange, Sessions(hours), start_ns)
         self.data = MarketData(self.universe, self.market, sip=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
@@ -108,6 +122,7 @@ class AlpacaTwin:
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
         self.news = News({symbol: asset.name or symbol for symbol, asset in self.universe.assets.items()}, seed)
         self.news_stream = NewsStream(self.news, self._send, self.key, self.secret, start_ns)
+        self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
         self.now_ns = start_ns
         self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
         self._orders_streams = orders_streams
@@ -157,6 +172,10 @@ class AlpacaTwin:
             self._conns += 1
             self.data_streams.open(self._conns, path, now_ns, msgpack=msgpack)
             return self._conns
+        if path in OptionStreams.FEEDS:
+            self._conns += 1
+            self.option_streams.open(self._conns, path, now_ns, msgpack=msgpack)
+            return self._conns
         return answer({"message": "endpoint not found."}, 404)
 
     def is_events(self, path: str) -> bool:
@@ -184,18 +203,21 @@ class AlpacaTwin:
             self.data_streams.frame(conn, frame, now_ns)
         elif conn in self.news_stream.conns:
             self.news_stream.frame(conn, frame)
+        elif conn in self.option_streams.conns:
+            self.option_streams.frame(conn, frame, now_ns)
 
     def closed(self, conn: int) -> None:
         self.orders_stream.conns.pop(conn, None)
         self.data_streams.conns.pop(conn, None)
         self.order_events.conns.pop(conn, None)
         self.news_stream.conns.pop(conn, None)
+        self.option_streams.conns.pop(conn, None)
 
     def slow(self, conn: int) -> str | bytes | None:
         """The farewell to a reader that falls behind."""
         if conn in self.order_events.conns:
             return events.slow_reader()
-        return slow_reader() if conn in self.data_streams.conns else None
+        return slow_reader() if conn in self.data_streams.conns or conn in self.option_streams.conns else None
 
     def advance(self, now_ns: int) -> None:
         assert now_ns >= self.now_ns, "time runs backwards"
@@ -205,9 +227,10 @@ class AlpacaTwin:
         self._collect()
         self.data_streams.advance(now_ns)
         self.news_stream.advance(now_ns)
+        self.option_streams.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
-        streams = (self.data_streams, self.order_events, self.news_stream)
+        streams = (self.data_streams, self.option_streams, self.order_events, self.news_stream)
         times = (self.exchange.next_event_ns(), *(stream.next_event_ns() for stream in streams))
         return min(time_ns for time_ns in times if time_ns is not None)
 
@@ -226,8 +249,16 @@ class AlpacaTwin:
 
     def split(self, symbol: str, ratio: Decimal) -> None:
         """ratio new shares for an old one. Resting orders keep their prices."""
+        if any(contract.underlying == symbol for contract in self.exchange.contracts()):
+            raise ValueError(f"there are options on {symbol}: what a split makes of them is not modelled")
         self.trading.split(symbol, ratio, self.now_ns)
+        self.options.chains.relisted()
         self.data.relisted(symbol)
+        self._collect()
+
+    def assign(self, symbol: str, qty: Decimal) -> None:
+        """Somebody exercises so many contracts that this account sold, before their day."""
+        self.exchange.assign(symbol, qty, self.now_ns)
         self._collect()
 
     def _send(self, conn: int, frame: str | bytes | None) -> None:
@@ -280,6 +311,10 @@ class AlpacaTwin:
                 return desk.clock(now)
             case ("GET", "v2", "calendar"):
                 return desk.calendar(query, now)
+            case ("GET", "v2", "options", "contracts"):
+                return self.options.contracts(query, now)
+            case ("GET", "v2", "options", "contracts", name):
+                return self.options.contract(name, now)
             case (_, "v2", "orders" | "orders:by_client_order_id", *_):
                 return self._orders(request, parts[1:], query)
             case (_, "v2", "positions", *_):
@@ -312,6 +347,10 @@ class AlpacaTwin:
                 return desk.positions(now)
             case ("DELETE",):
                 return desk.close_all(query, now)
+            case ("POST", symbol, "exercise"):
+                return desk.exercise(symbol, request.body, now)
+            case ("POST", symbol, "do-not-exercise"):
+                return desk.do_not_exercise(symbol, now)
             case ("GET", *symbol):
                 return desk.position("/".join(symbol), now)
             case ("DELETE", *symbol):
@@ -335,6 +374,21 @@ class AlpacaTwin:
                 return data.latest(kind, query, now, crypto=True)
             case ("v1beta3", "crypto", "us", kind) if kind in KINDS:
                 return data.history(kind, query, now, crypto=True)
+            case ("v1beta1", "options", *rest):
+                return self._option_data(tuple(rest), query)
+        return answer({"message": "endpoint not found."}, 404)
+
+    def _option_data(self, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
+        options, now = self.options, self.now_ns
+        match parts:
+            case (kind, "latest") if kind in OPTION_KINDS:
+                return options.latest(kind, query, now, crypto=False)
+            case ("bars" | "trades" as kind,):
+                return options.history(kind, query, now, crypto=False)
+            case ("snapshots",):
+                return options.snapshots(query, now)
+            case ("snapshots", underlying):
+                return options.chain(underlying, query, now)
         return answer({"message": "endpoint not found."}, 404)
 
 

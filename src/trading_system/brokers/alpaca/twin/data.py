@@ -121,6 +121,8 @@ def timeframe(text: str) -> Timeframe:
 class MarketData:
     """Everything below the data host. sip: whether the plan includes recent SIP data."""
 
+    minutes_per_page = MINUTES_PER_PAGE
+
     def __init__(self, universe: Universe, market: Market, *, sip: bool) -> None:
         self._universe = universe
         self._market = market
@@ -136,7 +138,7 @@ class MarketData:
     def latest(self, kind: str, query: Mapping[str, str], now_ns: int, *, crypto: bool) -> Response:
         """Several symbols; one that is not known is simply missing."""
         self._feed(query, now_ns, crypto=crypto, latest=True)
-        found = ((symbol, self._latest(kind, symbol, now_ns)) for symbol in self._symbols(query, crypto=crypto))
+        found = ((symbol, self._latest(kind, symbol, now_ns)) for symbol in self._symbols(query, now_ns, crypto=crypto))
         return answer({kind: {symbol: entry for symbol, entry in found if entry is not None}})
 
     def latest_of(self, kind: str, name: str, query: Mapping[str, str], now_ns: int) -> Response:
@@ -161,7 +163,7 @@ class MarketData:
     # -- history ---------------------------------------------------------------------------------------------------------------------------------
 
     def history(self, kind: str, query: Mapping[str, str], now_ns: int, *, crypto: bool) -> Response:
-        entries, token = self._page(kind, self._symbols(query, crypto=crypto), query, now_ns, crypto=crypto)
+        entries, token = self._page(kind, self._symbols(query, now_ns, crypto=crypto), query, now_ns, crypto=crypto)
         return answer({kind: entries, "next_page_token": token})
 
     def history_of(self, kind: str, name: str, query: Mapping[str, str], now_ns: int) -> Response:
@@ -183,7 +185,7 @@ class MarketData:
         frame = timeframe(query.get("timeframe", "")) if kind == "bars" else None
         place = from_token(query["page_token"]) if query.get("page_token") else None
         page: dict[str, list[object]] = {}
-        budget, taken = MINUTES_PER_PAGE, 0
+        budget, taken = self.minutes_per_page, 0
         for symbol in sorted(symbols):
             if place is not None and symbol < place.symbol:
                 continue
@@ -222,7 +224,7 @@ class MarketData:
 
     # -- what is asked ---------------------------------------------------------------------------------------------------------------------------
 
-    def _symbols(self, query: Mapping[str, str], *, crypto: bool) -> list[str]:
+    def _symbols(self, query: Mapping[str, str], now_ns: int, *, crypto: bool) -> list[str]:
         names = [name for name in query.get("symbols", "").split(",") if name]
         if not names:
             raise Refusal(400, None, "symbols is required")

@@ -20,7 +20,7 @@ from trading_system.sim.market import LOT
 from trading_system.sim.sessions import new_york_ns
 
 T = TypeVar("T", Side, OrdType, TimeInForce)
-CLASSES = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO}
+CLASSES = {"us_equity": AssetClass.EQUITY, "crypto": AssetClass.CRYPTO, "us_option": AssetClass.OPTION}
 CLIENT_ID_MAX = 128
 SHORT_EQUITY_MIN = Decimal(2000)
 SHORT_MARGIN = Decimal("1.03")  # a short holds max(limit, ask × 1.03)
@@ -47,6 +47,15 @@ class StopLoss(msgspec.Struct, kw_only=True):
     limit_price: Decimal | None = None
 
 
+class LegBody(msgspec.Struct, kw_only=True):
+    """One leg of a multileg order."""
+
+    symbol: str
+    ratio_qty: Decimal | None = None
+    side: str | None = None
+    position_intent: str | None = None
+
+
 class SubmitBody(msgspec.Struct, kw_only=True):
     """POST /v2/orders. Numbers come as JSON numbers or strings; official clients differ."""
 
@@ -65,7 +74,7 @@ class SubmitBody(msgspec.Struct, kw_only=True):
     order_class: str | None = None
     take_profit: TakeProfit | None = None
     stop_loss: StopLoss | None = None
-    legs: object = None
+    legs: list[LegBody] | None = None
     position_intent: str | None = None
 
 
@@ -104,6 +113,7 @@ def submit_body(raw: bytes) -> SubmitBody:
     profit, stop = body.take_profit or TakeProfit(), body.stop_loss or StopLoss()
     _finite(body.qty, body.notional, body.limit_price, body.stop_price, body.trail_price, body.trail_percent)
     _finite(profit.limit_price, stop.stop_price, stop.limit_price)
+    _finite(*(leg.ratio_qty for leg in body.legs or ()))
     return body
 
 
@@ -152,7 +162,7 @@ class Rules:
         ticket = self._priced(body, asset.symbol, cl_ord_id, side, ord_type, tif, contingency, extended=extended, now_ns=now_ns)
         _purpose(ticket)
         self._minimum(ticket, asset_class, now_ns, fractional=fractional)
-        self._wash(ticket)
+        self.wash(ticket)
         self._afford(ticket, asset, configurations, now_ns, fractional=fractional)
         return ticket
 
@@ -226,7 +236,7 @@ class Rules:
         if cost < least:
             raise forbidden(f"cost basis must be >= minimal amount of order {plain(least)}", cost_basis=shown(cost))
 
-    def _wash(self, ticket: Ticket) -> None:
+    def wash(self, ticket: Ticket) -> None:
         """Refused while an opposite order rests that could match: market against any, limit against a limit it reaches, limit against stop always.
         Complex orders and trailing stops are the way around it that the refusal itself names; an exit that waits for its entry does not rest."""
         if ticket.contingency is not Contingency.NONE or ticket.trails:
@@ -253,12 +263,12 @@ class Rules:
             available = abs(self._exchange.position(ticket.symbol)) - self._exchange.held(ticket.symbol)
             wanted = ticket.qty if ticket.qty is not None else (ticket.notional or ZERO) / ticket.reserve_px
             if wanted > available or (ticket.side is Side.BUY and ticket.qty is None):
-                raise self._insufficient_qty(ticket, available)
+                raise self.insufficient_qty(ticket, available)
             return
         if ticket.side is Side.SELL:
             may_short = self._exchange.multiplier > 1 and not configurations.no_shorting
             if not may_short or self._exchange.equity(now_ns) < SHORT_EQUITY_MIN:
-                raise self._insufficient_qty(ticket, ZERO)
+                raise self.insufficient_qty(ticket, ZERO)
             if fractional:
                 raise rule("fractional orders cannot be sold short")
             if not asset.shortable:
@@ -276,8 +286,8 @@ class Rules:
         if cost > power:
             raise forbidden("insufficient buying power", buying_power=shown(power), cost_basis=shown(cost))
 
-    def _insufficient_qty(self, ticket: Ticket, available: Decimal) -> Refusal:
-        asset = self._universe.assets[ticket.symbol]
+    def insufficient_qty(self, ticket: Ticket, available: Decimal) -> Refusal:
+        asset = self._universe.asset(ticket.symbol)
         wanted = shown(ticket.qty if ticket.qty is not None else (ticket.notional or ZERO) / ticket.reserve_px)
         existing, held = shown(abs(self._exchange.position(ticket.symbol))), shown(self._exchange.held(ticket.symbol))
         what = f"balance for {asset.symbol.split('/')[0]}" if asset.asset_class == "crypto" else "qty available for order"
@@ -293,6 +303,8 @@ class Rules:
 
     def replacement(self, order: SimOrder, body: ReplaceBody, now_ns: int) -> Ticket:
         """How the order would stand after a PATCH; its qty is the total. Raises Refusal; the old order then lives on untouched."""
+        if order.parent is not None or order.order_id in self._exchange.wholes:
+            raise forbidden("replace mleg order is disabled")
         state = order.ord_status.value
         if order.ord_status.terminal:
             raise rule("order already replaced" if order.replaced_by else f'order is already in "{state}" state')
@@ -303,7 +315,7 @@ class Rules:
         if order.qty is None:
             raise rule("notional orders cannot be replaced")
         _replaceable(order, body)
-        asset = self._universe.assets[order.symbol]
+        asset = self._universe.asset(order.symbol)
         total = self._total(order, body)
         price, stop_px = body.limit_price or order.price, None if order.ticket.trails else body.stop_price or order.stop_px
         trail = body.trail or order.ticket.trail_px or order.ticket.trail_pct
@@ -353,7 +365,7 @@ class Rules:
         elif order.held and order.ticket.contingency is Contingency.NONE:
             available = abs(self._exchange.position(order.symbol)) - self._exchange.held(order.symbol) + order.held
             if left > available:
-                raise self._insufficient_qty(changed, available)
+                raise self.insufficient_qty(changed, available)
 
 
 def _words(body: SubmitBody, asset_class: AssetClass) -> tuple[Side, OrdType, TimeInForce]:
@@ -380,8 +392,6 @@ def _word(text: str | None, kind: type[T], name: str) -> T:
 def _order_class(body: SubmitBody, asset_class: AssetClass, ord_type: OrdType, tif: TimeInForce) -> Contingency:
     """What kind of group the order makes, and whether it brings what that takes."""
     name = body.order_class or ""
-    if name == "mleg" or body.legs:
-        raise rule("mleg orders are not supported here")
     if name not in ORDER_CLASSES:
         raise parameter(f"invalid order_class {name}")
     contingency = ORDER_CLASSES[name]

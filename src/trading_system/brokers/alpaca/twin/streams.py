@@ -118,7 +118,9 @@ def trade_update(desk: TradingDesk, event: Event) -> wire.TradeUpdate:
     return update
 
 
-class _DataConn(msgspec.Struct):
+class DataConn(msgspec.Struct):
+    """A data stream's client: what it has asked for."""
+
     feed: str
     msgpack: bool
     deadline_ns: int
@@ -145,11 +147,11 @@ class DataStreams:
         self._sip = sip
         self._symbol_limit = symbol_limit
         self._tick = 0  # the last one published
-        self._quoted: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {}
-        self.conns: dict[int, _DataConn] = {}
+        self._quoted: dict[str, tuple[tuple[tuple[int, int], ...], ...]] = {}
+        self.conns: dict[int, DataConn] = {}
 
     def open(self, conn: int, path: str, now_ns: int, *, msgpack: bool) -> None:
-        self.conns[conn] = _DataConn(self.FEEDS[path], msgpack, now_ns + facts.STREAM_LOGIN_NS, lists={name: set() for name in self.LISTS})
+        self.conns[conn] = DataConn(self.FEEDS[path], msgpack, now_ns + facts.STREAM_LOGIN_NS, lists={name: set() for name in self.LISTS})
         self._tell(conn, {"T": "success", "msg": "connected"})
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
@@ -168,12 +170,12 @@ class DataStreams:
         else:
             self._error(conn, 400, "invalid syntax")
 
-    def _auth(self, conn: int, state: _DataConn, action: wire.DataAction) -> None:
+    def _auth(self, conn: int, state: DataConn, action: wire.DataAction) -> None:
         if state.authenticated:
             self._error(conn, 403, "already authenticated")
         elif (action.key, action.secret) != (self._key, self._secret):
             self._error(conn, 402, "auth failed")
-        elif state.feed == "sip" and not self._sip:
+        elif state.feed in ("sip", "opra") and not self._sip:
             self._error(conn, 409, "insufficient subscription")
         elif any(other.authenticated and other.feed == state.feed for other in self.conns.values()):
             self._error(conn, 406, "connection limit exceeded")
@@ -182,7 +184,7 @@ class DataStreams:
             state.authenticated = True
             self._tell(conn, {"T": "success", "msg": "authenticated"})
 
-    def _subscribe(self, conn: int, state: _DataConn, action: wire.DataAction, now_ns: int) -> None:
+    def _subscribe(self, conn: int, state: DataConn, action: wire.DataAction, now_ns: int) -> None:
         wanted = {name: set(getattr(action, name)) for name in self.LISTS}
         if action.action == "unsubscribe":
             after = {name: state.lists[name] - wanted[name] for name in self.LISTS}
@@ -197,7 +199,7 @@ class DataStreams:
         self._tell(conn, {"T": "subscription", **self._lists(state)})
 
     @staticmethod
-    def _lists(state: _DataConn) -> Mapping[str, list[str]]:
+    def _lists(state: DataConn) -> Mapping[str, list[str]]:
         names = ("trades", "quotes", "bars", "updatedBars", "dailyBars", "orderbooks") if state.feed == "crypto" else DataStreams.LISTS[:-1]
         shown = {name: sorted(state.lists[name]) for name in names}
         if state.feed != "crypto":
@@ -234,7 +236,7 @@ class DataStreams:
             messages: list[msgspec.Struct] = []
             for symbol in self._symbols(state):
                 tick = ticks.get(symbol) or ticks.setdefault(symbol, self._market.tick(symbol, number))
-                touch = (tick.bids[0], tick.asks[0])
+                touch = (tick.bids[:1], tick.asks[:1])
                 if self._quoted.get(symbol) != touch:
                     self._quoted[symbol] = touch
                     moved.add(symbol)
@@ -247,7 +249,7 @@ class DataStreams:
             if messages:
                 self._send(conn, _msgpack(messages) if state.msgpack else JSON.encode(messages).decode())
 
-    def _symbols(self, state: _DataConn) -> list[str]:
+    def _symbols(self, state: DataConn) -> list[str]:
         named = set().union(*state.lists.values())
         if "*" in named:
             named |= {name for name in self._showers if name != facts.TEST_SYMBOL}
@@ -264,7 +266,7 @@ class DataStreams:
             case _:
                 return "/" not in name and name != facts.TEST_SYMBOL
 
-    def _kinds(self, state: _DataConn, symbol: str, tick: Tick, *, moved: bool, minute_over: bool) -> list[str]:
+    def _kinds(self, state: DataConn, symbol: str, tick: Tick, *, moved: bool, minute_over: bool) -> list[str]:
         open_now = self._market.listings[symbol].sessions.is_open(tick.time_ns, extended=True)
         was_open = minute_over and self._market.listings[symbol].sessions.is_open(tick.time_ns - 1, extended=True)
         happened = {

@@ -25,11 +25,13 @@ from trading_system.brokers.alpaca.twin.forms import (
     when,
 )
 from trading_system.brokers.alpaca.twin.linked import Linked
+from trading_system.brokers.alpaca.twin.option_orders import LEVELS, OptionRules
+from trading_system.brokers.alpaca.twin.options import OptionDesk
 from trading_system.brokers.alpaca.twin.rules import CLIENT_ID_MAX, ReplaceBody, Rules, SubmitBody, parameter, replace_body, rule, submit_body
 from trading_system.brokers.alpaca.twin.universe import Universe
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, Side
-from trading_system.domain.money import ZERO, plain
-from trading_system.sim.exchange import Event, Exchange, FeePosting, SimOrder, Ticket
+from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.sim.exchange import ASSIGNED, EXERCISED, EXPIRED, Event, Exchange, FeePosting, Settlement, SimOrder, Ticket
 from trading_system.sim.market import LOT
 from trading_system.sim.sessions import DAY_NS, Session, Sessions, new_york_day
 from trading_system.transport.message import Response
@@ -50,19 +52,39 @@ STATUS: Mapping[OrdStatus, str] = {
 }
 CALENDAR_MAX_DAYS = 4000  # about eleven years in one answer
 _MULTIPLIERS = ("1", "2", "4")
+_SETTLED = {EXERCISED: ("OPEXC", "Option Exercise"), ASSIGNED: ("OPASN", "Option Assignment"), EXPIRED: ("OPEXP", "Option Expiry")}
+
+
+class ExerciseBody(msgspec.Struct, kw_only=True):
+    """POST /v2/positions/{contract}/exercise: without a quantity everything."""
+
+    qty: Decimal | None = None
 
 
 class TradingDesk:
     """Everything below /v2 that is not market data. The exchange holds the state; this holds client ids, configurations and activities."""
 
-    def __init__(self, universe: Universe, exchange: Exchange, *, account_id: str, account_number: str, start_ns: int) -> None:
-        self.configurations = wire.AccountConfigurations(max_options_trading_level=0, max_margin_multiplier=plain(exchange.multiplier))
+    def __init__(
+        self,
+        universe: Universe,
+        exchange: Exchange,
+        options: OptionDesk,
+        *,
+        account_id: str,
+        account_number: str,
+        start_ns: int,
+        options_level: int,
+    ) -> None:
+        margin = plain(exchange.multiplier)
+        self.configurations = wire.AccountConfigurations(max_options_trading_level=options_level, max_margin_multiplier=margin)
         self.activities: list[wire.Activity] = []  # ascending by id
         self.posts: Counter[str] = Counter()  # POST /v2/orders received, by client_order_id, refused ones included
         self._universe = universe
         self._exchange = exchange
         self._rules = Rules(universe, exchange)
         self._linked = Linked(universe, exchange)
+        self._option_rules = OptionRules(options, universe, exchange, self._rules)
+        self._options_level = options_level  # that the account was approved for
         self._account_id = account_id
         self._account_number = account_number
         self._start_ns = start_ns
@@ -72,7 +94,7 @@ class TradingDesk:
 
     def account(self, now_ns: int) -> Response:
         x = self._exchange
-        marks = [qty * x.mark(symbol, now_ns) for symbol, qty in x.positions()]
+        marks = [x.worth(symbol, qty, now_ns) for symbol, qty in x.positions()]
         long, short = sum((m for m in marks if m > 0), ZERO), sum((m for m in marks if m < 0), ZERO)
         equity, power = x.cash + long + short, shown(x.buying_power(now_ns))
         margin = (long - short) / x.multiplier
@@ -89,8 +111,8 @@ class TradingDesk:
                 last_equity=shown(x.last_equity),
                 buying_power=power,
                 regt_buying_power=power,
-                non_marginable_buying_power=shown(max(ZERO, x.cash - x.reserved)),
-                options_buying_power=shown(max(ZERO, x.cash - x.reserved)),
+                non_marginable_buying_power=shown(x.free_cash()),
+                options_buying_power=shown(x.free_cash()),
                 long_market_value=shown(long),
                 short_market_value=shown(short),
                 position_market_value=shown(long - short),
@@ -105,8 +127,8 @@ class TradingDesk:
                 transfers_blocked=False,
                 account_blocked=False,
                 trade_suspended_by_user=self.configurations.suspend_trade,
-                options_approved_level=0,
-                options_trading_level=0,
+                options_approved_level=self._options_level,
+                options_trading_level=self._level(),
                 created_at=when(self._start_ns),
                 balance_asof=(new_york_day(now_ns) - timedelta(days=1)).isoformat(),
                 crypto_tier=0,
@@ -114,6 +136,11 @@ class TradingDesk:
                 pending_reg_taf_fees="0",
             )
         )
+
+    def _level(self) -> int:
+        """Of options: what the owner allows, up to what the account was approved for."""
+        chosen = self.configurations.max_options_trading_level
+        return self._options_level if chosen is None else min(chosen, self._options_level)
 
     def configure(self, body: bytes) -> Response:
         """PATCH: any subset of the fields, unknown ones ignored."""
@@ -123,7 +150,9 @@ class TradingDesk:
             merged = msgspec.convert(msgspec.structs.asdict(self.configurations) | known, wire.AccountConfigurations)
         except msgspec.DecodeError as error:
             raise Refusal(400, 40010001, f"request body format is invalid: {error}") from error
-        if merged.max_margin_multiplier not in _MULTIPLIERS or merged.trade_confirm_email not in ("all", "none"):
+        level = merged.max_options_trading_level
+        odd = level is not None and level not in LEVELS
+        if odd or merged.max_margin_multiplier not in _MULTIPLIERS or merged.trade_confirm_email not in ("all", "none"):
             raise bad_parameter("account configuration")
         self.configurations = merged
         return answer(merged)
@@ -147,7 +176,7 @@ class TradingDesk:
 
     def asset(self, name: str) -> Response:
         asset = self._universe.find(name)
-        if asset is None:
+        if asset is None or asset.symbol in self._universe.options:
             raise Refusal(404, 40410000, f"asset not found for {name}")
         return answer(asset)
 
@@ -185,11 +214,23 @@ class TradingDesk:
         cl_ord_id = body.client_order_id or self._exchange.new_id()
         self.posts[cl_ord_id] += 1
         self._unique(cl_ord_id)
-        ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
-        exits = self._linked.exits(body, ticket, now_ns)
-        order = self._link(ticket, exits, now_ns) if exits else self._exchange.submit(ticket, now_ns)
+        return answer(self.show(self._take(body, cl_ord_id, now_ns), nested=True))
+
+    def _take(self, body: SubmitBody, cl_ord_id: str, now_ns: int) -> SimOrder:
+        """An order that the rules let pass reaches the exchange."""
+        level = self._level()
+        if self._option_rules.several(body):
+            ticket, legs = self._option_rules.whole(body, cl_ord_id, self.configurations, level, now_ns)
+            order = self._exchange.submit_legs(ticket, legs, now_ns)
+            self._by_client_id |= {leg.cl_ord_id: leg for leg in self._exchange.legs(order)}
+        elif self._option_rules.one(body):
+            order = self._exchange.submit(self._option_rules.ticket(body, cl_ord_id, self.configurations, level, now_ns), now_ns)
+        else:
+            ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
+            exits = self._linked.exits(body, ticket, now_ns)
+            order = self._link(ticket, exits, now_ns) if exits else self._exchange.submit(ticket, now_ns)
         self._by_client_id[cl_ord_id] = order
-        return answer(self.show(order, nested=True))
+        return order
 
     def _link(self, ticket: Ticket, exits: list[Ticket], now_ns: int) -> SimOrder:
         """The parent of a new group: its entry, of an OCO the take-profit."""
@@ -236,11 +277,13 @@ class TradingDesk:
         before = self._place(places, query.get("before_order_id"), len(places))
 
         def matches(order: SimOrder) -> bool:
+            rows = self._exchange.legs(order) or [order]
             return (
-                (status == "all" or order.ord_status.terminal is (status == "closed"))
-                and side in ("", order.side.value)
-                and (not symbols or order.symbol in symbols)
-                and (not kinds or self._universe.assets[order.symbol].asset_class in kinds)
+                order.parent is None  # legs stand below their order
+                and (status == "all" or order.ord_status.terminal is (status == "closed"))
+                and side in ("", *(row.side.value for row in rows))
+                and (not symbols or any(row.symbol in symbols for row in rows))
+                and (not kinds or self._universe.asset(order.symbol).asset_class in kinds)
                 and after_ns < order.submitted_ns < until_ns
                 and (not places or after < places[order.order_id] < before)
             )
@@ -276,6 +319,8 @@ class TradingDesk:
         cl_ord_id = body.client_order_id or self._exchange.new_id()
         self._unique(cl_ord_id)
         ticket = self._rules.replacement(order, body, now_ns)
+        if order.symbol in self._universe.options:
+            ticket = self._option_rules.repriced(order, ticket, self._level(), now_ns)
         self._linked.check_replacement(order, ticket, now_ns)
         new = self._exchange.replace(order, ticket, cl_ord_id, now_ns)
         self._by_client_id[cl_ord_id] = new
@@ -285,6 +330,8 @@ class TradingDesk:
         order = self._order(order_id)
         if order.ord_status.terminal or order.ord_status in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE):
             raise rule(f'order is already in "{STATUS[order.ord_status]}" state')
+        if order.parent is not None:
+            raise rule("a leg cannot be canceled without its mleg order")
         self._exchange.cancel(order, now_ns)
         return Response(status=204, headers={}, body=b"")
 
@@ -296,14 +343,31 @@ class TradingDesk:
         return answer([wire.CancelStatus(id=order.order_id, status=200) for order in asked], 207)
 
     def _legs(self, order: SimOrder) -> list[wire.Order] | None:
+        if order.order_id in self._exchange.wholes:
+            return [self._leg(leg, order) for leg in self._exchange.legs(order)]
         group = self._exchange.groups.get(order.order_id)
         if group is None or group.members[0] != order.order_id:
             return None
         return [self.show(self._exchange.orders[order_id]) for order_id in group.children]
 
+    def _leg(self, leg: SimOrder, whole: SimOrder) -> wire.Order:
+        """A leg of a multileg order says its ratio, and leaves type and prices to the whole."""
+        ratio = (leg.ticket.qty or ZERO) / (whole.ticket.qty or ZERO)
+        return msgspec.structs.replace(self._row(leg), order_class="mleg", type="", order_type="", ratio_qty=plain(ratio))
+
     def show(self, order: SimOrder, *, nested: bool = False) -> wire.Order:
-        """An order in Alpaca's words; nested: with its children as legs."""
-        ticket, asset = order.ticket, self._universe.assets[order.symbol]
+        """An order in Alpaca's words; nested: with its children as legs. A multileg order always has them, and neither symbol nor side."""
+        if order.parent is not None:
+            return self._leg(order, self._exchange.orders[order.parent])
+        shown_order = self._row(order, nested=nested)
+        if order.order_id not in self._exchange.wholes:
+            return shown_order
+        empty = dict.fromkeys(("symbol", "asset_id", "asset_class", "side", "position_intent"), "")
+        return msgspec.structs.replace(shown_order, order_class="mleg", legs=self._legs(order), **empty)
+
+    def _row(self, order: SimOrder, *, nested: bool = False) -> wire.Order:
+        ticket, asset = order.ticket, self._universe.asset(order.symbol)
+        simple = "simple" if asset.symbol in self._universe.options else ""
         return wire.Order(
             id=order.order_id,
             client_order_id=order.cl_ord_id,
@@ -325,7 +389,7 @@ class TradingDesk:
             qty=None if order.qty is None else plain(order.qty),
             filled_qty=plain(order.filled_qty),
             filled_avg_price=None if order.avg_px is None else shown(order.avg_px),
-            order_class="" if ticket.contingency is Contingency.NONE else ticket.contingency.value,
+            order_class=simple if ticket.contingency is Contingency.NONE else ticket.contingency.value,
             order_type=ticket.ord_type.value,
             type=ticket.ord_type.value,
             side=ticket.side.value,
@@ -357,13 +421,14 @@ class TradingDesk:
         return answer(self._position(*self._held(name), now_ns))
 
     def _position(self, symbol: str, qty: Decimal, now_ns: int) -> wire.Position:
-        x, asset = self._exchange, self._universe.assets[symbol]
+        x, asset = self._exchange, self._universe.asset(symbol)
         base = x.terms[symbol].base
         price, average = x.mark(symbol, now_ns), x.avg_px[base]
         session = x.market.listings[symbol].sessions.at(now_ns)
         last = x.mark(symbol, session.early_ns - 1 if session is not None and now_ns >= session.early_ns else now_ns)
-        value, cost = qty * price, qty * average
-        gain, today_gain = value - cost, qty * (price - last)
+        units = qty * x.terms[symbol].multiplier
+        value, cost = units * price, units * average
+        gain, today_gain = value - cost, units * (price - last)
         return wire.Position(
             asset_id=asset.id,
             symbol=symbol.replace("/", ""),
@@ -396,7 +461,8 @@ class TradingDesk:
             percentage = _decimal(query["percentage"], "percentage")
             if not 0 < percentage <= 100:
                 raise bad_parameter("percentage")
-            qty = qty * percentage / 100 // LOT * LOT
+            lot = ONE if symbol in self._universe.options else LOT
+            qty = qty * percentage / 100 // lot * lot
         return answer(self._close(symbol, position, qty, now_ns))
 
     def _close(self, symbol: str, position: Decimal, qty: Decimal, now_ns: int) -> wire.Order:
@@ -407,18 +473,16 @@ class TradingDesk:
             qty=qty,
             side=(Side.SELL if position > 0 else Side.BUY).value,
             type="market",
-            time_in_force="gtc" if self._universe.assets[symbol].asset_class == "crypto" else "day",
+            time_in_force="gtc" if self._universe.asset(symbol).asset_class == "crypto" else "day",
         )
-        ticket = self._rules.ticket(body, cl_ord_id, self.configurations, now_ns)
-        order = self._exchange.submit(ticket, now_ns)
-        self._by_client_id[cl_ord_id] = order
-        return self.show(order)
+        return self.show(self._take(body, cl_ord_id, now_ns))
 
     def close_all(self, query: Mapping[str, str], now_ns: int) -> Response:
         if query.get("cancel_orders", "").lower() == "true":
             self._exchange.cancel_at_once(now_ns)
         closed: list[wire.ClosedPosition] = []
-        for symbol, qty in list(self._exchange.positions()):
+        held = sorted(self._exchange.positions(), key=lambda row: row[0] in self._universe.options and row[1] > 0)  # what covers goes last
+        for symbol, qty in held:
             try:
                 status, body = 200, JSON.encode(self._close(symbol, qty, abs(qty), now_ns))
             except Refusal as refusal:
@@ -444,11 +508,44 @@ class TradingDesk:
         added = self._exchange.split(symbol, ratio, now_ns)
         self._add(_entry("SPLIT", now_ns, self._exchange.new_id(), symbol=symbol, qty=plain(added), net_amount="0"))
 
+    # -- options that end ------------------------------------------------------------------------------------------------------------------------
+
+    def exercise(self, name: str, raw: bytes, now_ns: int) -> Response:
+        try:
+            wanted = msgspec.json.decode(raw or b"{}", type=ExerciseBody).qty
+        except msgspec.DecodeError as error:
+            raise Refusal(400, 40010001, f"request body format is invalid: {error}") from error
+        symbol, qty = self._option_rules.exercise(name, wanted, now_ns)
+        self._exchange.exercise(symbol, qty, now_ns)
+        return Response(status=200, headers={}, body=b"")
+
+    def do_not_exercise(self, name: str, now_ns: int) -> Response:
+        self._exchange.unexercised.add(self._option_rules.do_not_exercise(name, now_ns))
+        return Response(status=200, headers={}, body=b"")
+
+    def _settled(self, done: Settlement) -> None:
+        """One entry for the option, and one for the shares where any moved."""
+        group, kind = self._exchange.new_id(), _SETTLED[done.kind]
+        more = {"symbol": done.symbol, "qty": plain(-done.qty), "net_amount": "0", "description": kind[1], "group_id": group}
+        self._add(_entry(kind[0], done.transact_ns, self._exchange.new_id(), **more))
+        if done.shares:
+            more = {
+                "symbol": done.underlying,
+                "qty": plain(done.shares),
+                "price": plain(done.price),
+                "description": "Option Trade",
+                "group_id": group,
+            }
+            more["net_amount"] = shown(-done.shares * done.price)
+            self._add(_entry("OPTRD", done.transact_ns, self._exchange.new_id(), **more))
+
     # -- what happened ---------------------------------------------------------------------------------------------------------------------------
 
-    def record(self, event: Event | FeePosting) -> None:
+    def record(self, event: Event | FeePosting | Settlement) -> None:
         """Keep the activity that an event is."""
-        if isinstance(event, FeePosting):
+        if isinstance(event, Settlement):
+            self._settled(event)
+        elif isinstance(event, FeePosting):
             self._add(_fee(event, self._exchange.new_id()))
         elif event.exec_type is ExecType.TRADE and event.execution is not None:
             done = event.execution

@@ -46,11 +46,16 @@ class Universe(msgspec.Struct, frozen=True):
     assets: Mapping[str, wire.Asset]
     names: Mapping[str, str]  # symbol, symbol without slash, asset id -> symbol
     listings: tuple[Listing, ...]
-    terms: Mapping[str, Terms]
+    terms: dict[str, Terms]
+    options: dict[str, wire.Asset] = {}  # contracts, by symbol and by id, as they are first asked for; GET /v2/assets does not list them
 
     def find(self, name: str) -> wire.Asset | None:
         symbol = self.names.get(name)
-        return None if symbol is None else self.assets[symbol]
+        return self.options.get(name) if symbol is None else self.assets[symbol]
+
+    def asset(self, symbol: str) -> wire.Asset:
+        """Of what is listed, or was."""
+        return self.options[symbol] if symbol in self.options else self.assets[symbol]
 
 
 def universe(hours: str) -> Universe:
@@ -75,6 +80,22 @@ def universe(hours: str) -> Universe:
     terms = {row[0]: Terms(base=row[0]) for row in STOCKS}
     terms |= {f"{row[0]}/USD": Terms(base=row[0], maker_fee=facts.CRYPTO_MAKER_FEE, taker_fee=facts.CRYPTO_TAKER_FEE) for row in CRYPTO}
     return Universe({asset.symbol: asset for asset in assets}, _names(assets), tuple(listings), terms)
+
+
+def option(symbol: str) -> wire.Asset:
+    """A contract as an asset, which is what orders and positions name."""
+    return wire.Asset(
+        id=str(uuid.uuid5(_NAMESPACE, symbol)),
+        asset_class="us_option",
+        exchange="",
+        symbol=symbol,
+        status="active",
+        tradable=True,
+        marginable=False,
+        shortable=True,
+        fractionable=False,
+        price_increment="0.01",
+    )
 
 
 def _names(assets: Iterable[wire.Asset]) -> Mapping[str, str]:
