@@ -67,7 +67,7 @@ class Bench:
             rng=random.Random(1),
             credentials=credentials or self.subject.credentials(self.twin),
             environment=environment,
-            options={"url": "http://twin"},
+            options={"url": "http://twin", **self.subject.options},
         )
 
     @asynccontextmanager

@@ -27,6 +27,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[bytes, ...]  # an order's status as it stands in an answer or a frame: the suite makes words of it that nobody knows
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
+    options: Mapping[str, str] = {}  # of the connector
+    name: str
 
     @property
     def facts(self) -> Facts:
@@ -38,6 +40,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ALPACA = Subject(
+    name="alpaca",
     broker=BrokerName("alpaca"),
     twin=AlpacaTwin,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
@@ -48,4 +51,6 @@ ALPACA = Subject(
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
 )
+ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
 SUBJECTS = (ALPACA,)
+WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

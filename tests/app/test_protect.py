@@ -1,17 +1,20 @@
 """Stops that the desk looks after: placed as it fills, sized to what is held, out of an exit's way, back after a restart, or a person is told."""
 
 import asyncio
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.between import Between, conform
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
+from tests.subjects import ALPACA
 from trading_system.app.desk import Desk
 from trading_system.core.risk import Level
 from trading_system.domain.errors import RiskRefused
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.order import Order
+from trading_system.domain.order import Attached, Order
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 
@@ -149,3 +152,27 @@ def test_a_stop_that_could_not_rest_is_refused_with_the_order(tmp_path: Path) ->
                 await desk.submit(wish("b", "5", Side.SELL, protect_stop_px=await below(desk, "1.1")))
 
     on_bench(tmp_path, story)
+
+
+def test_a_stop_that_is_called_held_beside_its_working_take_profit_guards(tmp_path: Path) -> None:
+    def held(body: bytes) -> bytes:
+        body = re.sub(rb'"event":"new"(,"order":\{[^{}]*"type":"stop")', rb'"event":"held"\1', body)
+        return re.sub(rb'("type":"stop"[^{}]*"status":)"new"', rb'\1"held"', body)
+
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk() as desk:
+            between.answers = between.frames = held
+            price = await mid(desk)
+            exits = Attached(take_profit_px=(price * D("1.05")).quantize(D("0.01")), stop_px=(price * D("0.95")).quantize(D("0.01")))
+            entry = await settled(desk, await desk.submit(wish("a", "10", attached=exits)))
+            await asyncio.sleep(60)
+            stop, profit = sorted(
+                (order for order in desk.books.blotter if order.parent == entry.cl_ord_id), key=lambda order: order.ord_type.has_price
+            )
+
+            assert (stop.ord_status, profit.ord_status) == (OrdStatus.SUSPENDED, OrdStatus.NEW)
+            assert list(desk.books.alerts) == []
+            sold = await settled(desk, await desk.submit(wish("b", "10", Side.SELL, reduce_only=True)))
+            assert sold.ord_status is OrdStatus.FILLED
+
+    conform(tmp_path, ALPACA, story)

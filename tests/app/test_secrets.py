@@ -16,7 +16,8 @@ import structlog
 
 from trading_system.app.config import ConfigError, load_config
 from trading_system.app.logs import configure_logs, redact
-from trading_system.brokers.alpaca.auth import data_login, orders_login, sign
+from trading_system.brokers.alpaca import wire
+from trading_system.brokers.alpaca.auth import bearer, data_login, orders_login, sign, token_request
 from trading_system.brokers.credentials import BrokerCredentials
 from trading_system.settings.secret import Secret
 from trading_system.transport.message import Request
@@ -54,6 +55,21 @@ def test_a_secret_cannot_be_printed_copied_or_packed(secret: Secret) -> None:
     assert not hasattr(secret, "__dict__")
     assert secret == Secret(CANARY)
     assert len({secret, Secret(CANARY), Secret("other-secret")}) == 2
+
+
+def test_a_request_for_a_token_shows_neither_the_client_nor_the_token(secret: Secret) -> None:
+    request = token_request("https://x/v1/oauth2/token", secret, secret)
+
+    assert quote(CANARY, safe="") in request.body.decode()
+    assert clean(f"{request} {request!r} {wire.Token(access_token=CANARY, expires_in=900)!r}")
+    assert clean(redact(f"{request.body.decode()} {bearer(secret)}"))
+
+
+def test_a_retired_secret_is_looked_for_no_longer() -> None:
+    token = Secret("a-token-that-was-renewed")
+    assert "renewed" not in redact("a-token-that-was-renewed")
+    token.retire()
+    assert redact("a-token-that-was-renewed") == "a-token-that-was-renewed"
 
 
 def test_a_request_and_its_errors_show_no_headers(secret: Secret) -> None:

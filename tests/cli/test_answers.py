@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -116,6 +117,17 @@ def test_brokers_shows_what_each_takes(shell: Shell) -> None:
     assert "stop_limit" in shell.run("brokers").stdout
 
 
+def test_an_accounts_history_is_a_line_and_a_table(shell: Shell) -> None:
+    found = shell.ask("account", "--history", "--period", "1D", "--timeframe", "1Min")
+    shown = shell.run("account", "--history", "--period", "1D", "--timeframe", "1Min").stdout
+
+    assert sorted(found) == ["base_value", "broker", "points", "timeframe"]
+    assert sorted(found["points"][0]) == ["equity", "open_ns", "profit_loss", "profit_loss_pct"]
+    assert re.search(r"^[▁▂▃▄▅▆▇█]+  1D, 1Min$", shown, re.M), shown
+    assert "Equity" in shown
+    assert shell.run("account", "--history", "--period", "1Y").returncode == 2
+
+
 def test_every_command_that_prints_data_prints_json_and_is_documented() -> None:
     text = (ROOT / "docs" / "CLI.md").read_text()
     table = text[text.index("| Command | Prints |") : text.index("While a desk runs")]
@@ -155,3 +167,21 @@ def test_a_credential_that_is_set_is_told_by_its_fingerprint(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(done.stdout)) == ["fingerprint", "service", "user"]
     assert "PK12345678" not in done.stdout
+
+
+def test_news_are_shown_and_followed(shell: Shell) -> None:
+    documented = re.search(r"^\| `article` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
+    found = shell.ask("news", "AAPL", "BTC/USD", "--count", "3")
+    shown = shell.run("news").stdout
+
+    assert documented is not None
+    assert sorted(found[0]) == sorted(re.findall(r"`([a-z_]+)`", documented.group(1)))
+    assert all({"AAPL", "BTCUSD"} & set(item["symbols"]) for item in found)
+    assert shown.count("[Invented]") == 10
+
+    reader = shell.start("news", "--follow", "--json")
+    assert reader.stdout is not None
+    assert json.loads(reader.stdout.readline())["stream"]["link"] == "live"
+    reader.send_signal(signal.SIGINT)
+    assert (reader.wait(10), "Stopped." in reader.communicate()[1]) == (0, True)
+    assert shell.run("news", "--follow", ALPACA_API_SECRET="wrong-secret-here").returncode == 4

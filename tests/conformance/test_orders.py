@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 
 from tests.conformance.between import Between, conform, order
 from tests.desks import Bench, settled
-from tests.subjects import SUBJECTS, Subject
+from tests.subjects import WAYS, Subject
 from trading_system.app.desk import Desk
 from trading_system.core.risk import Limits
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, Rejected, RiskRefused
@@ -31,7 +31,7 @@ WIDE = Limits(
     max_orders_per_minute=1000,
     crypto_quote_max_age_ns=60 * SECOND_NS,
 )
-CLASSES = [(subject, asset_class) for subject in SUBJECTS for asset_class in subject.instruments]
+CLASSES = [(subject, asset_class) for subject in WAYS for asset_class in subject.instruments]
 ORDERS = [
     (subject, asset_class, ord_type, tif)
     for subject, asset_class in CLASSES
@@ -41,10 +41,10 @@ ORDERS = [
 
 
 def name(value: object) -> str:
-    return value.broker if isinstance(value, Subject) else str(value)
+    return value.name if isinstance(value, Subject) else str(value)
 
 
-each_broker = pytest.mark.parametrize("subject", SUBJECTS, ids=name)
+each_broker = pytest.mark.parametrize("subject", WAYS, ids=name)
 each_class = pytest.mark.parametrize(("subject", "asset_class"), CLASSES, ids=name)
 
 

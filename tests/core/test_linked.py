@@ -217,6 +217,24 @@ def test_the_stop_beside_an_exit_reserves_nothing_of_its_own() -> None:
     assert bench.leg("sl").protects is None
 
 
+def test_what_one_exit_leaves_the_other_reserves() -> None:
+    bench = begun()
+    held(bench)
+    bench.say(trade("x", "10", "100", "10", full=True))
+    for name, ord_type in (("tp", OrdType.LIMIT), ("sl", OrdType.STOP)):
+        bench.say(leg(name, ord_type, OrdStatus.NEW, ExecType.NEW))
+    assert (bench.leg("tp").reserve_qty, bench.leg("sl").reserve_qty) == (10, 0)
+    bench.say(leg("tp", OrdType.LIMIT, OrdStatus.CANCELED))  # the stop has gone off: the limit goes first
+
+    assert bench.reserved() == Reserved(sell_qty=D(10), orders=1)
+    bench.say(leg("sl", OrdType.STOP, OrdStatus.CANCELED))
+    assert bench.reserved() == Reserved()
+    exits = begun(OCO, "10")
+    exits.say(leg("sl", OrdType.STOP, OrdStatus.NEW), exits.parent)
+    exits.say(report(ExecType.CANCELED, OrdStatus.CANCELED, side=Side.SELL, ord_type=OrdType.LIMIT))
+    assert exits.reserved() == Reserved(sell_qty=D(10), orders=1)
+
+
 def test_one_exit_alone_reserves_itself() -> None:
     bench = begun(wish("10", attached=Attached(take_profit_px=D(110))))
     bench.say(trade("x", "10", "100", "10", full=True))
@@ -242,8 +260,8 @@ def test_a_changed_exit_stays_what_it_was() -> None:
     for name, ord_type in (("tp", OrdType.LIMIT), ("sl", OrdType.STOP)):
         bench.say(leg(name, ord_type, OrdStatus.NEW, ExecType.NEW))
     for old, request, reserve in (
-        ("tp", wish("10", Side.SELL, ord_type=OrdType.LIMIT, price=D(112), parent=bench.parent, reduce_only=True), 0),
-        ("sl", wish("10", Side.SELL, ord_type=OrdType.STOP, stop_px=D(96), parent=bench.parent, reduce_only=True, protects=bench.parent), 10),
+        ("tp", wish("10", Side.SELL, ord_type=OrdType.LIMIT, price=D(112), parent=bench.parent, reduce_only=True), 10),
+        ("sl", wish("10", Side.SELL, ord_type=OrdType.STOP, stop_px=D(96), parent=bench.parent, reduce_only=True, protects=bench.parent), 0),
     ):
         change = check(request, risk_state(facts=LINKED, position=D(10), reserved=bench.reserved(), working=()), bench.leg(old))
 

@@ -19,8 +19,8 @@ SUCCESS = r"""✅ All connection tests passed!
 """
 
 
-def run(name: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "examples" / name)]
+def run(name: str, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "examples" / name), *args]
     return subprocess.run(command, env=CLEAN | env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False)
 
 
@@ -44,6 +44,9 @@ def test_keys_are_used_and_rejected_keys_never_fall_back_to_the_twin(tmp_path: P
     env = {"ALPACA_URL": where["rest"], "ALPACA_API_KEY": where["key"], "ALPACA_API_SECRET": where["secret"], "TRADING_HOME": str(tmp_path)}
     good = run("quick_connection_test.py", **env)
     bad = run("quick_connection_test.py", **(env | {"ALPACA_API_SECRET": "not-the-secret"}))
+    events = run("test_sse_streaming.py", "--seconds", "1", **env)
+    ordered = run("test_sse_streaming.py", "--order", **env)
+    deaf = run("test_sse_streaming.py", **(env | {"ALPACA_API_SECRET": "not-the-secret"}))
     twin.terminate()
     twin.wait(10)
 
@@ -51,6 +54,9 @@ def test_keys_are_used_and_rejected_keys_never_fall_back_to_the_twin(tmp_path: P
     assert re.search(SUCCESS, good.stdout)
     assert (bad.returncode, "twin" in bad.stdout) == (4, False)
     assert "ALPACA_API_KEY" in bad.stderr
+    assert (events.returncode, "read only" in events.stdout, "passed! 0 events" in events.stdout) == (0, True, True), events.stderr
+    assert (ordered.returncode, "passed! 4 events" in ordered.stdout) == (0, True), ordered.stderr
+    assert (deaf.returncode, "ALPACA_API_KEY" in deaf.stderr) == (4, True)
 
 
 @pytest.mark.parametrize(("given", "missing"), [("ALPACA_API_KEY", "ALPACA_API_SECRET"), ("ALPACA_API_SECRET", "ALPACA_API_KEY")])

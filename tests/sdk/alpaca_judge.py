@@ -1,4 +1,5 @@
-"""Alpaca's own SDK against a served twin, one JSON line a step. Runs in .venv-judges: alpaca_judge.py URL WS_URL KEY SECRET."""
+"""Alpaca's own SDK against a served twin, one JSON line a step. Runs in .venv-judges: alpaca_judge.py URL WS_URL KEY SECRET
+CLIENT_ID CLIENT_SECRET (the last two of the Broker API)."""
 
 import json
 import sys
@@ -9,10 +10,13 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+from alpaca.broker.client import BrokerClient
+from alpaca.broker.requests import GetEventsRequest
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
-from alpaca.data.live import CryptoDataStream, StockDataStream
+from alpaca.data.historical.news import NewsClient
+from alpaca.data.live import CryptoDataStream, NewsDataStream, StockDataStream
 from alpaca.data.requests import (
     CryptoBarsRequest,
     CryptoLatestBarRequest,
@@ -21,6 +25,7 @@ from alpaca.data.requests import (
     CryptoLatestTradeRequest,
     CryptoQuoteRequest,
     CryptoTradesRequest,
+    NewsRequest,
     StockBarsRequest,
     StockLatestBarRequest,
     StockLatestQuoteRequest,
@@ -38,6 +43,7 @@ from alpaca.trading.requests import (
     GetCalendarRequest,
     GetOrderByIdRequest,
     GetOrdersRequest,
+    GetPortfolioHistoryRequest,
     LimitOrderRequest,
     MarketOrderRequest,
     ReplaceOrderRequest,
@@ -49,7 +55,7 @@ from alpaca.trading.requests import (
 )
 from alpaca.trading.stream import TradingStream
 
-URL, WS_URL, KEY, SECRET = sys.argv[1:5]
+URL, WS_URL, KEY, SECRET, CLIENT_ID, CLIENT_SECRET = sys.argv[1:7]
 WAIT_S = 15.0
 trading = TradingClient(KEY, SECRET, paper=True, url_override=URL)
 stocks = StockHistoricalDataClient(KEY, SECRET, url_override=URL)
@@ -862,6 +868,72 @@ def crypto_stream() -> None:
     until(lambda: all(seen.values()), "quotes, trades, books and bars")
     stream.stop()
     assert seen["book"][0].asks
+
+
+# -- order events of the Broker API, by server-sent events -----------------------------------------------------------------------------------------
+
+
+@step
+def trade_events_from_the_past_and_live() -> None:
+    broker = BrokerClient(CLIENT_ID, CLIENT_SECRET, sandbox=True, api_version="v2", url_override=URL)  # v1 is gone at the broker
+    before = market(qty=1)
+    reaches(before, OrderStatus.FILLED)
+    today = datetime.now(UTC).date()
+    heard: list[dict[str, object]] = []
+
+    def listen() -> None:
+        for data in broker.get_trade_events(GetEventsRequest(since=today - timedelta(days=1))):
+            heard.append(json.loads(data))
+
+    threading.Thread(target=listen, daemon=True).start()
+    until(lambda: any(event["order"]["id"] == str(before.id) for event in heard), "the past")
+    after = market(qty=1)
+    until(lambda: any(event["order"]["id"] == str(after.id) and event["event"] == "fill" for event in heard), "what happens now")
+    ids = [event["event_id"] for event in heard]
+    assert ids == sorted(set(ids))
+    assert {event["account_id"] for event in heard} == {str(trading.get_account().id)}
+    assert Order(**heard[-1]["order"]).id == after.id
+
+
+@step
+def trade_events_need_credentials() -> None:
+    broker = BrokerClient(CLIENT_ID, "wrong", sandbox=True, api_version="v2", url_override=URL)
+    assert list(broker.get_trade_events()) == []  # the SDK looks at no status; nothing is told
+
+
+# -- portfolio history and news --------------------------------------------------------------------------------------------------------------------
+
+
+@step
+def portfolio_history() -> None:
+    found = trading.get_portfolio_history(GetPortfolioHistoryRequest(period="1D", timeframe="1Min", intraday_reporting="continuous"))
+    assert len({len(found.timestamp), len(found.equity), len(found.profit_loss), len(found.profit_loss_pct)}) == 1
+    assert abs(found.equity[-1] - float(trading.get_account().equity)) < 1_000
+    assert found.timeframe == "1Min"
+
+
+@step
+def news_of_symbols() -> None:
+    client = NewsClient(KEY, SECRET, url_override=URL)
+    found = client.get_news(NewsRequest(symbols="AAPL,BTCUSD", limit=60)).data["news"]
+    assert len(found) == 60
+    assert all({"AAPL", "BTCUSD"} & set(article.symbols) for article in found)
+    assert found[0].headline.startswith("[Invented]")
+
+
+@step
+def news_stream() -> None:
+    stream = NewsDataStream(KEY, SECRET, url_override=WS_URL + "/v1beta1/news")
+    seen: list[object] = []
+
+    async def on_news(article: object) -> None:
+        seen.append(article)
+
+    stream.subscribe_news(on_news, "*")
+    running(stream)
+    until(lambda: bool(seen), "an article")
+    stream.stop()
+    assert seen[0].created_at.tzinfo is not None
 
 
 def main() -> None:

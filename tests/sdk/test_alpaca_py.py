@@ -23,8 +23,9 @@ async def test_alpaca_py_works_against_the_twin(capsys: pytest.CaptureFixture[st
     twin = AlpacaTwin(seed=11, start_ns=time.time_ns(), requests_per_minute=100_000)
     async with serve(twin, speed=SPEED) as host:
         script = str(Path(__file__).with_name("alpaca_judge.py"))
+        who = (twin.key, twin.secret, twin.broker.client_id, twin.broker.client_secret)
         judge = await asyncio.create_subprocess_exec(
-            str(PYTHON), script, host.url, host.ws_url, twin.key, twin.secret, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            str(PYTHON), script, host.url, host.ws_url, *who, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         out, err = await judge.communicate()
     steps = [json.loads(line) for line in out.splitlines()]

@@ -160,3 +160,65 @@ async def test_every_frame_fault(fault: str) -> None:
     assert (first.data if fault != "disconnect" else None) == ("hello" if fault != "disconnect" else None)
     assert second is None or second.data == "hello"
     assert plan.hit[fault] >= 1
+
+
+class Events(Echo):
+    """GET /events is a stream: three events, then it says nothing more; /events?over ends."""
+
+    def is_events(self, path: str) -> bool:
+        return path.startswith("/events")
+
+    def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
+        if "none" in path:
+            return Response(status=401, headers={}, body=b"no")
+        conn = super().open(path, headers, now_ns)
+        assert isinstance(conn, int)
+        self._out = [(conn, f"data: {number}\n\n") for number in range(3)]
+        if "over" in path:
+            self._out.append((conn, None))
+        return conn
+
+
+WHOLE = b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+
+
+async def streamed(path: str, **frames: float) -> tuple[bytes, bool]:
+    """What came of a stream until it ended or was silent for a while, and whether it ended well."""
+    faults = FaultPlan(1, requests={}, frames=frames, delay_max_s=5)
+    async with serve(Events(), faults=faults) as host, aiohttp.ClientSession() as client:
+        answer = await client.get(host.url + path)
+        body = b""
+        try:
+            async with asyncio.timeout(0.5):
+                while piece := await answer.content.readany():
+                    body += piece
+        except (TimeoutError, aiohttp.ClientError):
+            return body, False
+        return body, True
+
+
+async def test_a_stream_of_events_ends_when_the_twin_says_so() -> None:
+    assert await streamed("/events?over") == (WHOLE, True)
+    assert await streamed("/events") == (WHOLE, False)
+
+
+async def test_a_stream_of_events_can_be_doubled_cut_muted_and_refused() -> None:
+    twice = b"".join(event + b"\n\n" for event in WHOLE.split(b"\n\n")[:-1] for _ in range(2))
+
+    assert await streamed("/events?over", doubled=1.0) == (twice, True)
+    assert await streamed("/events?over", disconnect=1.0) == (b"data", False)
+    assert await streamed("/events?over", mute=1.0) == (b"", False)
+    async with serve(Events()) as host, aiohttp.ClientSession() as client:
+        assert (await client.get(host.url + "/events?none")).status == 401
+
+
+async def test_a_reader_that_leaves_is_noticed_though_nothing_is_sent() -> None:
+    wire = Events()
+    async with serve(wire) as host, aiohttp.ClientSession() as client:
+        answer = await client.get(host.url + "/events")
+        await answer.content.readexactly(len(WHOLE))
+        assert wire.open_now == {1}
+        answer.close()
+        await asyncio.sleep(hosting.LOOK_S + 0.3)
+
+        assert wire.open_now == set()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.sim.test_exchange import NOON, SECOND, SLOW, conserved, exchange, ticket, words
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.money import ZERO
-from trading_system.sim.exchange import NO_LATENCY, Event, Exchange, Latency, SimOrder, Terms, Ticket
+from trading_system.sim.exchange import GTC_LIFE_NS, NO_LATENCY, Event, Exchange, Latency, SimOrder, Terms, Ticket
 from trading_system.sim.linked import Group
 from trading_system.sim.market import TICK_NS, TICKS, Listing, Market, Minute, Recording
 from trading_system.sim.sessions import MINUTE_NS, Sessions
@@ -103,6 +103,7 @@ def test_the_profit_that_fills_ends_the_stop(side: Side, then: str) -> None:
 
     assert statuses(entry, profit, stop) == [FILLED, FILLED, CANCELED]
     assert (x.position("AAPL"), x.held("AAPL"), x.open_orders()) == (ZERO, ZERO, [])
+    assert stop.qty  # what it would have closed at the end
     assert profit.avg_px is not None
     assert profit.price is not None
     assert (profit.avg_px - profit.price) * side.sign >= 0
@@ -239,11 +240,78 @@ def test_a_sleeping_exit_that_is_replaced_sleeps_on_and_wakes() -> None:
 def test_a_stop_goes_off_in_a_minute_that_was_quiet_for_those_before_it() -> None:
     x = path("230", "230")
     x.submit(ticket("10", ord_type=OrdType.LIMIT, price=D(1)), NOON)
-    x.advance(NOON + 10 * SECOND)
-    stop = x.submit(ticket("10", ord_type=OrdType.STOP, stop_px=D(230)), NOON + 10 * SECOND)
-    x.advance(NOON + 20 * SECOND)
+    x.advance(NOON + 70 * SECOND)
+    stop = x.submit(ticket("10", ord_type=OrdType.STOP, stop_px=D(230)), NOON + 70 * SECOND)
+    x.advance(NOON + 80 * SECOND)
 
     assert stop.ord_status is FILLED
+
+
+def test_a_stop_whose_replace_is_on_its_way_shrinks_too() -> None:
+    x = path("230", "230", "230")
+    _, _, profit, stop = bracket(x, NOON, "12000", up="0")
+    x.latency = Latency((0, 0), (0, 0), (5 * SECOND, 5 * SECOND))
+    now = NOON
+    while not profit.filled_qty:
+        now += TICK_NS
+        x.advance(now)
+    asked = stop.qty
+    new = x.replace(stop, msgspec.structs.replace(stop.ticket, qty=stop.qty, stop_px=D(228)), "new", now)
+    x.advance(now + 5 * SECOND)
+
+    assert profit.ord_status is OrdStatus.PARTIALLY_FILLED
+    assert new.ord_status is NEW
+    assert new.qty == 12000 - profit.filled_qty
+    assert asked is not None
+    assert new.qty < asked
+
+
+def test_one_trade_that_reaches_two_stops_of_a_group_sets_off_one() -> None:
+    x = path("230", "220", "220")
+    x.submit(ticket("10"), NOON)
+    x.advance(NOON)
+    stops = (exit_ticket("10", Side.SELL, stop_px=D(226)), exit_ticket("10", Side.SELL, stop_px=D(224)))
+    group = x.submit_linked(None, stops, NOON)
+    x.advance(NOON + 2 * MINUTE_NS)
+
+    assert [x.orders[order_id].ord_status for order_id in group.exits] == [FILLED, CANCELED]
+    assert x.position("AAPL") == ZERO
+
+
+def test_an_exit_lives_as_long_from_its_waking_as_from_a_submit() -> None:
+    x = path("230", "230")
+    gtc = [
+        msgspec.structs.replace(plain, time_in_force=TimeInForce.GTC)
+        for plain in (entry_ticket("10", price=D(229)), exit_ticket("10", Side.SELL, stop_px=D(220)))
+    ]
+    group = x.submit_linked(gtc[0], gtc[1:], NOON)
+    later = NOON + 26 * 60 * MINUTE_NS
+    x.advance(later)
+    x.replace(x.orders[group.members[0]], msgspec.structs.replace(gtc[0], price=D(231)), "r", later)
+    x.advance(later)
+
+    assert [x.orders[order_id].ord_status for order_id in group.members] == [FILLED, NEW]
+    assert x.orders[group.exits[0]].expires_ns == later + GTC_LIFE_NS
+
+
+def test_what_is_cancelled_at_once_ends_once() -> None:
+    x = path("230", "230")
+    _, *orders = bracket(x, NOON, price=D(225))
+    x.advance(NOON)
+    x.cancel_at_once(NOON)
+    told = [event.order.order_id for event in x.take_events() if isinstance(event, Event) and event.exec_type is ExecType.CANCELED]
+
+    assert sorted(told) == sorted(order.order_id for order in orders)
+
+
+def test_an_entry_that_is_busted_is_held_no_more() -> None:
+    x = path("230", "230")
+    group, *_ = bracket(x, NOON)
+    x.advance(NOON)
+    before = x.held("AAPL")
+    x.bust(next(iter(x.executions)), NOON)
+
+    assert (before, x.held("AAPL"), group.entered) == (D(10), ZERO, ZERO)
 
 
 # -- whatever happens ------------------------------------------------------------------------------------------------------------------------------
@@ -407,16 +475,54 @@ def test_a_percent_trails_by_percent_and_a_new_distance_keeps_the_water_mark() -
 
 def test_a_trailing_stop_that_went_off_takes_no_new_distance() -> None:
     x = path("230", "228", "228")
-    x.latency = Latency((0, 0), (0, 0), (MINUTE_NS, MINUTE_NS))
-    x.submit(ticket("500"), NOON)
+    x.latency = Latency((0, 0), (0, 0), (15 * SECOND, 15 * SECOND))
+    x.submit(ticket("20000"), NOON)
     x.advance(NOON + 50 * SECOND)
-    order = trailing(x, NOON + 50 * SECOND, qty="500", trail_px=D(1))
+    order = trailing(x, NOON + 50 * SECOND, qty="20000", trail_px=D(1))
     new = x.replace(order, msgspec.structs.replace(order.ticket, trail_px=D(9)), "new", NOON + 50 * SECOND)
-    x.advance(NOON + 3 * MINUTE_NS)
+    x.advance(NOON + 65 * SECOND)
 
     assert order.triggered
-    assert new.ord_status is OrdStatus.REJECTED
+    assert statuses(order, new) == [OrdStatus.PARTIALLY_FILLED, OrdStatus.REJECTED]
     assert order.replaced_by is None
+
+
+def test_what_prints_on_the_way_to_the_market_counts() -> None:
+    x = path("230", "240", "240")
+    x.latency = Latency((SECOND, SECOND), (0, 0), (SECOND, SECOND))
+    late = NOON + MINUTE_NS - SECOND // 2
+    x.advance(late)
+    order = trailing(x, late, trail_px=D(5))
+    sent = order.hwm
+    x.advance(late + SECOND)
+    new = x.replace(order, msgspec.structs.replace(order.ticket, trail_px=D(4)), "new", late + SECOND)
+
+    assert (sent, order.hwm, order.stop_px) == (D(230), D(240), D(235))
+    assert (new.hwm, new.stop_px) == (D(240), D(236))
+
+
+def test_a_change_that_is_on_its_way_sees_what_the_old_order_sees() -> None:
+    x = path("230", "240", "239", "239")
+    order = trailing(x, NOON, trail_px=D(15))
+    x.latency = Latency((0, 0), (0, 0), (2 * MINUTE_NS, 2 * MINUTE_NS))
+    x.advance(NOON + 30 * SECOND)
+    new = x.replace(order, msgspec.structs.replace(order.ticket, trail_px=D(4)), "new", NOON + 30 * SECOND)
+    x.advance(NOON + 150 * SECOND)
+
+    assert (new.ord_status, new.hwm, new.stop_px) == (NEW, D(240), D(236))
+
+
+def test_a_trailing_exit_sees_the_market_from_its_waking_on() -> None:
+    x = path("230", "240", "229", "227", "227")
+    plain = msgspec.structs.replace(ticket("10", side=Side.SELL, ord_type=OrdType.TRAILING_STOP), opening=False, trail_px=D("1.5"))
+    group = x.submit_linked(entry_ticket("10", price=D("229.50")), (plain,), NOON)
+    trail = x.orders[group.exits[0]]
+    x.advance(NOON + 150 * SECOND)
+    woken = (trail.ord_status, trail.hwm, trail.stop_px)
+    x.advance(NOON + 4 * MINUTE_NS)
+
+    assert woken == (NEW, D(229), D("227.5"))
+    assert trail.ord_status is FILLED
 
 
 def test_a_trailing_stop_sleeps_at_night() -> None:

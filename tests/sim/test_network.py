@@ -25,6 +25,7 @@ class Counter:
     def __init__(self, beat_ns: int = 0) -> None:
         self.done: list[int] = []
         self.closed_conns: list[int] = []
+        self.paths: list[str] = []
         self._conns: list[int] = []
         self._opened = 0
         self._beat_ns = beat_ns
@@ -39,6 +40,7 @@ class Counter:
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
         if path == "/full":
             return Response(status=429, headers={}, body=b"later")
+        self.paths.append(path)
         self._opened += 1
         self._conns.append(self._opened)
         return self._opened
@@ -340,3 +342,12 @@ def trace(seed: int) -> str:
 def test_the_same_seed_is_the_same_run() -> None:
     assert trace(3) == trace(3)
     assert trace(3) != trace(4)
+
+
+def test_a_stream_is_asked_for_with_its_whole_path() -> None:
+    async def story(place: Place) -> list[str]:
+        await place.dial("/events?since_id=1&until_id=2")
+        await place.dial("/events")
+        return place.twin.paths
+
+    assert at(story) == ["/events?since_id=1&until_id=2", "/events"]

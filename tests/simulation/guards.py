@@ -7,6 +7,7 @@ from tests.simulation.oracle import Oracle, Truth
 from trading_system.app.desk import Desk
 from trading_system.core.blotter import Key
 from trading_system.core.lifecycle import Applied
+from trading_system.domain.fix import OrdStatus
 from trading_system.domain.ids import is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Order
@@ -59,6 +60,8 @@ class Guards:
         if desk is None or not self._alive() or not all(desk.ready.values()):
             self._bare_ns.clear()  # dead, or still finding out what it has
             return {}
+        for key in [key for key in self._bare_ns if key[0] in desk.flattening]:
+            del self._bare_ns[key]  # it all goes; what is left afterwards is naked from then on
         return {key: self._short(desk, key) for key in desk.books.protected if key[0] not in desk.flattening}
 
     def _short(self, desk: Desk, key: Key) -> Decimal:
@@ -68,9 +71,12 @@ class Guards:
             stops = [blotter.get(stop) for stop in desk.books.stops.get(entry.cl_ord_id, ())]
             needed += entry.cum_qty - sum((stop.cum_qty for stop in stops if stop is not None), ZERO)
             true = [self._truth.order(broker, stop) for stop in desk.books.stops.get(entry.cl_ord_id, ())]
-            resting += sum((stop.leaves for stop in true if stop is not None and not stop.status.terminal), ZERO)
+            live = [stop for stop in true if stop is not None and not stop.status.terminal and stop.status is not OrdStatus.SUSPENDED]
+            resting += sum((stop.leaves for stop in live), ZERO)
             self.stops += bool(resting)
-        exits = sum((order.leaves_qty for order in blotter.working_on(*key) if order.protects is None and order.side.sign < 0), ZERO)
+        working = [order for order in blotter.working_on(*key) if order.side.sign < 0]
+        others = [order for order in working if order.protects is None and order.parent not in desk.books.protected[key]]
+        exits = sum((min(order.leaves_qty, order.reserve_qty) for order in others), ZERO)  # of two that end one another, one counts
         held = min(self._truth.position(broker, name), desk.books.ledger.position(broker, name)) - exits
         short = min(held, needed) - resting
         return short if short > needed * FEE else ZERO

@@ -300,9 +300,12 @@ class Oracle:
             if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED):
                 found.append(f"I6 {order.cl_ord_id} is still {order.doubt}")
                 continue
-            real = self.truth.order(order.broker, order.cl_ord_id) if not order.external else None
-            if real is None:
-                if order.ord_status is not OrdStatus.REJECTED and not order.external:
+            real = self.truth.order(order.broker, order.cl_ord_id)
+            if order.external:
+                if real is not None and not real.foreign:
+                    found.append(f"I6 {order.cl_ord_id} is ours and counts as somebody else's")
+            elif real is None:
+                if order.ord_status is not OrdStatus.REJECTED:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
             elif real.cum != order.cum_qty or real.status.terminal != order.ord_status.terminal:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace as changed
 
 from tests.desks import SteppedClock
 from tests.simulation.guards import Guards
@@ -22,7 +23,7 @@ from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
-from trading_system.domain.order import NewOrder, Order, Replace
+from trading_system.domain.order import Attached, NewOrder, Order, Replace
 from trading_system.domain.ports import Connector
 from trading_system.journal.record import encode
 from trading_system.journal.replay import replay
@@ -36,6 +37,7 @@ NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
 STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 TILTED = 8  # so many times as often comes what a case is tilted to
+QUIET_TRIES = 20
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
@@ -183,7 +185,11 @@ class Stage(ABC):
         self.calm()
         await self.settle()
         await self.probe()
-        await self.desk.journal.flush()
+        for _ in range(QUIET_TRIES):  # a stop may just be on its way
+            await self.desk.wait(lambda: not self.desk._owned, SETTLE_NS)
+            await self.desk.journal.flush()
+            if not self.desk._owned:
+                break
         self.oracle.judge()
         self.hit["stops at rest"] += bool(self.guards.stops)
         if self.secrets_on_disk():
@@ -369,6 +375,10 @@ class Stage(ABC):
         kind = OrdType.MARKET if rng.random() < 0.35 else OrdType.LIMIT
         away = Decimal(rng.choice(("-0.01", "-0.001", "0", "0.002"))) * side.sign
         cash = kind is OrdType.MARKET and side is Side.BUY and rng.random() < 0.15
+        if self.protects and side is Side.BUY and not crypto and rng.random() < 0.3:
+            return self._bracket(
+                rng, name, mid, NewOrder(broker=broker, instrument=name, side=side, order_qty=qty, intent=IntentID(intent), repeat=big)
+            )
         return NewOrder(
             broker=broker,
             instrument=name,
@@ -382,6 +392,16 @@ class Stage(ABC):
             intent=IntentID(intent),
             repeat=big,
         )
+
+    def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
+        """With exits so near that one or the other goes off."""
+        self.hit["bracket"] += 1
+        width = Decimal(rng.choice(("0.001", "0.004", "0.1")))
+        profit, stop = ((mid * (1 + sign * width)).quantize(Decimal("0.01")) for sign in (1, -1))
+        attached = rng.choice((Attached(take_profit_px=profit, stop_px=stop), Attached(take_profit_px=profit, stop_px=stop), Attached(stop_px=stop)))
+        price = rng.choice((None, *((mid * factor).quantize(Decimal("0.01")) for factor in (Decimal("1.0002"), Decimal("0.9999")))))
+        changes = {"attached": attached, "time_in_force": TimeInForce.GTC}
+        return changed(entry, **changes) if price is None else changed(entry, price=price, ord_type=OrdType.LIMIT, **changes)
 
     async def close(self, rng: random.Random, place: int) -> None:
         """An exit: all of a position, which a halt lets pass."""
@@ -400,7 +420,25 @@ class Stage(ABC):
             reduce_only=True,
             intent=IntentID(f"w{place}"),
         )
-        await self.attempt(rng, lambda: self.desk.submit(order))
+        whole = qty.to_integral_value(rounding="ROUND_FLOOR")
+        if self.protects and "/" not in name and whole > 0 and rng.random() < 0.4:
+            await self.attempt(rng, lambda: self._exit_later(rng, changed(order, order_qty=whole, time_in_force=TimeInForce.GTC)))
+        else:
+            await self.attempt(rng, lambda: self.desk.submit(order))
+
+    async def _exit_later(self, rng: random.Random, order: NewOrder) -> None:
+        """Not now, but where the market comes to it: a take-profit with a stop beside it, or a stop that trails."""
+        quote = await self.desk.hub.fetch(order.broker, order.instrument)
+        if quote.mid is None:
+            return
+        if rng.random() < 0.5:
+            self.hit["trailing stop"] += 1
+            order = changed(order, ord_type=OrdType.TRAILING_STOP, trail_pct=Decimal(rng.choice(("0.001", "0.01"))))
+        else:
+            self.hit["oco"] += 1
+            profit, stop = ((quote.mid * factor).quantize(Decimal("0.01")) for factor in (Decimal("1.002"), Decimal("0.998")))
+            order = changed(order, ord_type=OrdType.LIMIT, price=profit, attached=Attached(stop_px=stop))
+        await self.desk.submit(order)
 
     def _working(self) -> list[Order]:
         return [order for order in self.desk.books.blotter.working() if not order.external]
@@ -425,7 +463,7 @@ class Stage(ABC):
 
     async def repeat(self, rng: random.Random, place: int) -> None:
         """A strategy that restarts asks for the same thing again: nothing new may come of it."""
-        old = [order for order in self.desk.books.blotter if order.intent is not None and order.intent.startswith("w")]
+        old = [order for order in self.desk.books.blotter if order.parent is None and order.intent is not None and order.intent.startswith("w")]
         if old:
             order = rng.choice(old)
             await self.attempt(rng, lambda: self._again(order))

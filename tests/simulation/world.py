@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -28,6 +29,7 @@ from trading_system.transport.message import Request, Response
 LAYER = "stack"
 BROKER = BrokerName("alpaca")
 KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency_ns", "enabled"))
+ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
@@ -61,6 +63,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
         rates |= {kind: 0.15 for kind in KINDS if kind in tilt}
+        if math.prod(1 - rate for rate in rates.values()) < ANSWERED_MIN:
+            rates = {kind: rate / 2 for kind, rate in rates.items()}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
 
@@ -84,10 +88,10 @@ class TwinTruth:
         self._clock = clock
 
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
-        return [_shown(order) for order in self._exchange.orders.values()]
+        return [self._shown(order) for order in self._exchange.orders.values()]
 
     def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
-        return next((_shown(order) for order in self._exchange.orders.values() if order.cl_ord_id == cl_ord_id), None)
+        return next((self._shown(order) for order in self._exchange.orders.values() if order.cl_ord_id == cl_ord_id), None)
 
     def under_way(self, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
         return False
@@ -114,11 +118,19 @@ class TwinTruth:
     def streaming(self, broker: BrokerName) -> bool:
         return True
 
-
-def _shown(order: SimOrder) -> TwinOrder:
-    leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
-    foreign = not is_ours(order.cl_ord_id) or order.cl_ord_id.startswith(STRANGER)
-    return TwinOrder(order.cl_ord_id, order.ord_status, order.filled_qty, leaves, foreign)
+    def _shown(self, order: SimOrder) -> TwinOrder:
+        """What the exchange holds for an order is whose the order is. A part that waits for its entry is no stop yet."""
+        leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
+        group = self._exchange.groups.get(order.order_id)
+        owner = order.cl_ord_id if group is None else self._exchange.orders[group.members[0]].cl_ord_id
+        foreign = not (is_ours(order.cl_ord_id) or is_ours(owner)) or order.cl_ord_id.startswith(STRANGER)
+        return TwinOrder(
+            order.cl_ord_id,
+            OrdStatus.SUSPENDED if order.dormant and not order.ord_status.terminal else order.ord_status,
+            order.filled_qty,
+            leaves,
+            foreign,
+        )
 
 
 class WatchedHttp:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +33,8 @@ from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.account import AccountSnapshot
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, Unavailable
 from trading_system.domain.ids import BrokerName
-from trading_system.domain.ports import Connector
+from trading_system.domain.ports import Connector, Link, NewsData, StreamState
+from trading_system.domain.times import parse_rfc3339
 from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
@@ -40,8 +42,11 @@ from trading_system.settings.keys import CREDENTIALS
 from trading_system.settings.secret import Secret
 
 if TYPE_CHECKING:
+    from trading_system.app.watcher import Seen
+    from trading_system.domain.news import NewsItem
     from trading_system.sim.market import Listing, Recording
     from trading_system.transport.tape import Tape
+    from trading_system.transport.websocket import Dialer
 
 SECOND_NS = 1_000_000_000
 _T = TypeVar("_T")
@@ -104,7 +109,7 @@ def accounts_of(config: Config) -> tuple[Account, ...]:
         half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
         advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
         raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed}
+    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed, "order_events": config.alpaca_order_events}
     if config.alpaca_url:
         options["url"] = config.alpaca_url
     return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
@@ -307,19 +312,26 @@ def _tape(config: Config) -> "Tape | None":
         raise BadRequest(f"TRADING_TAPE={config.trading_tape} cannot be written: {error.strerror}") from None
 
 
+def _dialer(account: Account, tape: "Tape | None") -> "Dialer":
+    from trading_system.transport.events import EventsDialer, SchemeDialer
+    from trading_system.transport.tape import TapedDialer
+    from trading_system.transport.websocket import PicowsDialer
+
+    dialer = SchemeDialer(PicowsDialer(), EventsDialer(_hosts(account)))
+    return dialer if tape is None else TapedDialer(dialer, tape)
+
+
 def _connector(account: Account, tape: "Tape | None") -> Connector:
     from trading_system.transport.clock import SystemClock
     from trading_system.transport.http import AiohttpHttp, Http
-    from trading_system.transport.tape import TapedDialer, TapedHttp
-    from trading_system.transport.websocket import Dialer, PicowsDialer
+    from trading_system.transport.tape import TapedHttp
 
     http: Http = AiohttpHttp(_hosts(account))
-    dialer: Dialer = PicowsDialer()
     if tape is not None:
-        http, dialer = TapedHttp(http, tape), TapedDialer(dialer, tape)
+        http = TapedHttp(http, tape)
     connector: Connector = registry.folder(account.broker).connect(
         http=http,
-        dialer=dialer,
+        dialer=_dialer(account, tape),
         clock=SystemClock(),
         rng=random.Random(secrets.randbits(64)),  # noqa: S311  jitter, not cryptography
         credentials=account.credentials,
@@ -333,8 +345,121 @@ def _hosts(account: Account) -> frozenset[str]:
     """Where bytes may go: the broker's own hosts, or the twin's port."""
     if "url" in account.options:
         return frozenset({urlsplit(account.options["url"]).netloc})
-    hosts: frozenset[str] = registry.folder(account.broker).hosts(account.environment)
+    folder = registry.folder(account.broker)
+    hosts: frozenset[str] = (folder.broker_hosts if _is_firm(account) else folder.hosts)(account.environment)
     return hosts
+
+
+def _is_firm(account: Account) -> bool:
+    """Whether this is a Broker API firm rather than one account."""
+    return "client_id" in account.credentials
+
+
+# -- watching without a desk -------------------------------------------------------------------------------------------------------
+
+
+def has_alpaca_keys(config: Config) -> bool:
+    """Whether anything of Alpaca's is configured: half of a pair is an error for whoever uses it, and no reason for the twin."""
+    return any(name in config.secrets for name in (*CREDENTIALS["alpaca"].values(), *_OAUTH.values()))
+
+
+_OAUTH: Mapping[str, str] = {"client_id": "ALPACA_OAUTH_CLIENT_ID", "client_secret": "ALPACA_OAUTH_CLIENT_SECRET"}
+
+
+def watched(config: Config, *, sse: bool = False, broker_api: bool = False, since: str = "") -> Account:
+    """The account or firm whose order events are to be read. Raises AuthFailed: its credentials are not all there. BadRequest: since is no time."""
+    if not broker_api:
+        (account,) = accounts_of(config)
+        return _reading(account, sse=sse or bool(since) or config.alpaca_order_events == "sse", since=since)
+    missing = [name for name in _OAUTH.values() if name not in config.secrets]
+    kind = config.alpaca_kind()
+    if missing or kind is None:
+        page = registry.facts("alpaca").pages["keys_broker"]
+        what = f"{' and '.join(missing)} missing" if missing else "TRADING_MODE and ALPACA_PAPER do not agree"
+        raise AuthFailed(f"{what}.", f"The Broker API is for firms that have customers of their own; its credentials: {page}")
+    firm = Account(
+        broker=BrokerName("alpaca"),
+        environment=kind,
+        credentials={field: config.secrets[name] for field, name in _OAUTH.items()},
+        options={"url": config.alpaca_url} if config.alpaca_url else {},
+        twin=bool(config.alpaca_url),
+    )
+    return _reading(firm, sse=True, since=since)
+
+
+def watched_twin(twin: Mapping[str, str], *, sse: bool, broker_api: bool, since: str = "") -> Account:
+    """The same, of a served twin."""
+    account = twin_account("alpaca", twin)
+    if broker_api:
+        firm = {field: Secret(twin[field]) for field in _OAUTH}
+        account = msgspec.structs.replace(account, credentials=firm)
+    return _reading(account, sse=sse or broker_api, since=since)
+
+
+def desk_beside(twin: Mapping[str, str], watched: Account) -> Account:
+    """The account of a desk on the same twin, which lets in one WebSocket of orders: the desk takes what the watcher leaves."""
+    account = twin_account("alpaca", twin)
+    other = "websocket" if watched.options["order_events"] == "sse" else "sse"
+    return msgspec.structs.replace(account, options={**account.options, "order_events": other})
+
+
+def _reading(account: Account, *, sse: bool, since: str) -> Account:
+    try:
+        _ = since and (date.fromisoformat(since) if len(since) <= len("2026-11-24") else parse_rfc3339(since))
+    except ValueError:
+        raise BadRequest(f"--since {since}: a day (2026-11-24) or a time with its offset (2026-11-24T14:30:00Z)") from None
+    options = {**account.options, "order_events": "sse" if sse else "websocket", "since": since}
+    return msgspec.structs.replace(account, options=options)
+
+
+async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
+    """Articles as they appear, without a desk. Raises AuthFailed, BadRequest: a broker that passes none on."""
+    (account,) = accounts_of(config)
+    connector = _connector(account, None)
+    if not isinstance(connector, NewsData):
+        raise BadRequest(f"{account.broker} passes no news on here")
+    try:
+        async for event in connector.follow_news(symbols):
+            yield event
+            if isinstance(event, StreamState) and event.link is Link.REFUSED:
+                raise AuthFailed(event.text)
+    finally:
+        await connector.aclose()
+
+
+@asynccontextmanager
+async def order_events(config: Config, account: Account) -> "AsyncIterator[AsyncIterator[Seen]]":
+    """What happens to orders at a broker, for a watcher: it takes no lease and changes nothing.
+
+    Raises: AuthFailed, while it is read: the broker will not have us.
+    """
+    from trading_system.app.watcher import follow
+    from trading_system.transport.clock import SystemClock
+    from trading_system.transport.http import AiohttpHttp
+
+    async with AsyncExitStack() as stack:
+        tape = _tape(config)
+        if tape is not None:
+            stack.callback(tape.close)
+        if account.options["order_events"] == "websocket":
+            connector = _connector(account, tape)
+            stack.push_async_callback(connector.aclose)
+            await connector.connect()
+            events: Callable[[], AsyncIterator[object]] = connector.events
+        else:
+            http = AiohttpHttp(_hosts(account))  # no tape: what comes back is a token
+            stack.push_async_callback(http.aclose)
+            reader = registry.folder(account.broker).watch(
+                http=http,
+                dialer=_dialer(account, tape),
+                clock=SystemClock(),
+                rng=random.Random(secrets.randbits(64)),  # noqa: S311  jitter, not cryptography
+                credentials=account.credentials,
+                environment=account.environment,
+                options=account.options,
+            )
+            events = reader.events
+        yield follow(account.broker, events, SystemClock())
 
 
 def _there(path: Path) -> bool:
@@ -510,7 +635,8 @@ async def served_twin(
             host = await stack.enter_async_context(serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)))
         except OSError as error:
             raise BadRequest(f"the twin cannot listen on port {port}: {os.strerror(error.errno or 0)}") from None
-        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret}
+        firm = {"client_id": twin.broker.client_id, "client_secret": twin.broker.client_secret}
+        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret, **firm}
 
 
 def _recordings(listings: "tuple[Listing, ...]", replay: tuple[str, ...], now_ns: int) -> "dict[str, Recording]":

@@ -37,6 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     alpaca_paper: bool
     alpaca_data_feed: str
+    alpaca_order_events: str
     alpaca_option_feed: str
     alpaca_url: str
     trading_mode: str

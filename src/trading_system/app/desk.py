@@ -269,6 +269,8 @@ class Desk:
             self.on_fill(applied.order)
         if applied.anomaly is not None:
             self._halt_instrument(applied.order, applied.anomaly)
+        if applied.order.parent is not None and applied.order.ord_status.terminal:
+            self.on_gap(report.broker)  # what hangs together with it is over, or about to be
         if applied.order.ord_status is OrdStatus.REJECTED:
             self._instruments_due_ns[report.broker, report.instrument] = self.clock.now_ns()
             self._trip(report.broker, self.clock.now_ns())

@@ -51,24 +51,32 @@ class Outside:
         return False
 
     async def compare(self, *, first: bool) -> None:
-        """One look at units and money."""
+        """One look at units and money. Figures that an execution has overtaken are of a moment before: the next look has others."""
+        bookings = self._desk.books.bookings
         opening = first or self._name not in self._desk.books.cash_opened  # version 0.1.0 knew no money
         snapshot = await self._first_snapshot() if opening else await self._desk.refresh_account(self._name)
-        lasting = []
-        for difference in self._units(snapshot):
-            if first:
-                await self._adjust(difference, snapshot, "found at the first start")
-            elif difference.kind is Kind.FEE:
-                await self._adjust(difference, snapshot, "a fee charged in units")
-            elif difference.kind is Kind.EXPECTED:
-                await self._adjust(difference, snapshot, "a transfer in kind or a corporate action")
-            elif f"{self._name}:{difference.instrument}" in self._desk.adopting:
+        found = [(difference, self._reason(difference, first=first)) for difference in self._units(snapshot)]
+        for difference, reason in found:
+            if reason:
+                await self._desk.instrument(self._name, difference.instrument)
+        if bookings != self._desk.books.bookings and not first:
+            self.matched = False
+            return
+        for difference, reason in found:
+            if reason:
                 self._desk.adopting.discard(f"{self._name}:{difference.instrument}")
-                await self._adjust(difference, snapshot, "taken over from the broker by the owner")
-            else:
-                lasting.append(difference)
+                self._adjust(difference, snapshot, reason)
+        lasting = [difference for difference, reason in found if not reason]
         self._judge_units(lasting)
         self.matched = self._judge_cash(snapshot) and not lasting
+
+    def _reason(self, difference: Difference, *, first: bool) -> str:
+        """Why the broker's figure may be taken over; none: a person must say so."""
+        if first:
+            return "found at the first start"
+        if f"{self._name}:{difference.instrument}" in self._desk.adopting:
+            return "taken over from the broker by the owner"
+        return {Kind.FEE: "a fee charged in units", Kind.EXPECTED: "a transfer in kind or a corporate action"}.get(difference.kind, "")
 
     async def _first_snapshot(self) -> AccountSnapshot:
         """What the desk begins with, and every flow that is part of it."""
@@ -140,9 +148,9 @@ class Outside:
                 expected += [option, parse_occ(option).underlying]  # brokers book what became of it days later
         return compare_positions(ours, snapshot.positions, moving, allowance, expected)
 
-    async def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
+    def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
         fee = difference.kind is Kind.FEE
-        instrument = await self._desk.instrument(self._name, difference.instrument)
+        instrument = self._desk.instruments[self._name, difference.instrument]
         prices: dict[InstrumentID, Decimal] = {position.instrument: position.mark_px or position.avg_px for position in snapshot.positions}
         free = fee or difference.kind is Kind.EXPECTED  # what was paid stays what was paid
         self._desk.record(

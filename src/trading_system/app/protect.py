@@ -4,6 +4,8 @@ import asyncio
 from contextlib import suppress
 from decimal import Decimal
 
+from msgspec.structs import replace as changed
+
 from trading_system.app.desk import Desk
 from trading_system.core.blotter import Key
 from trading_system.core.protection import Guard, audit, form
@@ -84,13 +86,34 @@ class Protector:
         void_ns = books.voided.get(key, 0)
         known = (books.blotter.get(cl_ord_id) for cl_ord_id in books.protected[key])
         entries = [entry for entry in known if entry is not None and entry.sent_ns >= void_ns]
-        stops = {entry.cl_ord_id: [stop for name in books.stops.get(entry.cl_ord_id, ()) if (stop := books.blotter.get(name))] for entry in entries}
+        stops = {entry.cl_ord_id: self._stops_of(entry) for entry in entries}
         position = books.ledger.position(*key)
         rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class is AssetClass.CRYPTO else ZERO
-        exits = (_closing(order) for order in books.blotter.working_on(*key) if order.protects is None and order.side.sign * position < 0)
+        others = (order for order in books.blotter.working_on(*key) if order.protects is None and order.parent not in books.protected[key])
+        exits = (_closing(order) for order in others if order.side.sign * position < 0)
         fees = books.bought.get(key, ZERO) * rate  # not booked yet: the broker may hold so much less than was bought
         found = audit(entries, stops, position, sum(exits, fees), instrument.lot)
         return tuple(guard for guard in found if guard.excess or guard.naked > guard.entry.cum_qty * rate)  # less is a fee's remainder
+
+    def _stops_of(self, entry: Order) -> list[Order]:
+        known = (self._desk.books.blotter.get(name) for name in self._desk.books.stops.get(entry.cl_ord_id, ()))
+        found = [stop for stop in known if stop is not None]
+        return [changed(stop, ord_status=self._as_it_guards(entry, stop)) for stop in found]
+
+    def _as_it_guards(self, entry: Order, stop: Order) -> OrdStatus:
+        """A stop that the broker holds beside a take-profit may be called held for as long as that one stands: it watches the market all the same."""
+        beside = any(other.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED) for other in self._desk.books.siblings(stop))
+        if self._goes(stop):
+            return OrdStatus.PENDING_CANCEL
+        return OrdStatus.NEW if stop.held and entry.ord_status is OrdStatus.FILLED and beside else stop.ord_status
+
+    def _goes(self, stop: Order) -> bool:
+        """A stop that was asked to go guards nothing from then on, whenever the broker says that it went; nor does one whose sibling goes: the
+        broker takes both."""
+        books = self._desk.books
+        gone = (OrdStatus.CANCELED, OrdStatus.EXPIRED)
+        going = any(other.cl_ord_id in books.cancels or other.ord_status in gone for other in books.siblings(stop))
+        return not stop.ord_status.terminal and (going or stop.cl_ord_id in books.cancels)
 
     def _may_try(self, entry: Order) -> bool:
         not_before_ns, _ = self._retry.get(entry.cl_ord_id, (0, 0))

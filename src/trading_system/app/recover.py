@@ -304,6 +304,10 @@ class Watch:
         known = {order.cl_ord_id: order for order in books.blotter if order.broker == self.name}
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
+        for order in books.childless(self.name):
+            report = await self._broker.order_status(order.cl_ord_id)
+            if report is not None:
+                desk.on_report(report)
         desk.step("orders compared")
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
         fills = await self._broker.fills(max(since_ns, books.first_start_ns[self.name]))

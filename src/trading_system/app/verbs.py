@@ -18,7 +18,7 @@ from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
-from trading_system.domain.ports import OptionData
+from trading_system.domain.ports import EquityHistory, NewsData, OptionData
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.store import Journal
 
@@ -28,6 +28,7 @@ READY_WITHIN_NS = 15_000_000_000  # how long an order or a check waits for a des
 SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
 BARS_MAX = 10_000
 STRIKES_MAX = 1_000
+NEWS_MAX = 1_000
 PERIOD_MAX_NS = 86_400_000_000_000
 
 
@@ -187,6 +188,23 @@ async def chain(desk: Desk, args: Args) -> object:
     return views.chain_view(name, underlying, quote.mid, expiry, days, lines)
 
 
+async def equity(desk: Desk, args: Args) -> object:
+    """What one account was worth over time, as its broker keeps it."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, EquityHistory):
+        raise BadRequest(f"{name} keeps no history of an account here")
+    return views.equity_view(await source.portfolio_history(str(args.get("period") or "1M"), str(args.get("timeframe") or "1D")))
+
+
+async def news(desk: Desk, args: Args) -> object:
+    """The newest articles about some symbols, or about anything."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, NewsData):
+        raise BadRequest(f"{name} passes no news on here")
+    symbols = [symbol.upper() for symbol in str(args.get("symbols") or "").split(",") if symbol]
+    return [views.news_view(item) for item in await source.news(symbols, whole(args, "count", 10, NEWS_MAX) or 10)]
+
+
 async def halt(desk: Desk, args: Args) -> object:
     level = _enum(Level, args, "level", Level.HALT)
     return views.halt_view(await desk.halt(_scope(desk, args), level, str(args.get("text") or "set by the owner")))
@@ -262,7 +280,7 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 
 
 _CHANGES = (submit, spread, replace, cancel, flatten, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, quote, bars, chain, alerts, status)
+_QUESTIONS = (account, check, positions, orders, fills, quote, bars, chain, equity, news, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }

@@ -10,8 +10,10 @@ from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.market import Bar, Quote
 from trading_system.domain.money import plain
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot
 from trading_system.domain.order import Attached, Fill, Order
+from trading_system.domain.portfolio import PortfolioHistory
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -112,6 +114,37 @@ def quote_view(broker: str, quote: Quote) -> View:
         "ask_px": _number(quote.ask_px),
         "ask_qty": plain(quote.ask_qty),
         "transact_ns": quote.transact_ns,
+    }
+
+
+def equity_view(history: PortfolioHistory) -> View:
+    return {
+        "broker": history.broker,
+        "timeframe": history.timeframe,
+        "base_value": _number(history.base_value),
+        "points": [
+            {
+                "open_ns": point.open_ns,
+                "equity": plain(point.equity),
+                "profit_loss": plain(point.profit_loss),
+                "profit_loss_pct": plain(point.profit_loss_pct),
+            }
+            for point in history.points
+        ],
+    }
+
+
+def news_view(item: NewsItem) -> View:
+    return {
+        "news_id": item.news_id,
+        "created_ns": item.created_ns,
+        "updated_ns": item.updated_ns,
+        "symbols": list(item.symbols),
+        "headline": item.headline,
+        "summary": item.summary,
+        "source": item.source,
+        "author": item.author,
+        "url": item.url,
     }
 
 

@@ -1,6 +1,7 @@
 """check, brokers, account, positions, orders, fills."""
 
 import sys
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,8 +95,14 @@ def _takes(facts: "Facts") -> list[dict[str, Any]]:
 
 @click.command()
 @at_broker
+@click.option("--history", is_flag=True, help="What it was worth over time.")
+@click.option("--period", default="1M", show_default=True, help="With --history: how far back, in D, W, M or A (years).")
+@click.option("--timeframe", type=click.Choice(["1Min", "5Min", "15Min", "1H", "1D"]), default="1D", show_default=True, help="With --history.")
 @as_json
-def account(broker: str | None, as_json: bool) -> None:
+def account(broker: str | None, history: bool, period: str, timeframe: str, as_json: bool) -> None:
+    if history:
+        _history(broker, period, timeframe, as_json=as_json)
+        return
     found = call("account", {"broker": broker})
     if as_json:
         emit(found)
@@ -108,6 +115,30 @@ def account(broker: str | None, as_json: bool) -> None:
         click.echo(f"\nToday's loss {loss:.2f} %, below the high {fall:.2f} % (of {money(risk['high_water'])})")
     for halt in risk["halts"]:
         click.secho(f"HALTED {halt['scope']}: {halt['rule']} {halt['text']}", fg="red", bold=True)
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+_ROWS_MAX = 20  # of the table; the line above it has all
+
+
+def _history(broker: str | None, period: str, timeframe: str, *, as_json: bool) -> None:
+    found = call("equity", {"broker": broker, "period": period, "timeframe": timeframe})
+    if as_json:
+        emit(found)
+        return
+    points = found["points"]
+    if points:
+        click.secho(f"{_sparkline([Decimal(point['equity']) for point in points])}  {period}, {found['timeframe']}", fg="cyan")
+    columns = [("open_ns", "From (UTC)", "time"), ("equity", "Equity", "money"), ("profit_loss", "P&L since the first", "signed")]
+    table(points[-_ROWS_MAX:], columns, "Nothing in that time.")
+
+
+def _sparkline(values: list[Decimal]) -> str:
+    """At most a screen's width: where there are more, every so-many-th, and the last."""
+    step = -(-len(values) // 60)
+    shown = values[::-step][::-1]
+    low, high = min(shown), max(shown)
+    return "".join(_BARS[int((value - low) * (len(_BARS) - 1) / (high - low)) if high > low else 0] for value in shown)
 
 
 @click.command()

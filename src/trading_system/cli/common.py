@@ -1,5 +1,6 @@
 """What the commands share: settings, one call of a verb, JSON or a table."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -35,6 +36,11 @@ def settings(*, running: bool = False) -> Config:
     for warning in (*config.warnings, *unsafe):
         warn(warning)
     return config
+
+
+def default_config(home: str) -> Config:
+    """The defaults, whatever .env says: what runs on a twin for show touches nobody's settings and nobody's account."""
+    return load_config({"TRADING_HOME": home, "TRADING_ENV_FILE": os.devnull}, folder=Path(home), env_file=Path(os.devnull))
 
 
 def warn(text: str) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 import click
 import msgspec
 
-from trading_system.app.config import Config, load_config
+from trading_system.app.config import Config
 from trading_system.app.desk import Desk
-from trading_system.cli.common import as_json, emit
+from trading_system.cli.common import as_json, default_config, emit
 from trading_system.core.lifecycle import Applied
 from trading_system.domain.errors import RiskRefused
 from trading_system.domain.fix import OrdType, Side, TimeInForce
@@ -54,7 +54,7 @@ def _show(seed: int, *, slow: bool) -> dict[str, object]:
     """The whole story; gives what it proved."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="trading-demo-") as home, _twin(seed) as twin:
-        config = _config(home)
+        config = default_config(home)
         _title("A twin of Alpaca is up", f"{twin['rest']}, speaking Alpaca's own protocol. No key, no internet.")
         in_flight = _first_life(home, twin, slow=slow)
         from trading_system.app import build
@@ -234,11 +234,6 @@ def _twin(seed: int) -> Iterator[Mapping[str, str]]:
             process.stdout.close()
 
 
-def _config(home: str) -> Config:
-    """The defaults, whatever .env says: the demo touches nobody's settings and nobody's account."""
-    return load_config({"TRADING_HOME": home, "TRADING_ENV_FILE": os.devnull}, folder=Path(home), env_file=Path(os.devnull))
-
-
 def _wish(intent: str, side: Side, qty: str, instrument: InstrumentID) -> NewOrder:
     return NewOrder(
         broker=BROKER,
@@ -269,4 +264,4 @@ async def _pause(slow: bool) -> None:
 
 if __name__ == "__main__":
     _home, _twin_json, _fd, _slow = sys.argv[1:]
-    asyncio.run(_live(_config(_home), msgspec.json.decode(_twin_json), int(_fd), slow=_slow == "1"))
+    asyncio.run(_live(default_config(_home), msgspec.json.decode(_twin_json), int(_fd), slow=_slow == "1"))

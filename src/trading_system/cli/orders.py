@@ -36,7 +36,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 def _place(side: str, options: dict[str, Any], verb: str = "submit") -> None:
     printing, dry_run = options.pop("as_json"), options.pop("dry_run")
     named = {"order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash", None)}
-    args = {**options, **named, "side": side, "intent": options["intent"] or new_intent()}
+    args = {**options, **named, "side": side, "intent": new_intent() if options["intent"] is None else options["intent"]}
     order = call(verb, args, dry_run=dry_run)
     if printing:
         emit(order)

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trading_system.core.lifecycle import Applied, apply
-from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
@@ -166,12 +166,12 @@ class Blotter:
 
     def link(self, order: Order, parent: Order) -> Order:
         """An order that the broker made for one of ours belongs to that one's intent. An exit only ever closes; of two that end one another one
-        reserves: the stop beside a take-profit of a bracket, the exit itself beside its alternative. For a leg the whole has reserved."""
+        reserves, the limit order, for as long as it stands. For a leg the whole has reserved."""
         if parent.legs:
             leg = replace(order, parent=parent.cl_ord_id, external=parent.external, intent=parent.intent, reserve_px=ZERO, reducing=parent.reducing)
             self.put(leg)
             return leg
-        spare = parent.contingency is Contingency.OCO or (parent.contingency is Contingency.BRACKET and order.ord_type is OrdType.LIMIT)
+        spare = parent.contingency in (Contingency.OCO, Contingency.BRACKET) and order.ord_type.waits
         linked = replace(
             order,
             parent=parent.cl_ord_id,

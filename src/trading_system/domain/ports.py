@@ -14,8 +14,10 @@ from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.portfolio import PortfolioHistory
 from trading_system.domain.report import ExecutionReport
 
 
@@ -202,6 +204,26 @@ class OptionData(Protocol):
     async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
         """Every contract of that day with its prices, by strike and then call before put."""
         ...
+
+
+@runtime_checkable
+class EquityHistory(Protocol):
+    """What the account was worth over time, where a broker keeps that."""
+
+    async def portfolio_history(self, period: str, timeframe: str) -> PortfolioHistory:
+        """period: a number and D, W, M or A (years). timeframe: 1Min, 5Min, 15Min, 1H, 1D. Raises BadRequest, Unavailable."""
+        ...
+
+
+@runtime_checkable
+class NewsData(Protocol):
+    """Articles, where a broker passes them on. Raises as MarketData."""
+
+    async def news(self, symbols: Sequence[str], limit: int) -> tuple[NewsItem, ...]:
+        """The newest first, about these symbols; none: about anything."""
+        ...
+
+    def follow_news(self, symbols: Sequence[str]) -> AsyncIterator[NewsItem | StreamState]: ...
 
 
 class Connector(Broker, MarketData, Protocol):

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from trading_system.core.blotter import Blotter
 from trading_system.core.ledger import EquityMark, Ledger, adjustment, transferred
 from trading_system.core.lifecycle import Applied, closed_unsent, escalated, in_doubt
@@ -61,12 +63,14 @@ class Books:
         self.voided: dict[tuple[BrokerName, InstrumentID], int] = {}  # stops asked for before then are void: a corporate action came between
         self.protected: dict[tuple[BrokerName, InstrumentID], dict[ClOrdID, None]] = {}  # entries that asked for a stop, oldest first
         self.stops: dict[ClOrdID, list[ClOrdID]] = {}  # the stops that guard an entry
+        self.children: dict[ClOrdID, list[ClOrdID]] = {}  # what the broker made for an order that asked for it; empty: it has not said yet
         self.cash_opened: set[BrokerName] = set()
         self.cancels: dict[ClOrdID, int] = {}  # orders that nobody wants any more, and how often the broker was asked
         self.alerts: dict[int, Alert] = {}  # not yet acknowledged, by their number in this journal
         self.alert_count = 0
         self.recent: deque[tuple[int, NewOrder]] = deque(maxlen=RECENT_MAX)  # what was approved, and when
         self.rejects: dict[BrokerName, deque[int]] = {}  # when a broker said no
+        self.bookings = 0  # entries that moved units: whoever compares these books with a broker's looks whether they stood still meanwhile
         self.retired = 0  # orders that left memory
         self.epoch = 0
         self.first_start_ns: dict[BrokerName, int] = {}
@@ -140,6 +144,30 @@ class Books:
         """The order of ours that this report says the broker holds `order` for, where that is news."""
         return None if report.parent is None or report.parent == order.parent else self.blotter.get(report.parent)
 
+    def childless(self, broker: BrokerName) -> tuple[Order, ...]:
+        """Orders of ours that the broker has, and made others for that we have not met."""
+        known = [self.blotter.get(cl_ord_id) for cl_ord_id, made in self.children.items() if not made]
+        there = [order for order in known if order is not None and order.broker == broker and order.order_id is not None]
+        return tuple(order for order in there if order.ord_status is not OrdStatus.REJECTED and not order.external)
+
+    def _pass_on(self, order: Order) -> None:
+        """Of two exits that end one another one reserved: when that goes and has not closed all, the other reserves for itself."""
+        if order.ord_status in (OrdStatus.FILLED, OrdStatus.REPLACED):
+            return
+        alternatives = self.siblings(order) if order.parent is not None else self._made_for(order) if order.reduce_only else ()
+        for other in alternatives:
+            if not other.ord_status.terminal and not other.reserve_qty and other.reducing:
+                self.blotter.put(replace(other, reserve_qty=other.order_qty))
+
+    def _made_for(self, order: Order) -> tuple[Order, ...]:
+        found = (self.blotter.get(name) for name in self.children.get(order.cl_ord_id, ()))
+        return tuple(other for other in found if other is not None)
+
+    def siblings(self, order: Order) -> tuple[Order, ...]:
+        """What the broker made together with this one."""
+        parent = None if order.parent is None else self.blotter.get(order.parent)
+        return () if parent is None else tuple(other for other in self._made_for(parent) if other.cl_ord_id != order.cl_ord_id)
+
     def in_doubt(self) -> tuple[Order, ...]:
         """Orders that may or may not be at the broker: said so, or with an intent and no word since. They are asked about before trading resumes."""
         return tuple(order for order in self.blotter.working() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED) or _unanswered(order))
@@ -171,6 +199,10 @@ class Books:
     def _guard(self, order: Order) -> None:
         if order.guard_px is not None:
             self.protected.setdefault((order.broker, order.instrument), {})[order.cl_ord_id] = None
+        if order.attached is not None or order.legs:
+            self.children.setdefault(order.cl_ord_id, [])
+        if order.parent is not None and order.cl_ord_id not in (made := self.children.setdefault(order.parent, [])):
+            made.append(order.cl_ord_id)
         if order.protects is not None:
             stops = self.stops.setdefault(order.protects, [])
             if order.cl_ord_id not in stops:
@@ -183,6 +215,7 @@ class Books:
                 self.blotter.forget(order)
                 self.retired += 1
                 self.stops.pop(order.cl_ord_id, None)
+                self.children.pop(order.cl_ord_id, None)
                 entries = self.protected.get((order.broker, order.instrument), {})
                 entries.pop(order.cl_ord_id, None)
                 if not entries:
@@ -203,6 +236,7 @@ class Books:
         key = (report.broker, report.instrument)
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
+            self.bookings += 1
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
             if applied.order.side is Side.BUY and not booking.reversal:
                 self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
@@ -210,6 +244,7 @@ class Books:
                 self.sold[report.broker] = self.sold.get(report.broker, ZERO) + booking.fill.qty * booking.fill.price
         if applied.order.ord_status.terminal:
             self._gone(applied.order)
+            self._pass_on(applied.order)
         if applied.order.ord_status is OrdStatus.REJECTED is not before.ord_status and not before.external and before.doubt is Doubt.NONE:
             self._refused(report.broker, report.recv_ns)
         self.asset_classes[key] = record.asset_class

@@ -21,6 +21,10 @@ class Secret:
         """The value itself: for auth.py and for nothing else."""
         return self.__value
 
+    def retire(self) -> None:
+        """It no longer opens anything (a token that was renewed): the redaction filter need not look for it for ever."""
+        _LIVE.discard(self.__value)
+
     def fingerprint(self) -> str:
         """Eight characters that tell two secrets apart and do not lead back to either."""
         return hashlib.blake2b(self.__value.encode(), key=b"trading_system fingerprint", digest_size=4).hexdigest()

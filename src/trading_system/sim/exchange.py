@@ -542,7 +542,7 @@ class Exchange:
         if order.ord_status.terminal:
             return
         if order.dormant:
-            order.dormant, order.expires_ns = False, self._expiry(order, now_ns)
+            order.dormant, order.expires_ns, order.hwm = False, self._expiry(order, now_ns), None
         if self._workable(order, now_ns):
             if order.ticket.trails:
                 self._catch_up(order, now_ns)
@@ -651,8 +651,6 @@ class Exchange:
             return
         if total is not None:
             new.qty = total - old.filled_qty
-        if old.hwm is not None:
-            self._trail(new, old.hwm)
         old.replaced_by = new.order_id
         self._finish(old, OrdStatus.REPLACED, ExecType.REPLACED, now_ns)
         if group is not None:
@@ -955,7 +953,10 @@ class Exchange:
             order.stop_px = order.ticket.trailed(price, self.market.listings[order.symbol].unit)
 
     def _catch_up(self, order: SimOrder, now_ns: int) -> None:
-        """The trades that printed while the order was on its way to the market."""
+        """The trades that printed while the order was on its way to the market, or its change was; an exit that woke begins with the last one."""
+        if order.hwm is None:
+            self._trail(order, self._last_px(order.symbol, now_ns))
+            return
         for done in self.market.prints(order.symbol, order.submitted_ns + 1, now_ns + 1):
             self._trail(order, done.price * self.market.listings[order.symbol].unit)
 

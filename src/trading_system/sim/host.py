@@ -1,4 +1,4 @@
-"""Serves a twin on loopback, HTTP and WebSocket on one port: the only IO in sim. Real or accelerated time, faults on demand."""
+"""Serves a twin on loopback, HTTP, WebSocket and event streams on one port: the only IO in sim. Real or accelerated time, faults on demand."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from aiohttp import WSMsgType, web
 
 from trading_system.sim.faults import FaultPlan
-from trading_system.sim.wire import Wire
+from trading_system.sim.wire import EventSource, Wire
 from trading_system.transport.message import Request, Response
 
 SECOND_NS = 1_000_000_000
@@ -19,6 +19,7 @@ QUEUE_MAX = 5_000  # frames waiting for one reader; a slower one is told so and 
 SEND_MAX_S = 10.0  # a reader that takes nothing for so long is cut off
 STEP_S = 0.05  # the longest that a twin's time stands still while nobody speaks
 STEP_MIN_S = 0.001
+LOOK_S = 1.0  # how often an event stream looks whether its reader is still there
 SHUTDOWN_S = 0.5  # for requests and streams still open when the block ends
 
 Queue = asyncio.Queue[str | bytes | None]
@@ -72,6 +73,8 @@ class Host:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
+        if request.method == "GET" and isinstance(self.wire, EventSource) and self.wire.is_events(request.raw_path):
+            return await self._events(request)
         fault = None if self.faults is None else self.faults.on_request(request.method)
         if fault == "busy":
             return web.json_response({"code": 42910000, "message": "rate limit exceeded"}, status=429)
@@ -130,8 +133,40 @@ class Host:
                 return
         except (TimeoutError, ConnectionError):
             pass  # the reader takes nothing, or has gone
-        if request.transport is not None:
-            request.transport.abort()
+        _cut(request)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        opened = self.wire.open(request.raw_path, dict(request.headers), self.now_ns())
+        if isinstance(opened, Response):
+            return web.Response(status=opened.status, headers=dict(opened.headers), body=opened.body)
+        queue = self._queues[opened] = Queue(QUEUE_MAX)
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        try:
+            await stream.prepare(request)
+            self._carry()
+            self._spoken.set()
+            await self._stream(request, stream, queue)
+        except (TimeoutError, ConnectionError):
+            _cut(request)  # the reader takes nothing, or has gone
+        finally:
+            self._queues.pop(opened, None)
+            self.wire.closed(opened)
+        return stream
+
+    async def _stream(self, request: web.Request, stream: web.StreamResponse, queue: Queue) -> None:
+        """Events of one connection, in order, until it ends. Raises TimeoutError, ConnectionError."""
+        while (frame := await _next(request, queue)) is not None:
+            fault = None if self.faults is None else self.faults.on_frame()
+            if fault == "mute" and self.faults is not None:
+                await asyncio.sleep(self.faults.delay_s())
+            data = frame.encode() if isinstance(frame, str) else frame
+            if fault == "disconnect":
+                await stream.write(data[: len(data) // 2])
+                raise ConnectionError
+            for _ in range(2 if fault == "doubled" else 1):
+                async with asyncio.timeout(SEND_MAX_S):
+                    await stream.write(data)
+        await stream.write_eof()
 
     def _carry(self) -> None:
         """Bring the twin up to now and queue what it has to say."""
@@ -154,6 +189,22 @@ class Host:
             queue.put_nowait(last)
         queue.put_nowait(None)
         self._queues.pop(conn)
+
+
+async def _next(request: web.Request, queue: Queue) -> str | bytes | None:
+    """What is to be sent next. Raises ConnectionError: the reader has gone; a stream that only sends would not notice before it sends."""
+    while True:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                return await queue.get()
+        except TimeoutError:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionError from None
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _broken(request: web.Request, answer: Response, *, torn: bool) -> web.StreamResponse:

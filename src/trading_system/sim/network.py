@@ -197,7 +197,7 @@ class _Dialer:
         if wire is None or network.chance("refused"):
             raise NotSent("no connection: refused")
         network.carry(wire)
-        opened = wire.open(parts.path, headers, network.clock.now_ns())
+        opened = wire.open(f"{parts.path}?{parts.query}" if parts.query else parts.path, headers, network.clock.now_ns())
         if isinstance(opened, Response):
             raise Refused(opened.status, opened.body)
         connection = _Connection(network, wire, opened)

@@ -1,7 +1,7 @@
 """The seam between a twin and what carries its bytes: host.py serves a Wire on loopback, network.py on virtual time."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trading_system.transport.message import Request, Response
 
@@ -14,7 +14,7 @@ class Wire(Protocol):
         ...
 
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> "int | Response":
-        """A stream's upgrade: the number of the new connection, or the HTTP answer that refuses it."""
+        """A stream's upgrade, path with query: the number of the new connection, or the HTTP answer that refuses it."""
         ...
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
@@ -35,4 +35,13 @@ class Wire(Protocol):
 
     def drain(self) -> list[tuple[int, str | bytes | None]]:
         """Frames to push, in order, each with its connection; None closes that connection."""
+        ...
+
+
+@runtime_checkable
+class EventSource(Protocol):
+    """A Wire some of whose GETs never end: open() takes them, and each frame is one server-sent event as it goes over the wire."""
+
+    def is_events(self, path: str) -> bool:
+        """Whether a GET of this path (with its query) is a stream of events."""
         ...

@@ -4,7 +4,7 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,8 +50,8 @@ class AiohttpHttp:
 
     async def send(self, request: Request, *, within_ns: int) -> Response:
         """One exchange. Raises NotSent, NoAnswer."""
-        session = self._session or self._open()
-        url = self._allowed(request.url)
+        session = self._session = self._session or open_session(_Connector)
+        url = allowed(request.url, self._hosts)
         progress = _Progress()
         _progress.set(progress)
         try:
@@ -80,37 +80,6 @@ class AiohttpHttp:
             await self._session.close()
             self._session = None
 
-    def _allowed(self, text: str) -> URL:
-        """The URL as aiohttp will read it, if a request may go there. Raises NotSent."""
-        if not (text.isascii() and text.isprintable()) or " " in text:  # a line break would begin a second request
-            raise NotSent("not a URL: it has characters that none may have")
-        try:
-            url = URL(text, encoded=True)
-        except ValueError as error:
-            raise NotSent(f"not a URL: {error}") from None
-        if url.raw_authority not in self._hosts:
-            raise NotSent(f"{url.raw_authority} is not among the hosts this connector may talk to")
-        if url.scheme != "https" and url.raw_host not in LOOPBACK:
-            raise NotSent(f"{url.raw_authority} is not this machine: use https, the keys would be readable on the way")
-        return url
-
-    def _open(self) -> aiohttp.ClientSession:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        session = aiohttp.ClientSession(
-            connector=_Connector(ssl=context, limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),  # the deadline above rules
-            trust_env=False,
-            auto_decompress=True,
-            max_line_size=HEADER_MAX,
-            max_field_size=HEADER_MAX,
-        )
-        # aiohttp sends GET, PUT and DELETE a second time when a kept-alive connection drops. tests/transport/test_http.py counts the requests.
-        session._retry_connection = False
-        self._session = session
-        return session
-
 
 class _Progress:
     """Whether a connection stood: before that, nothing can have left."""
@@ -128,6 +97,39 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         _progress.get().connected = True
         return connection
+
+
+def allowed(text: str, hosts: Container[str]) -> URL:
+    """The URL as aiohttp will read it, if a request may go there. Raises NotSent."""
+    if not (text.isascii() and text.isprintable()) or " " in text:  # a line break would begin a second request
+        raise NotSent("not a URL: it has characters that none may have")
+    try:
+        url = URL(text, encoded=True)
+    except ValueError as error:
+        raise NotSent(f"not a URL: {error}") from None
+    if url.raw_authority not in hosts:
+        raise NotSent(f"{url.raw_authority} is not among the hosts this connector may talk to")
+    if url.scheme != "https" and url.raw_host not in LOOPBACK:
+        raise NotSent(f"{url.raw_authority} is not this machine: use https, the keys would be readable on the way")
+    return url
+
+
+def open_session(connector: type[aiohttp.TCPConnector]) -> aiohttp.ClientSession:
+    """An aiohttp session that does nothing by itself."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    session = aiohttp.ClientSession(
+        connector=connector(ssl=context, limit=CONNECTIONS_MAX, keepalive_timeout=KEEPALIVE_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # the deadlines of the callers rule
+        trust_env=False,
+        auto_decompress=True,
+        max_line_size=HEADER_MAX,
+        max_field_size=HEADER_MAX,
+    )
+    # aiohttp sends GET, PUT and DELETE a second time when a kept-alive connection drops. tests/transport/test_http.py counts the requests.
+    session._retry_connection = False
+    return session
 
 
 def _outcome(error: Exception, progress: _Progress) -> TransportError:

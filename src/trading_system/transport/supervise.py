@@ -1,14 +1,15 @@
 """The only reconnect loop: dials, drives a Session, watches the age of its data, and dials again with full jitter."""
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from enum import StrEnum
 
 import msgspec
 
 from trading_system.transport.clock import Clock
 from trading_system.transport.message import Refused, TransportError
-from trading_system.transport.session import Session, StreamRefused
+from trading_system.transport.session import Judging, Session, StreamRefused
 from trading_system.transport.websocket import Connection, Dialer
 
 SECOND_NS = 1_000_000_000
@@ -42,6 +43,15 @@ class Supervisor:
         self._dialer = dialer
         self._clock = clock
         self._rng = rng
+        self._connection: Connection | None = None
+
+    async def send(self, frames: Iterable[str | bytes]) -> None:
+        """Say something unasked on the connection that stands; without one nothing, because the login will say it. Whether it breaks, run() finds."""
+        connection = self._connection
+        if connection is not None:
+            with suppress(TransportError):
+                for frame in frames:
+                    await connection.send(frame)
 
     async def run(self) -> AsyncIterator[object]:
         """LinkEvents and the session's events, until refused or until the reader stops. What the session raises (a frame it
@@ -55,19 +65,32 @@ class Supervisor:
                 connection = await self._dialer.dial(url, headers, within_ns=DIAL_WITHIN_NS)
             except Refused as error:
                 busy = error.status == 429
-                yield LinkEvent(LinkKind.DOWN, str(error))
+                judged = self._judged(error)
+                yield judged
+                if judged.kind is LinkKind.REFUSED:
+                    return
             except TransportError as error:
                 yield LinkEvent(LinkKind.DOWN, str(error))
             else:
+                self._connection = connection
                 try:
                     async for event in self._converse(connection):
                         yield event
                         if isinstance(event, LinkEvent) and event.kind is LinkKind.REFUSED:
                             return
                 finally:
+                    self._connection = None
                     await connection.aclose()
             attempt = 0 if self._clock.monotonic_ns() - started_ns >= HEALTHY_NS else attempt + 1
             await self._clock.sleep_ns(self._pause_ns(attempt, busy=busy))
+
+    def _judged(self, refused: Refused) -> LinkEvent:
+        try:
+            if isinstance(self._session, Judging):
+                self._session.on_refused(refused.status, refused.body)
+        except StreamRefused as error:
+            return LinkEvent(LinkKind.REFUSED, str(error))
+        return LinkEvent(LinkKind.DOWN, str(refused))
 
     def _pause_ns(self, attempt: int, *, busy: bool) -> int:
         """Full jitter: anything from nothing to the ceiling, so that many clients do not come back at once."""
@@ -87,7 +110,7 @@ class Supervisor:
                 if step.ready and not up:
                     up = True
                     yield LinkEvent(LinkKind.UP)
-                if step.events or step.ready:
+                if step.events or step.ready or step.alive:
                     data_ns = clock.monotonic_ns()
                 limit_ns = session.stale_after_ns() if up else LOGIN_WITHIN_NS
                 left_ns = data_ns + limit_ns - clock.monotonic_ns() if limit_ns else 0

@@ -9,18 +9,17 @@ import pytest
 from tests.factories import AAPL, BTC, NOW, D, approved, wish
 from trading_system.brokers.alpaca import codec, wire
 from trading_system.brokers.alpaca.errors import DEFINITIVE, is_not_found, refusal
-from trading_system.brokers.alpaca.session import DataSession, OrdersSession
+from trading_system.brokers.alpaca.session import DataSession, OrdersSession, TooManySymbols
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS
 from trading_system.domain.ids import ExecID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.ports import Kinds
 from trading_system.domain.times import parse_rfc3339
 from trading_system.settings.secret import Secret
 from trading_system.transport.message import Response
-from trading_system.transport.session import StreamRefused
+from trading_system.transport.session import Broken, StreamRefused
 
 # The order of docs.alpaca.markets, as printed in the orders guide.
 ORDER = {
@@ -250,8 +249,9 @@ def test_the_order_stream_logs_in_listens_and_reads_both_kinds_of_frames() -> No
 
 
 def test_the_data_stream_logs_in_subscribes_and_gives_quotes_trades_and_bars() -> None:
-    session = DataSession("ws://x/v2/iex", KEY, KEY, {"AAPL": AAPL}, Kinds(trades=True, bars=True))
+    session = DataSession("ws://x/v2/iex", KEY, KEY)
 
+    assert session.want({"quotes": [AAPL], "trades": [AAPL], "bars": [AAPL]}) == ()  # nobody to say it to
     assert session.on_open(NOW).send == ()
     assert "auth" in str(session.on_frame(b'[{"T":"success","msg":"connected"}]', NOW).send[0])
     assert "AAPL" in str(session.on_frame(b'[{"T":"success","msg":"authenticated"}]', NOW).send[0])
@@ -270,10 +270,61 @@ def test_the_data_stream_logs_in_subscribes_and_gives_quotes_trades_and_bars() -
     assert (trade.price, bar.vwap, bar.period_ns) == (D("228.4"), D("1.5"), 60_000_000_000)
     with pytest.raises(StreamRefused, match="402"):
         session.on_frame(b'[{"T":"error","code":402,"msg":"auth failed"}]', NOW)
-    with pytest.raises(ProtocolError, match="406"):
+    with pytest.raises(Broken, match="406 connection limit exceeded: another program"):
         session.on_frame(b'[{"T":"error","code":406,"msg":"connection limit exceeded"}]', NOW)
+    with pytest.raises(ProtocolError, match="500"):
+        session.on_frame(b'[{"T":"error","code":500,"msg":"internal error"}]', NOW)
     with pytest.raises(ProtocolError):
         session.on_frame(b'[{"T":"q","S":"AAPL"}]', NOW)
+
+
+def lists(*frames: str) -> list[dict[str, object]]:
+    return [msgspec.json.decode(frame) for frame in frames]
+
+
+def test_what_is_wanted_changes_on_a_connection_that_stands() -> None:
+    session = DataSession("ws://x/v2/iex", KEY, KEY)
+    session.want({"quotes": ["AAPL", "F"], "trades": [], "bars": []})
+    session.on_open(NOW)
+
+    assert session.want({"quotes": ["AAPL"], "trades": [], "bars": []}) == ()  # not logged in: the login says it
+    (first,) = session.on_frame(b'[{"T":"success","msg":"authenticated"}]', NOW).send
+    assert lists(str(first)) == [{"action": "subscribe", "quotes": ["AAPL"]}]
+    session.on_frame(b'[{"T":"subscription","quotes":["AAPL"]}]', NOW)
+    assert lists(*session.want({"quotes": ["MSFT"], "trades": ["AAPL"], "bars": []})) == [
+        {"action": "unsubscribe", "quotes": ["AAPL"]},
+        {"action": "subscribe", "quotes": ["MSFT"], "trades": ["AAPL"]},
+    ]
+    assert session.want({"quotes": ["MSFT"], "trades": ["AAPL"], "bars": []}) == ()
+    assert session.on_frame(b'[{"T":"q","S":"AAPL","ap":1,"as":1,"bp":1,"bs":1,"t":"2026-09-01T13:30:00Z"}]', NOW).events != ()
+    assert session.on_frame(b'[{"T":"q","S":"F","ap":1,"as":1,"bp":1,"bs":1,"t":"2026-09-01T13:30:00Z"}]', NOW).events == ()
+
+    session.on_open(NOW)  # a new connection holds nothing
+    (again,) = session.on_frame(b'[{"T":"success","msg":"authenticated"}]', NOW).send
+    assert lists(str(again)) == [{"action": "subscribe", "quotes": ["MSFT"], "trades": ["AAPL"]}]
+
+
+def test_a_change_that_is_too_much_is_taken_back_as_a_whole() -> None:
+    session = DataSession("ws://x/v2/iex", KEY, KEY)
+    session.want({"quotes": ["AAPL"], "trades": [], "bars": []})
+    session.on_open(NOW)
+    session.on_frame(b'[{"T":"success","msg":"authenticated"}]', NOW)
+    session.on_frame(b'[{"T":"subscription","quotes":["AAPL"]}]', NOW)
+    session.want({"quotes": ["AAPL", "F", "MSFT"], "trades": [], "bars": []})
+    (event,) = session.on_frame(b'[{"T":"error","code":405,"msg":"symbol limit exceeded"}]', NOW).events
+
+    assert isinstance(event, TooManySymbols)
+    assert "405 symbol limit exceeded: the free plan has 30 symbols" in event.text
+    assert session.want({"quotes": ["AAPL"], "trades": [], "bars": []}) == ()
+    assert lists(*session.want({"quotes": ["AAPL", "F"], "trades": [], "bars": []})) == [{"action": "subscribe", "quotes": ["F"]}]
+
+
+def test_mute_quotes_are_stale_and_quiet_bars_are_not() -> None:
+    session = DataSession("ws://x/v2/iex", KEY, KEY)
+    session.want({"quotes": [], "trades": ["AAPL"], "bars": ["AAPL"]})
+    assert session.stale_after_ns() == 0
+    session.want({"quotes": ["AAPL"], "trades": [], "bars": []})
+    assert session.stale_after_ns() == 120_000_000_000
 
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -223,11 +223,12 @@ def test_the_stop_of_a_short_becomes_a_limit_above_it() -> None:
     c = client("230", "241", "241", multiplier=Decimal(2))
     order = bracket(c, side="sell", take_profit={"limit_price": "220"}, stop_loss={"stop_price": "240"}).body
     profit, stop = order["legs"]
+    first = c.twin.exchange.orders[stop["id"]].ticket.collar
     raised = c.send("PATCH", f"/v2/orders/{stop['id']}", {"stop_price": "240.50"}).body
     collar = c.twin.exchange.orders[raised["id"]].ticket.collar
     c.wait(2 * MINUTE)
 
-    assert collar == Decimal("240.50") * Decimal("1.025")
+    assert (first, collar) == (240 * Decimal("1.025"), Decimal("240.50") * Decimal("1.025"))
     assert states(c, profit, stop, raised) == ["canceled", "replaced", "filled"]
 
 
@@ -296,6 +297,18 @@ def test_members_of_one_group_do_not_wash_and_a_single_order_beside_them_does() 
     assert complex_one.status == 200
 
 
+def test_what_waits_for_its_entry_and_what_trails_do_not_wash() -> None:
+    c = client()
+    bracket(c, kind="limit", limit_price="225")
+    beside_held = c.order(kind="limit", limit_price="226", qty="5")
+    c.order("MSFT", qty="2")
+    c.order("MSFT", kind="limit", limit_price="10")
+    stop = c.order("MSFT", side="sell", kind="stop", stop_price="300")
+    trailing = c.order("MSFT", side="sell", kind="trailing_stop", trail_percent="20")
+
+    assert (beside_held.status, stop.status, trailing.status) == (200, 403, 200)
+
+
 # -- lists -----------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +345,7 @@ def test_open_children_of_a_filled_parent_are_rows_of_the_nested_open_list() -> 
 
 def test_a_replaced_leg_takes_the_old_ones_place() -> None:
     c = client("230", "233", "233", "227", "227")
-    order = bracket(c).body
+    order = bracket(c, kind="limit", limit_price="231").body
     profit, stop = order["legs"]
     c.wait(MINUTE)
     raised = c.send(
@@ -348,6 +361,59 @@ def test_a_replaced_leg_takes_the_old_ones_place() -> None:
     assert (raised["stop_price"], raised["qty"], raised["order_class"]) == ("231.5", "10", "bracket")
     assert states(c, lowered, raised) == ["canceled", "filled"]
     assert c.get("/v2/positions") == []
+
+
+def test_a_profit_is_taken_at_the_market_by_lowering_its_price() -> None:
+    c = client()
+    order = bracket(c).body
+    taken = c.send("PATCH", f"/v2/orders/{order['legs'][0]['id']}", {"limit_price": "225"})
+
+    assert taken.status == 200
+    assert states(c, taken.body, order["legs"][1]) == ["filled", "canceled"]
+
+
+def test_a_stop_that_the_market_came_near_does_not_hinder_the_profit() -> None:
+    c = client("230", "229.75", "229.75")
+    order = bracket(c, stop_loss={"stop_price": "229.70"}).body
+    c.wait(70 * SECOND)
+    profit = c.send("PATCH", f"/v2/orders/{order['legs'][0]['id']}", {"limit_price": "235"})
+    stop = c.send("PATCH", f"/v2/orders/{order['legs'][1]['id']}", {"stop_price": "229.69"})
+
+    assert profit.status == 200
+    assert stop.body["message"].startswith("stop price must not be greater than base price / 1.001 (229.5")
+
+
+def test_a_stop_limit_that_went_off_and_rests_follows_the_market_down() -> None:
+    c = client("230", "219", "219", "219")
+    order = bracket(c, stop_loss={"stop_price": "220", "limit_price": "219.50"}).body
+    profit, stop = order["legs"]
+    c.wait(90 * SECOND)
+    resting = states(c, profit, stop)
+    lower = c.send("PATCH", f"/v2/orders/{stop['id']}", {"limit_price": "218"})
+    c.wait(MINUTE)
+
+    assert resting == ["canceled", "new"]
+    assert lower.status == 200
+    assert states(c, lower.body) == ["filled"]
+
+
+def test_a_leg_is_replaced_while_its_entry_is_filled_in_part() -> None:
+    c = client(cash=Decimal(10_000_000))
+    order = bracket(c, qty="12000").body
+    before = now(c, order)["status"]
+    leg = c.send("PATCH", f"/v2/orders/{order['legs'][0]['id']}", {"limit_price": "239"})
+    c.wait(30 * SECOND)
+
+    assert (before, leg.status, leg.body["qty"]) == ("partially_filled", 200, "12000")
+    assert states(c, order, leg.body, order["legs"][1]) == ["filled", "new", "new"]
+
+
+def test_a_buy_stop_that_is_raised_holds_more_money() -> None:
+    c = client()
+    order = c.order(kind="stop", stop_price="250", qty="10").body
+    c.send("PATCH", f"/v2/orders/{order['id']}", {"stop_price": "260"})
+
+    assert c.twin.exchange.reserved == 260 * Decimal("1.025") * 10
 
 
 def test_a_held_leg_and_an_entry_are_replaced_and_stay_one_group() -> None:

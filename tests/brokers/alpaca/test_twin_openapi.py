@@ -6,6 +6,7 @@ the file says "always null" and means it, with a type that has no null: here the
 Refusals have no schema: their message is checked.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +18,18 @@ from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[impor
 
 from tests.brokers.alpaca.option_client import leg, mleg, near
 from tests.brokers.alpaca.twin_client import SECOND, Client
+from trading_system.brokers.alpaca import facts
+from trading_system.transport.framing import decode_event
 
-MULTILEG_EMPTY = ("symbol", "asset_id", "asset_class", "side", "position_intent", "type")
+EVENTS = "/v2/events/trades?since=2026-11-01"
+MULTILEG_EMPTY = {
+    "symbol": "-",
+    "asset_class": "us_option",
+    "side": "buy",
+    "position_intent": "buy_to_open",
+    "type": "limit",
+    "order_type": "limit",
+}
 SPECS = Path(__file__).parents[4] / "shared" / "specs" / "alpaca"
 
 
@@ -70,9 +81,10 @@ class Checked(Client):
         """The file's own example of a multileg order leaves empty what is not its own: the rules for these fields are not for it."""
         if isinstance(body, list):
             return [Checked._multileg(one) for one in body]
+        if isinstance(body, dict) and isinstance(body.get("order"), dict):
+            return body | {"order": Checked._multileg(body["order"])}
         if isinstance(body, dict) and body.get("order_class") == "mleg":
-            filled = {name: value for name, value in body.items() if value != "" or name not in MULTILEG_EMPTY}
-            filled["type"] = filled.get("type", "limit")  # of a leg
+            filled = body | {name: value for name, value in MULTILEG_EMPTY.items() if body[name] == ""} | {"asset_id": body["asset_id"] or body["id"]}
             return filled | {"legs": [Checked._multileg(leg) for leg in body["legs"] or ()]} if body["legs"] else filled
         return body
 
@@ -84,6 +96,16 @@ class Checked(Client):
     def hold_event(self, order: object) -> None:
         self.hold(self._specs["trading"], {"$ref": "#/components/schemas/Order"}, order, "trade_updates")
         self.checked["trade_updates"] = self.checked.get("trade_updates", 0) + 1
+
+    def hold_server_sent(self, frame: bytes) -> None:
+        """One event of GET /v2/events/trades against the Broker API's file."""
+        if "broker" not in self._specs:
+            self._specs["broker"] = _spec("broker")
+            for name in ("TradeUpdateEventType", "OrderStatus"):  # the file's prose has it, its lists have forgotten it
+                self._specs["broker"]["components"]["schemas"][name]["enum"].append("held")
+        schema = {"$ref": "#/components/schemas/TradeUpdateEventV2"}
+        self.hold(self._specs["broker"], schema, json.loads(decode_event(frame).data), "server-sent event")
+        self.checked["server-sent event"] = self.checked.get("server-sent event", 0) + 1
 
     def _note(self, fine: bool, text: str) -> None:
         if not fine:
@@ -126,10 +148,18 @@ def walk(client: Checked) -> None:
         client.get("/v2/account/activities" + query)
     client.get("/v2/account/activities/FILL")
     client.get("/v2/account/activities/CFEE")
+    for query in ("", "?period=1D&timeframe=5Min&intraday_reporting=continuous", "?period=1W&timeframe=1D&cashflow_types=ALL"):
+        client.get("/v2/account/portfolio/history" + query)
+    client.send("GET", "/v2/account/portfolio/history?period=1Y")
     _market_data(client)
     _options(client)
-    for frame in client.frames(stream):
-        client.hold_event(frame["data"]["order"])
+    events = client.open(EVENTS, {facts.KEY_HEADER: client.key, facts.SECRET_HEADER: client.secret})
+    client.wait(SECOND)
+    for conn, frame in client.twin.drain():
+        if conn == stream and frame is not None:
+            client.hold_event(json.loads(frame)["data"]["order"])
+        elif conn == events and isinstance(frame, bytes):
+            client.hold_server_sent(frame)
     client.secret = "wrong"
     client.send("GET", "/v2/account")
 
@@ -216,6 +246,9 @@ def _market_data(client: Checked) -> None:
     for frame in ("1Day", "1Week", "3Month", "4Hour", "15T"):
         client.get(f"/v2/stocks/bars?symbols=SPY&timeframe={frame}&start=2026-11-01&limit=5")
     client.get("/v1beta3/crypto/us/latest/orderbooks?symbols=BTC/USD")
+    for query in ("", "?symbols=AAPL,BTCUSD&limit=50", "?sort=asc&start=2026-11-20&include_content=true"):
+        client.get("/v1beta1/news" + query)
+    client.send("GET", "/v1beta1/news?limit=51")
     client.send("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=61Min")
     client.send("GET", "/v2/stocks/quotes/latest?symbols=AAPL&feed=sip")
 

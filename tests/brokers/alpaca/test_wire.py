@@ -41,6 +41,8 @@ SAMPLES: dict[str, Any] = {
     "option_contract": wire.OptionContract,
     "option_latest_quotes": wire.LatestQuotes,
     "option_snapshots": wire.OptionSnapshots,
+    "news": wire.NewsPage,
+    "news_message": list[wire.NewsMsg],
     "order_crypto": wire.Order,
     "order_equity": wire.Order,
     "order_limit": wire.Order,
@@ -48,6 +50,8 @@ SAMPLES: dict[str, Any] = {
     "order_option": wire.Order,
     "order_replaced": wire.Order,
     "order_submitted": wire.Order,
+    "portfolio_history_15min": wire.PortfolioHistory,
+    "portfolio_history_cashflows": wire.PortfolioHistory,
     "position": wire.Position,
     "position_published_2": wire.Position,
     "stock_bars": wire.Bars,
@@ -66,6 +70,8 @@ SAMPLES: dict[str, Any] = {
     "stream_error": wire.StreamFrame,
     "stream_listening": wire.StreamFrame,
     "stream_unauthorized": wire.StreamFrame,
+    "trade_event_multileg": wire.TradeEvent,
+    "trade_event_new": wire.TradeEvent,
     "trade_update_fill": wire.StreamFrame,
 }
 ENCODE = msgspec.json.Encoder(decimal_format="number")
@@ -136,4 +142,5 @@ def test_a_field_that_alpaca_adds_does_not_matter(name: str) -> None:
 
 def test_secrets_do_not_show() -> None:
     assert "hidden" not in repr(wire.StreamLogin(key_id="hidden", secret_key="hidden"))
+    assert "hidden" not in repr(wire.Token(access_token="hidden", expires_in=900))
     assert "hidden" not in repr(wire.DataAction(action="auth", key="hidden", secret="hidden"))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -27,8 +28,10 @@ from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, pa
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, parse_decimal, plain, round_qty
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, parse_occ, underlying_of
 from trading_system.domain.order import Approved, Attached, Leg, NewOrder
+from trading_system.domain.portfolio import EquityPoint, PortfolioHistory
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
@@ -353,6 +356,23 @@ def _position(position: wire.Position) -> Position:
     )
 
 
+def decode_portfolio(history: wire.PortfolioHistory) -> PortfolioHistory:
+    """Alpaca's columns as points; a window from before the account had money is left out.
+
+    Raises: ProtocolError: columns of different lengths.
+    """
+    columns = (history.timestamp, history.equity, history.profit_loss, history.profit_loss_pct)
+    if len({len(column) for column in columns}) != 1:
+        raise ProtocolError(f"a portfolio history whose columns have {[len(column) for column in columns]} rows")
+    points = tuple(
+        EquityPoint(at * NS, _size(equity), _size(gain or ZERO), _size(pct or ZERO))
+        for at, equity, gain, pct in zip(*columns, strict=True)
+        if equity is not None
+    )
+    base = None if history.base_value is None else _size(history.base_value)
+    return PortfolioHistory(broker=NAME, timeframe=history.timeframe, base_value=base, points=points)
+
+
 def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountConfigurations | None = None) -> Instrument:
     """An asset with its grid, under what the owner allows on Alpaca's page (fractions, shorts).
 
@@ -493,6 +513,25 @@ def decode_bar(bar: wire.Bar, instrument: InstrumentID, period_ns: int) -> Bar:
         volume=_size(bar.v),
         vwap=ZERO if bar.vw is None else _size(bar.vw),
     )
+
+
+def decode_news(article: wire.NewsArticle | wire.NewsMsg) -> NewsItem:
+    """Somebody else's text: entities are resolved, and nothing in it can move a terminal's cursor."""
+    return NewsItem(
+        news_id=str(article.id),
+        headline=_readable(article.headline),
+        summary=_readable(article.summary),
+        source=_readable(article.source),
+        author=_readable(article.author),
+        symbols=tuple(_readable(symbol) for symbol in article.symbols),
+        url=_readable(article.url or ""),
+        created_ns=_time(article.created_at),
+        updated_ns=_time(article.updated_at),
+    )
+
+
+def _readable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in unescape(text)).strip()
 
 
 def instrument_id(symbol: str, asset_class: str) -> InstrumentID:

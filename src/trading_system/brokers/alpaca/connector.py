@@ -1,6 +1,5 @@
-"""Alpaca behind the port: the only async file of the folder, joining codec, sessions and errors to transport."""
+"""Alpaca behind the port: joins codec, sessions and errors to transport. Async, as oauth.py and broker_api.py are; all else is pure."""
 
-import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -14,16 +13,19 @@ import msgspec
 
 from trading_system.brokers.alpaca import auth, codec, wire
 from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
+from trading_system.brokers.alpaca.events import EventsSession
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
     CHAIN_PAGE_MAX,
     CONTRACTS_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
+    EVENTS_PATH,
     FACTS,
     HELP,
     LIMIT_HEADER,
-    NAME,
+    NEWS_PAGE_MAX,
+    NEWS_STREAM,
     ORDERS_PAGE_MAX,
     REQUESTS_PER_MINUTE,
     STOCK_STREAMS,
@@ -31,17 +33,22 @@ from trading_system.brokers.alpaca.facts import (
     URLS,
     Urls,
 )
-from trading_system.brokers.alpaca.session import DataSession, OrdersSession
+from trading_system.brokers.alpaca.feeds import Feed, Subscription
+from trading_system.brokers.alpaca.news import NewsSession
+from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
+from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import ExecType
 from trading_system.domain.hours import ALWAYS, Hours
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.portfolio import PortfolioHistory
+from trading_system.domain.ports import Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
@@ -50,7 +57,7 @@ from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http, get_with_retry
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
-from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
+from trading_system.transport.supervise import LinkEvent, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
@@ -60,7 +67,6 @@ ROWS_MAX = 5_000  # order rows remembered for fills that name only an order id
 CALENDAR_DAYS = 10
 _MINUTE_NS = 60 * NS
 _TIMEFRAMES = {_MINUTE_NS: "1Min", 5 * _MINUTE_NS: "5Min", 15 * _MINUTE_NS: "15Min", 60 * _MINUTE_NS: "1Hour", 1440 * _MINUTE_NS: "1Day"}
-_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _T = TypeVar("_T")
 
 
@@ -90,11 +96,14 @@ class AlpacaConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._stock_feed = options.get("feed", "iex")
+        resumable = EventsSession(self._urls.trading + EVENTS_PATH, lambda: auth.key_headers(key, secret))
+        self._order_events = resumable if options.get("order_events") == "sse" else None
         self._option_feed = options.get("option_feed", "indicative")
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
         self._offset = BrokerOffset()
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()
+        self._feeds: dict[str, Feed] = {}  # by path
         self._parents: OrderedDict[str, ClOrdID | None] = OrderedDict()  # by an order's id: the order of ours it is held for
         self._hours: Hours | None = None
         self._choices = wire.AccountConfigurations()  # what the owner chose on Alpaca's page; read at connect
@@ -119,6 +128,11 @@ class AlpacaConnector:
         account = await self._ask("/v2/account", wire.Account)
         positions = await self._ask("/v2/positions", list[wire.Position])
         return codec.decode_account(account, positions, self._clock.now_ns(), suspended=self._choices.suspend_trade)
+
+    async def portfolio_history(self, period: str, timeframe: str) -> PortfolioHistory:
+        """Equity round the clock, because crypto is; profit and loss from the first point on. Raises BadRequest: a period or frame Alpaca has not."""
+        query = {"period": period, "timeframe": timeframe, "intraday_reporting": "continuous", "pnl_reset": "no_reset"}
+        return codec.decode_portfolio(await self._ask(f"/v2/account/portfolio/history?{urlencode(query)}", wire.PortfolioHistory))
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
         if any(is_option(symbol) for symbol in symbols):
@@ -243,11 +257,12 @@ class AlpacaConnector:
         raise ProtocolError(f"more than {PAGES_MAX} pages of activities")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
-        """Order events as they come. After each LIVE the desk reads again what the stream cannot replay."""
-        session = OrdersSession(self._urls.orders_stream, self._key, self._secret)
+        """Order events as they come. After each LIVE the desk reads again what the stream did not replay: a WebSocket nothing, server-sent events
+        all since the last one, but for the first connection."""
+        session = self._order_events or OrdersSession(self._urls.orders_stream, self._key, self._secret)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, ExecutionReport):
-                yield self._linked(event)
+            if isinstance(event, AccountEvent | ExecutionReport):
+                yield self._linked(event.report if isinstance(event, AccountEvent) else event)
             else:
                 yield self._link(event, "orders")
 
@@ -333,29 +348,45 @@ class AlpacaConnector:
         return {"feed": self._option_feed if is_option(instrument) else self._stock_feed}
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
-        """Stocks and crypto come over two sockets; both run for as long as somebody reads."""
-        paths = {CRYPTO_STREAM: [symbol for symbol in instruments if "/" in symbol], STOCK_STREAMS[self._stock_feed]: []}
-        paths[STOCK_STREAMS[self._stock_feed]] = [symbol for symbol in instruments if "/" not in symbol]
-        queue: asyncio.Queue[Quote | Trade | Bar | StreamState] = asyncio.Queue(maxsize=10_000)
-        tasks = [asyncio.create_task(self._feed(path, symbols, kinds, queue)) for path, symbols in paths.items() if symbols]
+        """Stocks and crypto come over two sockets, which all subscriptions share. Raises BadRequest: more symbols than the plan has."""
+        reader = Subscription(instruments, kinds)
+        paths = {CRYPTO_STREAM if "/" in symbol else STOCK_STREAMS[self._stock_feed] for symbol in instruments}
+        feeds = [self._feed(path) for path in sorted(paths)]
         try:
-            while True:
-                if any(task.done() for task in tasks) and queue.empty():
-                    for task in tasks:
-                        if task.done():
-                            task.result()
-                    return
-                yield await queue.get()
+            for feed in feeds:
+                await feed.join(reader)
+            async for event in reader:
+                yield event
         finally:
-            for task in tasks:
-                task.cancel()
+            for feed in feeds:
+                await feed.leave(reader)
 
-    async def _feed(
-        self, path: str, symbols: Sequence[InstrumentID], kinds: Kinds, queue: "asyncio.Queue[Quote | Trade | Bar | StreamState]"
-    ) -> None:
-        session = DataSession(self._urls.data_stream + path, self._key, self._secret, {symbol: symbol for symbol in symbols}, kinds)
+    def _feed(self, path: str) -> Feed:
+        if path not in self._feeds:
+            crypto = path == CRYPTO_STREAM
+            session = DataSession(self._urls.data_stream + path, self._key, self._secret)
+            supervisor = Supervisor(session, self._dialer, self._clock, self._rng)
+            self._feeds[path] = Feed(session, supervisor, path, lambda symbol: ("/" in symbol) is crypto, self._clock)
+        return self._feeds[path]
+
+    async def news(self, symbols: Sequence[str], limit: int) -> tuple[NewsItem, ...]:
+        """The newest articles first, about these symbols or about all, over as many pages as that takes."""
+        found: list[NewsItem] = []
+        query = {"sort": "desc"} | ({"symbols": ",".join(_news_symbols(symbols))} if symbols else {})
+        for _ in range(PAGES_MAX):
+            query["limit"] = str(min(limit - len(found), NEWS_PAGE_MAX))
+            page = await self._ask_data(f"{NEWS_STREAM}?{urlencode(query)}", wire.NewsPage)
+            found += [codec.decode_news(article) for article in page.news]
+            if page.next_page_token is None or len(found) >= limit:
+                return tuple(found[:limit])
+            query["page_token"] = page.next_page_token
+        raise ProtocolError(f"more than {PAGES_MAX} pages of news")
+
+    async def follow_news(self, symbols: Sequence[str]) -> AsyncIterator[NewsItem | StreamState]:
+        """Articles as they appear. Alpaca keeps none back for a line that was down."""
+        session = NewsSession(self._urls.data_stream + NEWS_STREAM, self._key, self._secret, _news_symbols(symbols))
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            await queue.put(event if isinstance(event, Quote | Trade | Bar) else self._link(event, path))
+            yield event if isinstance(event, NewsItem) else self._link(event, "news")
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
@@ -458,7 +489,7 @@ class AlpacaConnector:
 
     def _link(self, event: object, stream: str) -> StreamState:
         assert isinstance(event, LinkEvent)
-        return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=self._clock.now_ns())
+        return stream_state(event, stream, self._clock.now_ns())
 
 
 def _urls(environment: str, options: Mapping[str, str]) -> Urls:
@@ -474,6 +505,11 @@ def _market(instrument: InstrumentID) -> str:
     if "/" in instrument:
         return "/v1beta3/crypto/us"
     return "/v1beta1/options" if is_option(instrument) else "/v2/stocks"
+
+
+def _news_symbols(symbols: Sequence[str]) -> list[str]:
+    """News names coins without the slash: BTCUSD."""
+    return [symbol.replace("/", "") for symbol in symbols]
 
 
 def _split(symbol: InstrumentID) -> list[tuple[str, str]]:

@@ -43,12 +43,32 @@ URLS: Mapping[str, Urls] = {
 STOCK_STREAMS: Mapping[str, str] = {"iex": "/v2/iex", "sip": "/v2/sip"}  # by feed, below data_stream
 TEST_SYMBOL = "FAKEPACA"
 OPTION_STREAMS: Mapping[str, str] = {"indicative": "/v1beta1/indicative", "opra": "/v1beta1/opra"}
+NEWS_STREAM = "/v1beta1/news"  # its path at the data host, too
+NEWS_PAGE_MAX = 50
 CRYPTO_STREAM = "/v1beta3/crypto/us"
+
+EVENTS_PATH = "/v2/events/trades"  # order events by server-sent events, below `trading` and below the Broker API
+EVENTS_SILENCE_NS = 60_000_000_000  # comments come every few seconds (no period is stated): a minute without any byte is a dead stream
+
+
+class BrokerUrls(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of the Broker API, for firms that have customers of their own."""
+
+    api: str
+    oauth: str
+
+
+BROKER_URLS: Mapping[str, BrokerUrls] = {
+    PAPER: BrokerUrls(api="https://broker-api.sandbox.alpaca.markets", oauth="https://authx.sandbox.alpaca.markets"),
+    LIVE: BrokerUrls(api="https://broker-api.alpaca.markets", oauth="https://authx.alpaca.markets"),
+}
+TOKEN_PATH = "/v1/oauth2/token"  # noqa: S105 a path
 
 PAGES: Mapping[str, str] = {
     "signup": "https://app.alpaca.markets/signup",
     "keys_paper": "https://app.alpaca.markets/paper/dashboard/overview",
     "keys_live": "https://app.alpaca.markets/brokerage/dashboard/overview",
+    "keys_broker": "https://broker-app.alpaca.markets",
     "docs": "https://docs.alpaca.markets",
     "status": "https://status.alpaca.markets",
 }

@@ -1,25 +1,34 @@
 """Alpaca's two streams, sans-IO: orders (trade_updates) and market data. Frames in, events and frames out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from trading_system.brokers.alpaca import codec, wire
 from trading_system.brokers.alpaca.auth import data_login, orders_login
-from trading_system.brokers.alpaca.facts import HELP
+from trading_system.brokers.alpaca.facts import FREE_STREAM_SYMBOLS, HELP, NAME
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.ports import Kinds
+from trading_system.domain.ports import Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
-from trading_system.transport.session import Step, StreamRefused
+from trading_system.transport.session import Broken, Step, StreamRefused
+from trading_system.transport.supervise import LinkEvent, LinkKind
 
 _MINUTE_NS = 60_000_000_000
 _CONTROL = msgspec.json.Decoder(wire.StreamData)
 _UPDATE = msgspec.json.Decoder(wire.TradeUpdate)
+_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _LISTEN = '{"action":"listen","data":{"streams":["trade_updates"]}}'
 _LOGIN_ERRORS = frozenset({402, 403, 408, 409, 411})  # a new connection would hear the same
+_PASSING = {  # a new connection, after a pause, may well not
+    406: "another program, or a connection that died a minute ago, has the only one that this key may have to the feed",
+    407: "what waited to be read is lost",
+}
+_TOO_MANY = 405
+_PLAN = f"the free plan has {FREE_STREAM_SYMBOLS} symbols for all subscriptions together; read fewer, or get the plan for more"
+_LISTS = ("quotes", "trades", "bars")
 
 
 class OrdersSession:
@@ -62,22 +71,43 @@ class OrdersSession:
         return 0
 
 
+Lists = Mapping[str, frozenset[InstrumentID]]
+
+
+class TooManySymbols(msgspec.Struct, frozen=True):
+    """The last change of what is wanted was refused; what was wanted before still comes."""
+
+    text: str
+
+
 class DataSession:
-    """Quotes, trades and bars of one feed for a fixed set of symbols.
+    """Quotes, trades and bars of one feed, for symbols that may change while the connection stands.
 
     Source: docs.alpaca.markets/docs/streaming-market-data
     """
 
-    def __init__(self, url: str, key: Secret, secret: Secret, symbols: Mapping[str, InstrumentID], kinds: Kinds) -> None:
+    def __init__(self, url: str, key: Secret, secret: Secret) -> None:
         self._url, self._key, self._secret = url, key, secret
-        self._symbols = symbols
-        self._kinds = kinds
+        self._wanted: Lists = dict.fromkeys(_LISTS, frozenset())
+        self._asked: Lists = self._wanted  # of this connection
+        self._held: Lists = self._wanted  # as Alpaca last confirmed it
+        self._known: frozenset[InstrumentID] = frozenset()
+        self._logged_in = False
+
+    def want(self, wanted: Mapping[str, Iterable[InstrumentID]]) -> tuple[str, ...]:
+        """quotes, trades, bars: each with its symbols, from now on. Gives the frames that say so on a connection that stands."""
+        self._wanted = {name: frozenset(wanted[name]) for name in _LISTS}
+        self._known = frozenset().union(*self._wanted.values())
+        return self._changes() if self._logged_in else ()
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return self._url, {}
 
     def on_open(self, now_ns: int) -> Step:
-        return Step()  # the server speaks first
+        """The server speaks first."""
+        self._logged_in = False
+        self._asked = self._held = dict.fromkeys(_LISTS, frozenset())
+        return Step()
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read. StreamRefused: a key, plan or subscription that cannot work."""
@@ -93,11 +123,16 @@ class DataSession:
                 case wire.SuccessMsg(msg="connected"):
                     send.append(data_login(self._key, self._secret))
                 case wire.SuccessMsg(msg="authenticated"):
-                    send.append(self._subscribe())
+                    self._logged_in = True
+                    send += self._changes()
                 case wire.SubscriptionMsg():
                     ready = True
+                    self._held = {name: frozenset(map(InstrumentID, getattr(message, name) or ())) for name in _LISTS}
+                case wire.ErrorMsg(code=code, msg=text) if code == _TOO_MANY:
+                    self._asked = self._held  # the whole change was refused
+                    events.append(TooManySymbols(f"Alpaca's data stream refuses with 405 {text}: {_PLAN}"))
                 case wire.ErrorMsg(code=code, msg=text):
-                    raise _stream_error(code, text)
+                    raise stream_error(code, text)
                 case wire.QuoteMsg() | wire.TradeMsg() | wire.BarMsg():
                     event = self._event(message, now_ns)
                     if event is not None:
@@ -108,21 +143,18 @@ class DataSession:
 
     def stale_after_ns(self) -> int:
         """A connected socket that has gone mute shows by the age of its quotes; symbols that seldom trade make that a long time."""
-        return 2 * _MINUTE_NS if self._kinds.quotes else 0
+        return 2 * _MINUTE_NS if self._wanted["quotes"] else 0
 
-    def _subscribe(self) -> str:
-        symbols: Sequence[str] = tuple(self._symbols)
-        action = wire.DataAction(
-            action="subscribe",
-            quotes=symbols if self._kinds.quotes else (),
-            trades=symbols if self._kinds.trades else (),
-            bars=symbols if self._kinds.bars else (),
-        )
-        return msgspec.json.encode(action).decode()
+    def _changes(self) -> tuple[str, ...]:
+        """From what was asked for to what is wanted. What is no longer wanted goes first: the plan counts symbols."""
+        gone = {name: tuple(sorted(self._asked[name] - self._wanted[name])) for name in _LISTS}
+        new = {name: tuple(sorted(self._wanted[name] - self._asked[name])) for name in _LISTS}
+        self._asked = self._wanted
+        return (*_action("unsubscribe", gone), *_action("subscribe", new))
 
     def _event(self, message: wire.QuoteMsg | wire.TradeMsg | wire.BarMsg, now_ns: int) -> Quote | Trade | Bar | None:
-        instrument = self._symbols.get(message.S)
-        if instrument is None:
+        instrument = InstrumentID(message.S)
+        if instrument not in self._known:
             return None
         if isinstance(message, wire.QuoteMsg):
             return codec.decode_quote(message, instrument, now_ns)
@@ -131,7 +163,23 @@ class DataSession:
         return codec.decode_bar(message, instrument, _MINUTE_NS)
 
 
-def _stream_error(code: int, text: str) -> Exception:
+def _action(action: str, lists: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The frame for a change, where there is one."""
+    if not any(lists.values()):
+        return ()
+    frame = wire.DataAction(action=action, quotes=lists["quotes"], trades=lists["trades"], bars=lists["bars"])
+    return (msgspec.json.encode(frame).decode(),)
+
+
+def stream_state(event: LinkEvent, stream: str, recv_ns: int) -> StreamState:
+    """A change of the line itself, as the desk takes it."""
+    return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=recv_ns)
+
+
+def stream_error(code: int, text: str) -> Exception:
+    """What an error message of a data stream stands for."""
     if code in _LOGIN_ERRORS:
         return StreamRefused(f"Alpaca's data stream refuses with {code} {text}. {HELP[403]}")
+    if code in _PASSING:
+        return Broken(f"Alpaca's data stream says {code} {text}: {_PASSING[code]}")
     return ProtocolError(f"Alpaca's data stream reports {code} {text}")

@@ -318,6 +318,19 @@ class Activity(msgspec.Struct, kw_only=True, omit_defaults=True):
     group_id: str | None = None
 
 
+class PortfolioHistory(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """GET /v2/account/portfolio/history: columns of one length, numbers as JSON numbers. timestamp: epoch seconds, the beginning of each window."""
+
+    timestamp: Sequence[int]
+    equity: Sequence[Decimal | None]
+    profit_loss: Sequence[Decimal | None]
+    profit_loss_pct: Sequence[Decimal | None]
+    base_value: Decimal | None
+    base_value_asof: str | None = None
+    timeframe: str
+    cashflow: Mapping[str, Sequence[Decimal]] | None = None
+
+
 class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Body of a refusal. 401 and data's 403 come without a code; the rest is context that only some refusals have."""
 
@@ -350,6 +363,41 @@ class TradeUpdate(msgspec.Struct, kw_only=True, omit_defaults=True):
     at: str | None = None
     event_id: str | None = None
     previous_execution_id: str | None = None
+
+
+class TradeEvent(TradeUpdate, kw_only=True, omit_defaults=True):
+    """`data` of one server-sent event of GET /v2/events/trades: event_id, a rising ULID, is always there, and what since_id resumes from.
+
+    Source: the schema TradeUpdateEventV2 of Alpaca's broker OpenAPI file of 2026-08-13
+    """
+
+    account_id: str | None = None
+    settle_date: str | None = None
+    swap_rate: str | None = None
+
+
+class EventHead(msgspec.Struct, kw_only=True):
+    """Just enough of an event to go on behind it when the rest cannot be read."""
+
+    event_id: str
+
+
+class Token(msgspec.Struct, kw_only=True):
+    """Answer of POST /v1/oauth2/token. expires_in: seconds."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = ""
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+
+class TokenError(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Body of a refused token request, as OAuth has it (RFC 6749, 5.2)."""
+
+    error: str = ""
+    error_description: str = ""
 
 
 class StreamData(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -528,6 +576,29 @@ class OptionSnapshots(msgspec.Struct, kw_only=True):
     next_page_token: str | None = None
 
 
+class NewsArticle(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An article, in GET /v1beta1/news and in the news stream. content may be HTML; text may hold entities."""
+
+    id: int
+    headline: str
+    author: str
+    created_at: str
+    updated_at: str
+    summary: str
+    content: str
+    url: str | None = None
+    images: Sequence[Mapping[str, str]]
+    symbols: Sequence[str]
+    source: str
+
+
+class NewsPage(msgspec.Struct, kw_only=True):
+    """GET /v1beta1/news."""
+
+    news: Sequence[NewsArticle]
+    next_page_token: str | None = None
+
+
 # -- market data: streams. Every frame is an array of these, told apart by T -----------------------------------------------------------------------
 
 
@@ -612,6 +683,21 @@ class CancelErrorMsg(msgspec.Struct, tag_field="T", tag="x", kw_only=True, omit_
     z: str | None = None
 
 
+class NewsMsg(msgspec.Struct, tag_field="T", tag="n", kw_only=True, omit_defaults=True):
+    """An article as it appears. No images here."""
+
+    id: int
+    headline: str
+    created_at: str
+    updated_at: str
+    author: str = ""
+    summary: str = ""
+    content: str = ""
+    url: str | None = None
+    symbols: Sequence[str] = ()
+    source: str = ""
+
+
 class SuccessMsg(msgspec.Struct, tag_field="T", tag="success", kw_only=True):
     """msg: "connected", then "authenticated"."""
 
@@ -631,6 +717,7 @@ class SubscriptionMsg(msgspec.Struct, tag_field="T", tag="subscription", kw_only
     lulds: Sequence[str] | None = None
     corrections: Sequence[str] | None = None
     cancelErrors: Sequence[str] | None = None  # noqa: N815
+    news: Sequence[str] | None = None
 
 
 class ErrorMsg(msgspec.Struct, tag_field="T", tag="error", kw_only=True):
@@ -659,6 +746,7 @@ DataMsg = (
     | LuldMsg
     | CorrectionMsg
     | CancelErrorMsg
+    | NewsMsg
     | SuccessMsg
     | SubscriptionMsg
     | ErrorMsg
@@ -679,6 +767,7 @@ class DataAction(msgspec.Struct, kw_only=True, omit_defaults=True):
     orderbooks: Sequence[str] = ()
     statuses: Sequence[str] = ()
     lulds: Sequence[str] = ()
+    news: Sequence[str] = ()
 
     def __repr__(self) -> str:
         return f"DataAction({self.action})"
@@ -688,7 +777,7 @@ class _Tag(msgspec.Struct):
     T: str
 
 
-KNOWN_T = frozenset({"t", "q", "b", "u", "d", "o", "s", "l", "c", "x", "success", "subscription", "error"})
+KNOWN_T = frozenset({"t", "q", "b", "u", "d", "o", "s", "l", "c", "x", "n", "success", "subscription", "error"})
 
 _frame = msgspec.json.Decoder(list[DataMsg])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])

@@ -14,18 +14,22 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from trading_system.brokers.alpaca import facts
+from trading_system.brokers.alpaca.twin import events, news
+from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.news import News, NewsStream
 from trading_system.brokers.alpaca.twin.option_streams import OptionStreams
 from trading_system.brokers.alpaca.twin.options import KINDS as OPTION_KINDS
 from trading_system.brokers.alpaca.twin.options import OptionDesk
+from trading_system.brokers.alpaca.twin.portfolio import Portfolio
 from trading_system.brokers.alpaca.twin.streams import DataStreams, OrderStreams, slow_reader
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.brokers.alpaca.twin.universe import universe
 from trading_system.domain.money import ONE
 from trading_system.sim.exchange import Event, Exchange, Latency
 from trading_system.sim.market import Market, Recording
-from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
+from trading_system.sim.sessions import MINUTE_NS, SECOND_NS, Sessions
 from trading_system.transport.message import Request, Response
 
 __all__ = ["AlpacaTwin", "universe"]
@@ -99,20 +103,26 @@ class AlpacaTwin:
             multiplier=multiplier,
             latency=latency,
         )
+        account_id = self.exchange.new_id()
         self.options = OptionDesk(self.universe, self.market, hours, opra=sip)
         self.trading = TradingDesk(
             self.universe,
             self.exchange,
             self.options,
-            account_id=self.exchange.new_id(),
+            account_id=account_id,
             account_number=self.account_number,
             start_ns=start_ns,
             options_level=options_level,
         )
+        self.portfolio = Portfolio(self.exchange, Sessions(hours), start_ns)
         self.data = MarketData(self.universe, self.market, sip=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
+        self.order_events = events.OrderEvents(self.trading, self._send, account_id, Random(f"events {seed}"))  # noqa: S311
+        self.broker = BrokerDoor(Random(f"broker {seed}"))  # noqa: S311
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
         self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
+        self.news = News({symbol: asset.name or symbol for symbol, asset in self.universe.assets.items()}, seed)
+        self.news_stream = NewsStream(self.news, self._send, self.key, self.secret, start_ns)
         self.now_ns = start_ns
         self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
         self._orders_streams = orders_streams
@@ -125,7 +135,9 @@ class AlpacaTwin:
         """One HTTP exchange: rate window, key, then the path."""
         self.advance(now_ns)
         url = urlsplit(request.url)
-        data = url.path.startswith(("/v2/stocks", "/v1beta3/", "/v1beta1/options"))
+        if (request.method, url.path) == ("POST", TOKEN_PATH):
+            return self.broker.token(_lower(request.headers).get("content-type", ""), request.body, now_ns)
+        data = url.path.startswith(("/v2/stocks", "/v1beta3/", "/v1beta1/"))
         allowed, headers = self._windows["data" if data else "trading"].take(now_ns)
         try:
             if not allowed:
@@ -140,15 +152,21 @@ class AlpacaTwin:
         return msgspec.structs.replace(response, headers={**response.headers, **headers}, recv_ns=now_ns)
 
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
-        """/stream takes as many connections as it has slots, data streams any number: they refuse at login."""
+        """/stream takes as many connections as it has slots, data streams any number: they refuse at login. Event streams refuse at once."""
         self.advance(now_ns)
-        path = path.split("?")[0]
-        msgpack = {name.lower(): value for name, value in headers.items()}.get("content-type") == "application/msgpack"
+        path, _, query = path.partition("?")
+        msgpack = _lower(headers).get("content-type") == "application/msgpack"
+        if path == events.PATH:
+            return self._open_events(headers, dict(parse_qsl(query)))
         if path == ORDERS_STREAM:
             if len(self.orders_stream.conns) >= self._orders_streams:
                 return answer({"message": "too many connections"}, 429)
             self._conns += 1
             self.orders_stream.open(self._conns, msgpack=msgpack)
+            return self._conns
+        if path == news.PATH:
+            self._conns += 1
+            self.news_stream.open(self._conns, now_ns, msgpack=msgpack)
             return self._conns
         if path in DataStreams.FEEDS:
             self._conns += 1
@@ -160,6 +178,23 @@ class AlpacaTwin:
             return self._conns
         return answer({"message": "endpoint not found."}, 404)
 
+    def is_events(self, path: str) -> bool:
+        return path.partition("?")[0] == events.PATH
+
+    def _open_events(self, headers: Mapping[str, str], query: Mapping[str, str]) -> int | Response:
+        """Key headers at the trading host, Basic or Bearer at the Broker API's: one path, and the same account behind both."""
+        authorization = _lower(headers).get("authorization")
+        try:
+            if authorization is None:
+                self._authorize(headers, needed=True)
+            else:
+                self.broker.check(authorization, self.now_ns)
+            self._conns += 1
+            self.order_events.open(self._conns, query, self.now_ns)
+        except Refusal as refusal:
+            return answer(refusal.body, refusal.status)
+        return self._conns
+
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
         self.advance(now_ns)
         if conn in self.orders_stream.conns:
@@ -168,26 +203,35 @@ class AlpacaTwin:
             self.data_streams.frame(conn, frame, now_ns)
         elif conn in self.option_streams.conns:
             self.option_streams.frame(conn, frame, now_ns)
+        elif conn in self.news_stream.conns:
+            self.news_stream.frame(conn, frame)
 
     def closed(self, conn: int) -> None:
         self.orders_stream.conns.pop(conn, None)
         self.data_streams.conns.pop(conn, None)
         self.option_streams.conns.pop(conn, None)
+        self.order_events.conns.pop(conn, None)
+        self.news_stream.conns.pop(conn, None)
 
-    def slow(self, conn: int) -> str | None:
+    def slow(self, conn: int) -> str | bytes | None:
         """The farewell to a reader that falls behind."""
+        if conn in self.order_events.conns:
+            return events.slow_reader()
         return slow_reader() if conn in self.data_streams.conns or conn in self.option_streams.conns else None
 
     def advance(self, now_ns: int) -> None:
         assert now_ns >= self.now_ns, "time runs backwards"
         self.now_ns = now_ns
         self.exchange.advance(now_ns)
+        self.portfolio.sample(now_ns)
         self._collect()
         self.data_streams.advance(now_ns)
         self.option_streams.advance(now_ns)
+        self.news_stream.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
-        times = (self.exchange.next_event_ns(), self.data_streams.next_event_ns(), self.option_streams.next_event_ns())
+        streams = (self.data_streams, self.option_streams, self.order_events, self.news_stream)
+        times = (self.exchange.next_event_ns(), *(stream.next_event_ns() for stream in streams))
         return min(time_ns for time_ns in times if time_ns is not None)
 
     def drain(self) -> list[tuple[int, str | bytes | None]]:
@@ -226,12 +270,14 @@ class AlpacaTwin:
             self.trading.record(event)
             if isinstance(event, Event):
                 self.orders_stream.publish(event)
+                self.order_events.publish(event)
+        self.order_events.advance(self.now_ns)
 
     # -- who, and what ---------------------------------------------------------------------------------------------------------------------------
 
     def _authorize(self, headers: Mapping[str, str], *, needed: bool) -> None:
         """Raises Refusal: 403 for a key of the other environment, 401 for a key that is wrong or missing where one is needed."""
-        given = {name.lower(): value for name, value in headers.items()}
+        given = _lower(headers)
         key, secret = given.get(facts.KEY_HEADER.lower()), given.get(facts.SECRET_HEADER.lower())
         if (key, secret) == (self.key, self.secret) or (not needed and key is None and secret is None):
             return
@@ -245,6 +291,8 @@ class AlpacaTwin:
         match (request.method, *parts):
             case ("GET", "v2", "account"):
                 return desk.account(now)
+            case ("GET", "v2", "account", "portfolio", "history"):
+                return self.portfolio.history(query, desk.activities, now)
             case ("GET", "v2", "account", "configurations"):
                 return answer(desk.configurations)
             case ("PATCH", "v2", "account", "configurations"):
@@ -312,6 +360,8 @@ class AlpacaTwin:
     def _data(self, parts: tuple[str, ...], query: Mapping[str, str]) -> Response:
         data, now = self.data, self.now_ns
         match parts:
+            case ("v1beta1", "news"):
+                return self.news.page(query, now)
             case ("v2", "stocks", kind, "latest") if kind in KINDS:
                 return data.latest(kind, query, now, crypto=False)
             case ("v2", "stocks", kind) if kind in KINDS:
@@ -340,6 +390,10 @@ class AlpacaTwin:
             case ("snapshots", underlying):
                 return options.chain(underlying, query, now)
         return answer({"message": "endpoint not found."}, 404)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _letters(rng: Random, count: int) -> str:

@@ -63,7 +63,7 @@ class OrderStreams:
     def frame(self, conn: int, frame: str | bytes) -> None:
         state = self.conns[conn]
         try:
-            message = _read(frame, wire.StreamFrame)
+            message = read_frame(frame, wire.StreamFrame)
             self._act(conn, state, message)
         except msgspec.DecodeError:
             self._control(conn, wire.StreamFrame(action="error", data=_raw(wire.StreamData(error_message="invalid message"))))
@@ -98,22 +98,24 @@ class OrderStreams:
     def publish(self, event: Event) -> None:
         listeners = [(conn, state) for conn, state in self.conns.items() if state.listening]
         if listeners:
-            body = JSON.encode({"stream": "trade_updates", "data": self._update(event)})
+            body = JSON.encode({"stream": "trade_updates", "data": trade_update(self._desk, event)})
             for conn, state in listeners:
                 self._send(conn, self._encoded(state, body))
 
-    def _update(self, event: Event) -> wire.TradeUpdate:
-        name, order = EVENTS[event.exec_type], self._desk.show(event.order)
-        if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
-            name = "fill"
-        elif event.exec_type in (ExecType.PENDING_NEW, ExecType.NEW) and order.status in ("accepted", "held"):
-            name = order.status
-        update = wire.TradeUpdate(event=name, order=order, timestamp=when(event.transact_ns))
-        done = event.execution
-        if done is not None:
-            update.execution_id = done.exec_id
-            update.price, update.qty, update.position_qty = plain(done.price), plain(done.qty), plain(done.position_qty)
-        return update
+
+def trade_update(desk: TradingDesk, event: Event) -> wire.TradeUpdate:
+    """`data` of an order's event, in Alpaca's words."""
+    name, order = EVENTS[event.exec_type], desk.show(event.order)
+    if event.exec_type is ExecType.TRADE and event.order.ord_status is OrdStatus.FILLED:
+        name = "fill"
+    elif event.exec_type in (ExecType.PENDING_NEW, ExecType.NEW) and order.status in ("accepted", "held"):
+        name = order.status
+    update = wire.TradeUpdate(event=name, order=order, timestamp=when(event.transact_ns))
+    done = event.execution
+    if done is not None:
+        update.execution_id = done.exec_id
+        update.price, update.qty, update.position_qty = plain(done.price), plain(done.qty), plain(done.position_qty)
+    return update
 
 
 class DataConn(msgspec.Struct):
@@ -155,7 +157,7 @@ class DataStreams:
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
         state = self.conns[conn]
         try:
-            action = _read(frame, wire.DataAction)
+            action = read_frame(frame, wire.DataAction)
         except msgspec.DecodeError:
             self._error(conn, 400, "invalid syntax")
             return
@@ -307,7 +309,7 @@ def slow_reader() -> str:
     return JSON.encode([{"T": "error", "code": 407, "msg": "slow client"}]).decode()
 
 
-def _read(frame: str | bytes, kind: type[T]) -> T:
+def read_frame(frame: str | bytes, kind: type[T]) -> T:
     """A client's frame: JSON in a text or a binary frame, or msgpack. Raises msgspec.DecodeError."""
     if isinstance(frame, bytes) and frame[:1] not in (b"{", b"["):
         frame = JSON.encode(msgspec.msgpack.decode(frame))
