@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
 from tests.conformance.between import Between, conform, order
 from tests.conformance.test_orders import WIDE, name
@@ -203,3 +204,65 @@ def test_a_spreads_risk_counts_once_it_is_held(tmp_path: Path, subject: Subject)
             assert again.ord_status is OrdStatus.FILLED
 
     conform(tmp_path, subject, story)
+
+
+@each_multileg
+def test_a_multileg_order_that_rests_is_cancelled_with_its_legs(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            request = changed(await spread(desk, subject, "a"), price=D("0.01"))
+            whole = await desk.submit(request)
+            await desk.cancel(whole.cl_ord_id)
+            done = await rested(desk, whole)
+
+            assert [part.ord_status for part in (done, *legs_of(desk, whole))] == [OrdStatus.CANCELED] * 3
+            assert desk.books.blotter.total.orders == 0
+
+    conform(tmp_path, subject, story)
+
+
+@each_multileg
+def test_what_is_assigned_is_booked_told_and_halts_nothing(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            request = await spread(desk, subject, "a", right=Right.PUT)
+            short, stock = request.legs[1].instrument, request.instrument
+            await rested(desk, await desk.submit(request))
+            bench.twin.assign(str(short), D(1))
+            assert await desk.wait(lambda: desk.books.ledger.position(subject.broker, stock) == 100, 600 * SECOND_NS)
+            await asyncio.sleep(120)
+
+            assert desk.books.ledger.position(subject.broker, short) == -1
+            assert desk.books.halts == {}
+            assert any("settlement" in alert.text for alert in desk.books.alerts.values())
+
+    conform(tmp_path, subject, story, cash=D(1_000_000))
+
+
+@each_multileg
+def test_what_ends_is_settled_while_nobody_looks(tmp_path: Path, subject: Subject) -> None:
+    """The desk is down when its options end: what it then finds is booked, and explains itself."""
+
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            first = (await chain(desk, subject, place=0))[0]
+            deep = (await chain(desk, subject, Right.PUT, place=0))[6]
+            bought = {}
+            for intent, line in (("out", first), ("in", deep)):
+                assert line.quote is not None
+                request = order(subject, AssetClass.OPTION, intent, "1", instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.ask_px)
+                bought[line.instrument] = await settled(desk, await desk.submit(request))
+            assert [one.ord_status for one in bought.values()] == [OrdStatus.FILLED] * 2
+            stock = subject.instruments[AssetClass.EQUITY]
+        await asyncio.sleep(6 * 86_400)
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(120)
+            there = {position.instrument: position.qty for position in desk.accounts[subject.broker].positions}
+
+            assert {instrument: desk.books.ledger.position(subject.broker, instrument) for instrument in there} == there
+            assert set(there) <= {stock}
+            assert [desk.books.ledger.position(subject.broker, instrument) for instrument in bought] == [0, 0]
+            assert desk.books.halts == {}
+            assert desk.ready[subject.broker]
+
+    conform(tmp_path, subject, story, cash=D(1_000_000))

@@ -13,10 +13,12 @@ from datetime import UTC, date, datetime, timedelta
 from alpaca.broker.client import BrokerClient
 from alpaca.broker.requests import GetEventsRequest
 from alpaca.common.exceptions import APIError
-from alpaca.data.enums import DataFeed
+from alpaca.data.enums import DataFeed, OptionsFeed
 from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
 from alpaca.data.historical.news import NewsClient
+from alpaca.data.historical.option import OptionHistoricalDataClient
 from alpaca.data.live import CryptoDataStream, NewsDataStream, StockDataStream
+from alpaca.data.live.option import OptionDataStream
 from alpaca.data.requests import (
     CryptoBarsRequest,
     CryptoLatestBarRequest,
@@ -26,6 +28,12 @@ from alpaca.data.requests import (
     CryptoQuoteRequest,
     CryptoTradesRequest,
     NewsRequest,
+    OptionBarsRequest,
+    OptionChainRequest,
+    OptionLatestQuoteRequest,
+    OptionLatestTradeRequest,
+    OptionSnapshotRequest,
+    OptionTradesRequest,
     StockBarsRequest,
     StockLatestBarRequest,
     StockLatestQuoteRequest,
@@ -35,17 +43,29 @@ from alpaca.data.requests import (
 )
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
-from alpaca.trading.enums import AssetClass, OrderClass, OrderSide, OrderStatus, OrderType, QueryOrderStatus, TimeInForce
-from alpaca.trading.models import Order
+from alpaca.trading.enums import (
+    AssetClass,
+    ContractType,
+    OrderClass,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    PositionIntent,
+    QueryOrderStatus,
+    TimeInForce,
+)
+from alpaca.trading.models import OptionContract, Order
 from alpaca.trading.requests import (
     ClosePositionRequest,
     GetAssetsRequest,
     GetCalendarRequest,
+    GetOptionContractsRequest,
     GetOrderByIdRequest,
     GetOrdersRequest,
     GetPortfolioHistoryRequest,
     LimitOrderRequest,
     MarketOrderRequest,
+    OptionLegRequest,
     ReplaceOrderRequest,
     StopLimitOrderRequest,
     StopLossRequest,
@@ -783,7 +803,7 @@ def crypto_order_book() -> None:
 # -- streams ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-def running(stream: TradingStream | StockDataStream | CryptoDataStream) -> threading.Thread:
+def running(stream: TradingStream | StockDataStream | CryptoDataStream | OptionDataStream) -> threading.Thread:
     thread = threading.Thread(target=stream.run, daemon=True)
     thread.start()
     return thread
@@ -934,6 +954,228 @@ def news_stream() -> None:
     until(lambda: bool(seen), "an article")
     stream.stop()
     assert seen[0].created_at.tzinfo is not None
+
+
+# -- options: on F, which is cheap -----------------------------------------------------------------------------------------------------------------
+
+options = OptionHistoricalDataClient(KEY, SECRET, url_override=URL)
+BTO, STO, STC, BTC = PositionIntent.BUY_TO_OPEN, PositionIntent.SELL_TO_OPEN, PositionIntent.SELL_TO_CLOSE, PositionIntent.BUY_TO_CLOSE
+
+
+def contracts(right: ContractType = ContractType.CALL, **filters: object) -> list[OptionContract]:
+    """Those of the third expiry from now, by strike."""
+    first = (datetime.now(UTC) + timedelta(days=12)).date()
+    wanted = {"expiration_date_gte": first, "expiration_date_lte": first + timedelta(days=6)} | filters
+    found = trading.get_option_contracts(GetOptionContractsRequest(underlying_symbols=["F"], type=right, limit=1000, **wanted))
+    return sorted(found.option_contracts, key=lambda one: one.strike_price)
+
+
+def contract_near(right: ContractType = ContractType.CALL, away: float = 0) -> str:
+    spot = ask("F") + away
+    return min(contracts(right), key=lambda one: abs(one.strike_price - spot)).symbol
+
+
+def option_ask(symbol: str) -> float:
+    return options.get_option_latest_quote(OptionLatestQuoteRequest(symbol_or_symbols=symbol))[symbol].ask_price
+
+
+def held_of(symbol: str) -> float:
+    return next((float(position.qty) for position in trading.get_all_positions() if position.symbol == symbol), 0.0)
+
+
+def several(*legs: tuple[str, PositionIntent, float], limit_price: float | None = None, qty: int = 1) -> Order:
+    parts = [OptionLegRequest(symbol=symbol, ratio_qty=ratio, position_intent=intent) for symbol, intent, ratio in legs]
+    common = {"qty": qty, "order_class": OrderClass.MLEG, "time_in_force": DAY, "legs": parts}
+    request = MarketOrderRequest(**common) if limit_price is None else LimitOrderRequest(limit_price=limit_price, **common)
+    return trading.submit_order(request)
+
+
+@step
+def option_contracts() -> None:
+    calls, puts = contracts(), contracts(ContractType.PUT)
+    assert [one.strike_price for one in calls] == [one.strike_price for one in puts]
+    assert {one.underlying_symbol for one in calls} == {"F"}
+    assert {one.size for one in calls} == {"100"}
+    low, high = calls[3].strike_price, calls[6].strike_price
+    assert len(contracts(strike_price_gte=str(low), strike_price_lte=str(high))) == 4
+    assert trading.get_option_contract(calls[0].symbol) == trading.get_option_contract(calls[0].id)
+
+
+@step
+def option_contracts_without_filters_end_this_week() -> None:
+    found = trading.get_option_contracts(GetOptionContractsRequest(underlying_symbols=["F"], limit=10_000)).option_contracts
+    assert all(one.expiration_date <= (datetime.now(UTC) + timedelta(days=8)).date() for one in found)
+
+
+@step
+def option_contract_not_found() -> None:
+    refused(404, 40410000, "option contract F231110C00021000 not found", lambda: trading.get_option_contract("F231110C00021000"))
+
+
+@step
+def option_chain() -> None:
+    symbol = contract_near()
+    expiry = trading.get_option_contract(symbol).expiration_date
+    chain = options.get_option_chain(OptionChainRequest(underlying_symbol="F", expiration_date=expiry))
+    line = chain[symbol]
+    assert len(chain) == 2 * len(contracts(expiration_date=expiry))
+    assert 0 < line.latest_quote.bid_price < line.latest_quote.ask_price
+    assert 0.3 < line.greeks.delta < 0.7
+    assert line.implied_volatility > 0.2
+    assert line.latest_trade.price > 0
+    puts = options.get_option_chain(OptionChainRequest(underlying_symbol="F", type=ContractType.PUT, strike_price_gte=9.0, strike_price_lte=12.0))
+    assert puts
+    assert all("P" in name[1:] for name in puts)
+
+
+@step
+def option_snapshots_and_latest() -> None:
+    names = [contract_near(), contract_near(ContractType.PUT)]
+    assert set(options.get_option_snapshot(OptionSnapshotRequest(symbol_or_symbols=names, feed=OptionsFeed.INDICATIVE))) == set(names)
+    assert set(options.get_option_latest_quote(OptionLatestQuoteRequest(symbol_or_symbols=names))) == set(names)
+    assert set(options.get_option_latest_trade(OptionLatestTradeRequest(symbol_or_symbols=names))) == set(names)
+
+
+@step
+def option_history() -> None:
+    symbol, end = contract_near(), YESTERDAY + timedelta(minutes=30)
+    bars = options.get_option_bars(OptionBarsRequest(symbol_or_symbols=symbol, timeframe=TimeFrame.Minute, start=YESTERDAY, end=end))[symbol]
+    trades = options.get_option_trades(OptionTradesRequest(symbol_or_symbols=symbol, start=YESTERDAY, end=end))[symbol]
+    assert 10 < len(bars) <= 31
+    assert len(trades) > len(bars)
+
+
+@step
+def opra_needs_a_subscription() -> None:
+    request = OptionSnapshotRequest(symbol_or_symbols=contract_near(), feed=OptionsFeed.OPRA)
+    assert failure(lambda: options.get_option_snapshot(request)).status_code == 403
+
+
+@step
+def option_bought_and_sold() -> None:
+    symbol = contract_near()
+    bought = reaches(market(symbol, qty=2, position_intent=BTO), OrderStatus.FILLED)
+    assert (bought.asset_class, bought.order_class, bought.position_intent) == (AssetClass.US_OPTION, OrderClass.SIMPLE, BTO)
+    held = trading.get_open_position(symbol)
+    assert (held.asset_class, float(held.qty)) == (AssetClass.US_OPTION, 2)
+    assert abs(float(held.cost_basis) - 200 * float(held.avg_entry_price)) < 1e-6
+    reaches(market(symbol, SELL, qty=1, position_intent=STC), OrderStatus.FILLED)
+    reaches(trading.close_position(symbol), OrderStatus.FILLED)
+    assert held_of(symbol) == 0
+
+
+@step
+def option_limit_replaced_and_cancelled() -> None:
+    symbol = contract_near()
+    resting = reaches(limit(0.01, symbol, qty=1), OrderStatus.NEW)
+    changed = trading.replace_order_by_id(resting.id, ReplaceOrderRequest(qty=2, limit_price=0.02))
+    reaches(changed, OrderStatus.NEW)
+    trading.cancel_order_by_id(changed.id)
+    reaches(changed, OrderStatus.CANCELED)
+
+
+@step
+def option_refusals() -> None:
+    symbol = contract_near(away=1)
+    refused(422, 42210000, "invalid option time_in_force", lambda: limit(0.01, symbol, tif=GTC, qty=1))
+    refused(422, 42210000, "qty must be integer for options trading", lambda: market(symbol, qty=1.5))
+    refused(422, 42210000, "notional orders are not supported for options trading", lambda: market(symbol, notional=100))
+    refused(422, 42210000, "position intent mismatch", lambda: market(symbol, qty=1, position_intent=BTC))
+    refused(422, 42210000, "extended hours is not supported", lambda: limit(0.01, symbol, qty=1, extended_hours=True))
+    refused(403, 40310000, "insufficient options buying power", lambda: limit(90, symbol, qty=1000))
+
+
+@step
+def covered_call_and_cash_secured_put() -> None:
+    call, put = contract_near(away=1), contract_near(ContractType.PUT, -1)
+    trading.close_all_positions(cancel_orders=True)
+    until(lambda: not trading.get_all_positions(), "no positions")
+    refused(403, 40310000, "account not eligible to trade uncovered option contracts", lambda: market(call, SELL, qty=1))
+    reaches(market("F", qty=100), OrderStatus.FILLED)
+    reaches(limit(0.01, call, SELL, qty=1, position_intent=STO), OrderStatus.FILLED)
+    assert float(trading.get_open_position("F").qty_available) == 0
+    power = float(trading.get_account().options_buying_power)
+    reaches(limit(0.01, put, SELL, qty=1), OrderStatus.FILLED)
+    strike = trading.get_option_contract(put).strike_price
+    assert power - 100 * strike < float(trading.get_account().options_buying_power) < power - 100 * strike + 100
+    for symbol in (call, put):
+        reaches(market(symbol, qty=1, position_intent=BTC), OrderStatus.FILLED)
+    reaches(market("F", SELL, qty=100), OrderStatus.FILLED)
+
+
+@step
+def debit_spread_opened_and_closed() -> None:
+    low, high = contract_near(), contract_near(away=1)
+    made = several((low, BTO, 1), (high, STO, 1), limit_price=0.99, qty=2)
+    assert (made.order_class, made.symbol, made.side, made.asset_class) == (OrderClass.MLEG, None, None, None)
+    assert [(leg.symbol, float(leg.ratio_qty), float(leg.qty), leg.type) for leg in made.legs] == [(low, 1, 2, None), (high, 1, 2, None)]
+    done = reaches(made, OrderStatus.FILLED)
+    assert 0 < float(done.filled_avg_price) <= 0.99
+    assert {leg.status for leg in done.legs} == {OrderStatus.FILLED}
+    assert trading.get_order_by_id(done.legs[0].id).filled_qty == "2"
+    assert (held_of(low), held_of(high)) == (2, -2)
+    reaches(several((low, STC, 1), (high, BTC, 1), qty=2), OrderStatus.FILLED)
+    assert (held_of(low), held_of(high)) == (0, 0)
+
+
+@step
+def credit_spread_and_condor() -> None:
+    put, low = contract_near(ContractType.PUT), contract_near(ContractType.PUT, -1)
+    power = float(trading.get_account().options_buying_power)
+    credit = reaches(several((put, STO, 1), (low, BTO, 1), limit_price=-0.01), OrderStatus.FILLED)
+    assert float(credit.filled_avg_price) <= -0.01
+    assert float(trading.get_account().options_buying_power) < power
+    reaches(several((put, BTC, 1), (low, STC, 1)), OrderStatus.FILLED)
+    wings = ((low, BTO, 1), (put, STO, 1), (contract_near(), STO, 1), (contract_near(away=1), BTO, 1))
+    reaches(several(*wings), OrderStatus.FILLED)
+    trading.close_all_positions(cancel_orders=True)
+    until(lambda: not trading.get_all_positions(), "no positions")
+
+
+@step
+def multileg_cancelled_and_refused() -> None:
+    low, high = contract_near(), contract_near(away=1)
+    resting = reaches(several((low, BTO, 1), (high, STO, 2), (contract_near(away=2), BTO, 1), limit_price=-5), OrderStatus.NEW)
+    trading.cancel_order_by_id(resting.id)
+    assert {leg.status for leg in reaches(resting, OrderStatus.CANCELED).legs} == {OrderStatus.CANCELED}
+    refused(422, 42210000, "common divisor", lambda: several((low, BTO, 2), (high, STO, 2), limit_price=1))
+    refused(422, 42210000, "underlying asset mismatch", lambda: several((low, BTO, 1), (aapl_call(), STO, 1), limit_price=1))
+    refused(403, 40310000, "replace mleg order is disabled", lambda: trading.replace_order_by_id(resting.id, ReplaceOrderRequest(limit_price=1)))
+
+
+def aapl_call() -> str:
+    return trading.get_option_contracts(GetOptionContractsRequest(underlying_symbols=["AAPL"], type=ContractType.CALL)).option_contracts[0].symbol
+
+
+@step
+def option_exercised() -> None:
+    symbol = contract_near(away=-2)
+    refused(404, 40410000, "long position not found", lambda: trading.exercise_options_position(symbol))
+    reaches(market(symbol, qty=1), OrderStatus.FILLED)
+    trading.exercise_options_position(symbol)
+    shares = trading.get_open_position("F")
+    assert (held_of(symbol), float(shares.qty)) == (0, 100)
+    assert float(shares.avg_entry_price) == trading.get_option_contract(symbol).strike_price
+
+
+@step
+def option_stream() -> None:
+    stream = OptionDataStream(KEY, SECRET, url_override=WS_URL + "/v1beta1/indicative")
+    seen: dict[str, list[object]] = {"quote": [], "trade": []}
+
+    async def on_quote(quote: object) -> None:
+        seen["quote"].append(quote)
+
+    async def on_trade(trade: object) -> None:
+        seen["trade"].append(trade)
+
+    call, put = contract_near(), contract_near(ContractType.PUT)
+    stream.subscribe_quotes(on_quote, call, put)
+    stream.subscribe_trades(on_trade, call, put)
+    running(stream)
+    until(lambda: {quote.symbol for quote in seen["quote"]} == {call, put} and bool(seen["trade"]), "quotes and trades")
+    stream.stop()
+    assert seen["quote"][0].ask_price > 0
 
 
 def main() -> None:

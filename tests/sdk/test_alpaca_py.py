@@ -13,7 +13,7 @@ from trading_system.sim.host import serve
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 SPEED = 10  # a minute bar every six seconds
-MIN_STEPS = 90
+MIN_STEPS = 110
 
 
 @pytest.mark.judge

@@ -120,9 +120,9 @@ class AlpacaTwin:
         self.order_events = events.OrderEvents(self.trading, self._send, account_id, Random(f"events {seed}"))  # noqa: S311
         self.broker = BrokerDoor(Random(f"broker {seed}"))  # noqa: S311
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
+        self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
         self.news = News({symbol: asset.name or symbol for symbol, asset in self.universe.assets.items()}, seed)
         self.news_stream = NewsStream(self.news, self._send, self.key, self.secret, start_ns)
-        self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
         self.now_ns = start_ns
         self._windows = {"trading": _Window(requests_per_minute), "data": _Window(requests_per_minute)}
         self._orders_streams = orders_streams
@@ -201,17 +201,17 @@ class AlpacaTwin:
             self.orders_stream.frame(conn, frame)
         elif conn in self.data_streams.conns:
             self.data_streams.frame(conn, frame, now_ns)
-        elif conn in self.news_stream.conns:
-            self.news_stream.frame(conn, frame)
         elif conn in self.option_streams.conns:
             self.option_streams.frame(conn, frame, now_ns)
+        elif conn in self.news_stream.conns:
+            self.news_stream.frame(conn, frame)
 
     def closed(self, conn: int) -> None:
         self.orders_stream.conns.pop(conn, None)
         self.data_streams.conns.pop(conn, None)
+        self.option_streams.conns.pop(conn, None)
         self.order_events.conns.pop(conn, None)
         self.news_stream.conns.pop(conn, None)
-        self.option_streams.conns.pop(conn, None)
 
     def slow(self, conn: int) -> str | bytes | None:
         """The farewell to a reader that falls behind."""
@@ -226,8 +226,8 @@ class AlpacaTwin:
         self.portfolio.sample(now_ns)
         self._collect()
         self.data_streams.advance(now_ns)
-        self.news_stream.advance(now_ns)
         self.option_streams.advance(now_ns)
+        self.news_stream.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
         streams = (self.data_streams, self.option_streams, self.order_events, self.news_stream)
