@@ -20,10 +20,12 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
+from trading_system.core.options import STANDARD_MULTIPLIER
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
-from trading_system.domain.money import ZERO
+from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
@@ -169,6 +171,8 @@ class Oracle:
         if not (asked or (self.flattens and approved.request.intent.startswith("flatten-"))):
             self.hold(f"I1 nobody asked for {approved.request.intent}")
         self._judge_halts(approved)
+        if approved.request.legs:
+            return  # a net price has no units of one instrument: what legs may do is the gate's own test's to show
         self.sent.setdefault((broker, approved.request.instrument), []).append(approved)
         self.judge_exposure(approved)
         if approved.reducing:
@@ -194,9 +198,9 @@ class Oracle:
         gross, keys = ZERO, set()
         for key in sorted({*self.sent, *((broker, name) for broker in self.desk.brokers for name in self.names)}):
             held, opening = abs(self._position(*key)), self._opening(*key, 1) + self._opening(*key, -1)
-            gross += (held + opening) * self.truth.mid(*key)
+            gross += (held + opening) * self.truth.mid(*key) * (STANDARD_MULTIPLIER if is_option(key[1]) else ONE)
             if held or opening:
-                keys.add(key)
+                keys.add((key[0], underlying_of(key[1])))
         if gross > self.limits.max_leverage * equity:
             self.hold(f"I2 gross exposure may reach {gross:.0f} with {approved.cl_ord_id}, the limit is {self.limits.max_leverage * equity:.0f}")
         others = any(order.foreign for name in self.desk.brokers for order in self.truth.orders(name))  # theirs open positions too
@@ -239,10 +243,11 @@ class Oracle:
         if approved.reducing:
             return
         broker, instrument = approved.request.broker, approved.request.instrument
-        quote = self.desk.hub.latest(broker, instrument)
         limit_ns = self.limits.crypto_quote_max_age_ns if "/" in instrument else self.limits.quote_max_age_ns
-        if quote is None or self.clock.now_ns() - quote.transact_ns > limit_ns + self.clock_slack_ns:
-            self.hold(f"I13 {approved.cl_ord_id} was approved on an old quote")
+        for name in [leg.instrument for leg in approved.request.legs] or [instrument]:
+            quote = self.desk.hub.latest(broker, name)
+            if quote is None or self.clock.now_ns() - quote.transact_ns > limit_ns + self.clock_slack_ns:
+                self.hold(f"I13 {approved.cl_ord_id} was approved on an old quote")
         if not self.desk.ready[broker] or not self.truth.streaming(broker):
             self.hold(f"I2 {approved.cl_ord_id} was approved while nobody listens to {broker}")
         for order in self.desk.books.blotter.unsettled():
@@ -307,7 +312,7 @@ class Oracle:
             elif real is None:
                 if order.ord_status is not OrdStatus.REJECTED:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
-            elif real.cum != order.cum_qty or real.status.terminal != order.ord_status.terminal:
+            elif real.cum != (order.stated_cum_qty if order.legs else order.cum_qty) or real.status.terminal != order.ord_status.terminal:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
         for broker in self.desk.brokers:
             found += self._survivors(broker)

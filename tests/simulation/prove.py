@@ -18,7 +18,7 @@ from tests.simulation.stage import WEIGHTS, Verdict
 TWICE = 200  # seeds that run twice more, in fresh processes with other hash seeds
 PROGRESS_S = 5
 SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
-STACK = ("bracket", "oco", "trailing stop", "by websocket", "by sse")  # what the full stack alone has
+STACK = ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse")  # what the full stack alone has
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")
 _A = TypeVar("_A")

@@ -23,7 +23,8 @@ from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
-from trading_system.domain.order import Attached, NewOrder, Order, Replace
+from trading_system.domain.option import underlying_of
+from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
 from trading_system.domain.ports import Connector
 from trading_system.journal.record import encode
 from trading_system.journal.replay import replay
@@ -93,6 +94,7 @@ class Stage(ABC):
 
     oracle: Oracle
     protects = False  # whether the layer's venues take stops
+    contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
 
     def __init__(
         self,
@@ -345,6 +347,9 @@ class Stage(ABC):
         await self.attempt(rng, lambda: self._submit(rng, f"w{place}"))
 
     async def _submit(self, rng: random.Random, intent: str, *, big: bool = False) -> None:
+        if self.contracts and rng.random() < 0.2:
+            await self.desk.submit(await self._option(rng, next(iter(self.desk.brokers)), intent))
+            return
         broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES)
         await self.desk.submit(await self.wish(rng, broker, name, intent, big=big))
 
@@ -393,6 +398,23 @@ class Stage(ABC):
             repeat=big,
         )
 
+    async def _option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
+        """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests."""
+        low, high = self.contracts
+        sell = self.desk.books.ledger.position(broker, low) > 0 and rng.random() < 0.5
+        order = NewOrder(broker=broker, instrument=low, side=Side.BUY, ord_type=OrdType.LIMIT, order_qty=Decimal(1), intent=IntentID(intent))
+        near, far = [await self.desk.hub.fetch(broker, name) for name in self.contracts]
+        away = Decimal(rng.choice(("0.05", "0.05", "-0.50")))
+        if rng.random() < 0.5:
+            self.hit["option"] += 1
+            side = Side.SELL if sell else Side.BUY
+            return changed(order, side=side, price=(near.touch(side) or Decimal(1)) + side.sign * away)
+        self.hit["spread"] += 1
+        sides = (Side.SELL, Side.BUY) if sell else (Side.BUY, Side.SELL)
+        net = sides[0].sign * (near.touch(sides[0]) or Decimal(1)) + sides[1].sign * (far.touch(sides[1]) or Decimal(1))
+        underlying = underlying_of(low)
+        return changed(order, instrument=underlying, legs=(Leg(low, sides[0], 1), Leg(high, sides[1], 1)), price=net + away)
+
     def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
         """With exits so near that one or the other goes off."""
         self.hit["bracket"] += 1
@@ -421,7 +443,7 @@ class Stage(ABC):
             intent=IntentID(f"w{place}"),
         )
         whole = qty.to_integral_value(rounding="ROUND_FLOOR")
-        if self.protects and "/" not in name and whole > 0 and rng.random() < 0.4:
+        if self.protects and name in NAMES and "/" not in name and whole > 0 and rng.random() < 0.4:
             await self.attempt(rng, lambda: self._exit_later(rng, changed(order, order_qty=whole, time_in_force=TimeInForce.GTC)))
         else:
             await self.attempt(rng, lambda: self.desk.submit(order))

@@ -5,6 +5,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
@@ -18,6 +19,7 @@ from trading_system.core.risk import Limits
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
+from trading_system.domain.option import Right, occ
 from trading_system.domain.ports import Connector
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
@@ -103,10 +105,10 @@ class TwinTruth:
         return {execution.exec_id: (execution.qty, execution.price) for execution in self._exchange.executions.values()}
 
     def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
-        return self._exchange.position(instrument)
+        return self._exchange.position(instrument) if instrument in self._exchange.terms else ZERO  # a contract that nobody has traded
 
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
-        return self._exchange.mark(instrument, self._clock.now_ns())
+        return self._exchange.mark(instrument, self._clock.now_ns()) if instrument in self._exchange.terms else ZERO
 
     def cash(self, broker: BrokerName) -> Decimal:
         return self._exchange.cash
@@ -125,7 +127,7 @@ class TwinTruth:
         """What the exchange holds for an order is whose the order is. A part that waits for its entry is no stop yet."""
         leaves = ZERO if order.ord_status.terminal or order.qty is None else order.qty - order.filled_qty
         group = self._exchange.groups.get(order.order_id)
-        owner = order.cl_ord_id if group is None else self._exchange.orders[group.members[0]].cl_ord_id
+        owner = self._exchange.orders[order.parent or order.order_id if group is None else group.members[0]].cl_ord_id
         foreign = not (is_ours(order.cl_ord_id) or is_ours(owner)) or order.cl_ord_id.startswith(STRANGER)
         return TwinOrder(
             order.cl_ord_id,
@@ -134,6 +136,19 @@ class TwinTruth:
             leaves,
             foreign,
         )
+
+
+def _near_money(twin: AlpacaTwin) -> tuple[InstrumentID, ...]:
+    """Two calls on AAPL, some weeks off, from the money upwards."""
+    now = datetime.fromtimestamp(START_NS // SECOND_NS, UTC).date()
+    price = twin.exchange.mark("AAPL", START_NS)
+    listed = twin.options.chains.contracts("AAPL", now)
+    expiry = sorted({contract.expiry for contract in listed})[-3]
+    calls = [contract for contract in listed if contract.expiry == expiry and contract.right is Right.CALL and contract.strike >= price]
+    names = tuple(occ(contract) for contract in sorted(calls, key=lambda contract: contract.strike)[:2])
+    for name in names:
+        twin.options.open(name, START_NS)
+    return names
 
 
 class WatchedHttp:
@@ -166,7 +181,9 @@ class World(Stage):
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
         self.network.hit = self.hit
         slack_ns = 4000 * SECOND_NS if "step_clock" in options.plan else 0
-        self.oracle = Oracle(TwinTruth(self.twin, clock), clock, options.limits, NAMES, clock_slack_ns=slack_ns)
+        self.contracts = _near_money(self.twin)
+        names = (*NAMES, *self.contracts)
+        self.oracle = Oracle(TwinTruth(self.twin, clock), clock, options.limits, names, clock_slack_ns=slack_ns)
         self.carrier = asyncio.create_task(self.network.run())
         self.keep.add(self.carrier)
         self.strangers = 0
