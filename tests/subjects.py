@@ -44,7 +44,11 @@ ALPACA = Subject(
     broker=BrokerName("alpaca"),
     twin=AlpacaTwin,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
-    instruments={AssetClass.EQUITY: InstrumentID("AAPL"), AssetClass.CRYPTO: InstrumentID("BTC/USD")},
+    instruments={
+        AssetClass.EQUITY: InstrumentID("AAPL"),
+        AssetClass.CRYPTO: InstrumentID("BTC/USD"),
+        AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
+    },
     nobody=InstrumentID("NOBODY"),
     misspelt=InstrumentID("BTCUSD"),
     statuses=(b'"status":"filled"', b'"status":"new"', b'"status":"pending_new"', b'"status":"partially_filled"', b'"status":"accepted"'),

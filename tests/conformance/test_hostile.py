@@ -20,7 +20,7 @@ D = Decimal
 
 
 def small(asset_class: AssetClass) -> str:
-    return "1" if asset_class is AssetClass.EQUITY else "0.01"
+    return "1" if asset_class is not AssetClass.CRYPTO else "0.01"
 
 
 @each_class

@@ -1,142 +1,268 @@
-"""Options, where a broker has them: chains, single and multileg orders, and what becomes of a position that ends."""
+"""Options: a chain whose prices are what one trades at, several legs as one order, and what covers what."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
-from tests.conformance.between import Between, conform
+from tests.conformance.between import Between, conform, order
 from tests.conformance.test_orders import WIDE, name
 from tests.desks import Bench, settled
-from tests.subjects import WAYS, Subject
+from tests.subjects import SUBJECTS, Subject
 from trading_system.app.desk import Desk
-from trading_system.domain.errors import BadRequest
-from trading_system.domain.fix import OrdStatus, OrdType, Side
-from trading_system.domain.ids import InstrumentID, IntentID
+from trading_system.core.risk import Limits
+from trading_system.domain.errors import BadRequest, RiskRefused
+from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.option import OptionSnapshot, Right
-from trading_system.domain.order import Leg, NewOrder
+from trading_system.domain.order import Leg, NewOrder, Order
 from trading_system.domain.ports import OptionData
 from trading_system.sim.clock import SECOND_NS
+from trading_system.sim.network import Faults
 
 D = Decimal
-OPTIONED = [subject for subject in WAYS if subject.facts.legs_max]
-each_optioned = pytest.mark.parametrize("subject", OPTIONED, ids=name)
+WITH_OPTIONS = [subject for subject in SUBJECTS if AssetClass.OPTION in subject.instruments]
+each_chain = pytest.mark.parametrize("subject", WITH_OPTIONS, ids=name)
+each_multileg = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.facts.legs_max], ids=name)
 
 
-async def lines(source: object, subject: Subject, right: Right = Right.CALL, day: int = -1) -> list[OptionSnapshot]:
-    """A chain by strike: the contracts that somebody bids for."""
+async def chain(desk: Desk, subject: Subject, right: Right = Right.CALL, place: int = -3) -> list[OptionSnapshot]:
+    """The options of one kind of a day some weeks off, from the strike at the money upwards."""
+    source, stock = desk.brokers[subject.broker], subject.instruments[AssetClass.EQUITY]
     assert isinstance(source, OptionData)
-    underlying = subject.instruments[AssetClass.EQUITY]
-    days = await source.expiries(underlying)
-    return [line for line in await source.chain(underlying, days[day], right) if line.quote is not None and line.quote.bid_px]
+    days = await source.expiries(stock)
+    assert list(days) == sorted(days)
+    lines = await source.chain(stock, days[place], right)
+    mid = (await desk.hub.fetch(subject.broker, stock)).mid
+    assert mid is not None
+    return [line for line in lines if line.contract.strike >= mid]
 
 
-def wish(subject: Subject, instrument: InstrumentID, intent: str, **changes: object) -> NewOrder:
-    fields: dict[str, object] = {"broker": subject.broker, "instrument": instrument, "side": Side.BUY, "order_qty": D(1), "intent": IntentID(intent)}
-    return NewOrder(**(fields | changes))  # type: ignore[arg-type]
+async def spread(desk: Desk, subject: Subject, intent: str, *, sell: bool = False, right: Right = Right.CALL) -> NewOrder:
+    """Two each of the first two strikes above the money, bought or sold, at a price that the market gives at once."""
+    low, high = (await chain(desk, subject, right))[:2]
+    sides = (Side.SELL, Side.BUY) if sell else (Side.BUY, Side.SELL)
+    assert low.quote is not None
+    assert high.quote is not None
+    asked = (low.quote.touch(sides[0]) or D(0), high.quote.touch(sides[1]) or D(0))
+    net = sum((side.sign * price for side, price in zip(sides, asked, strict=True)), D(0))
+    return NewOrder(
+        broker=subject.broker,
+        instrument=subject.instruments[AssetClass.EQUITY],
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.DAY,
+        order_qty=D(2),
+        price=net + D("0.05"),
+        legs=(Leg(low.instrument, sides[0], 1), Leg(high.instrument, sides[1], 1)),
+        intent=IntentID(intent),
+        repeat=True,
+    )
 
 
-def held(desk: Desk, subject: Subject, instrument: InstrumentID) -> Decimal:
-    return desk.books.ledger.position(subject.broker, instrument)
+def legs_of(desk: Desk, whole: Order) -> list[Order]:
+    return [known for known in desk.books.blotter if known.parent == whole.cl_ord_id]
 
 
-@each_optioned
-def test_a_chain_has_prices_that_agree_with_quotes_and_instruments(tmp_path: Path, subject: Subject) -> None:
+def now(desk: Desk, cl_ord_id: ClOrdID) -> Order:
+    found = desk.books.blotter.get(cl_ord_id)
+    assert found is not None
+    return found
+
+
+async def rested(desk: Desk, whole: Order) -> Order:
+    done = await settled(desk, whole)
+    assert await desk.wait(lambda: len(legs_of(desk, whole)) == len(whole.legs) and all(leg.settled for leg in legs_of(desk, whole)), 60 * SECOND_NS)
+    return done
+
+
+@each_chain
+def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
-        connector = bench.connector()
-        found = await lines(connector, subject)
-        line = found[len(found) // 2]
-        quote = await connector.quote(line.instrument)
-        (instrument,) = await connector.instruments([line.instrument])
-        days = await connector.expiries(subject.instruments[AssetClass.EQUITY])
+        async with bench.desk(WIDE) as desk:
+            lines = await chain(desk, subject)
+            assert [line.contract.strike for line in lines] == sorted({line.contract.strike for line in lines})
+            at_money = lines[0]
+            assert at_money.quote is not None
+            assert at_money.quote.ask_px is not None
+            assert at_money.greeks is not None
+            assert D("0.3") < at_money.greeks.delta < D("0.7")
+            request = order(subject, AssetClass.OPTION, "a", "1", instrument=at_money.instrument, ord_type=OrdType.LIMIT, price=at_money.quote.ask_px)
+            done = await settled(desk, await desk.submit(request))
+            await desk.refresh_account(subject.broker)
 
-        assert len(days) > 3
-        assert list(days) == sorted(days)
-        assert [one.contract.strike for one in found] == sorted(one.contract.strike for one in found)
-        assert line.greeks is not None
-        assert 0 < line.greeks.delta < 1
-        assert line.quote is not None
-        assert (quote.bid_px, quote.ask_px) == (line.quote.bid_px, line.quote.ask_px)
-        assert (instrument.multiplier, instrument.contract) == (100, line.contract)
-        assert await connector.trade(line.instrument)
-        with pytest.raises(BadRequest):
-            await connector.instruments([InstrumentID("AAPL991231C00001000")])
+            assert done.ord_status is OrdStatus.FILLED
+            assert done.avg_px is not None
+            assert at_money.quote.bid_px <= done.avg_px <= at_money.quote.ask_px  # type: ignore[operator]
+            instrument = await desk.instrument(subject.broker, at_money.instrument)
+            assert instrument.contract == at_money.contract
+            spent = desk.accounts[subject.broker].last_equity - desk.accounts[subject.broker].cash
+            assert spent == done.avg_px * instrument.multiplier
+            with pytest.raises(BadRequest, match="no option"):
+                await desk.instrument(subject.broker, InstrumentID("AAPL990116C00001000"))
 
     conform(tmp_path, subject, story)
 
 
-@each_optioned
-def test_an_option_is_bought_and_sold_and_the_books_agree_with_the_broker(tmp_path: Path, subject: Subject) -> None:
+@each_multileg
+def test_several_legs_fill_as_one_and_are_booked_leg_by_leg(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            found = await lines(desk.brokers[subject.broker], subject)
-            line = found[len(found) // 2]
-            await desk.instrument(subject.broker, line.instrument)
-            for side, intent in ((Side.BUY, "in"), (Side.SELL, "out")):
-                quote = await desk.hub.fetch(subject.broker, line.instrument)
-                price = quote.ask_px if side is Side.BUY else quote.bid_px
-                order = await desk.submit(wish(subject, line.instrument, intent, side=side, ord_type=OrdType.LIMIT, price=price))
-                order = await settled(desk, order)
-                snapshot = await desk.brokers[subject.broker].account()
-                held_there = {position.instrument: position.qty for position in snapshot.positions}
+            whole = await rested(desk, await desk.submit(await spread(desk, subject, "a")))
+            legs = legs_of(desk, whole)
+            await asyncio.sleep(30)
 
-                assert order.ord_status is OrdStatus.FILLED
-                assert held(desk, subject, line.instrument) == held_there.get(line.instrument, 0) == (1 if side is Side.BUY else 0)
-            assert await desk.wait(lambda: not desk.books.halts, 60 * SECOND_NS)
+            assert (whole.ord_status, whole.stated_cum_qty, between.placed) == (OrdStatus.FILLED, 2, 1)
+            assert [(leg.external, leg.intent, leg.cum_qty) for leg in legs] == [(False, "a", D(2))] * 2
+            assert whole.price is not None
+            assert sum((leg.side.sign * (leg.avg_px or D(0)) for leg in legs), D(0)) <= whole.price
+            held = [desk.books.ledger.position(subject.broker, leg.instrument) for leg in whole.legs]
+            assert held == [2, -2]
+            assert desk.books.blotter.total.orders == 0
+            assert (desk.books.halts, list(desk.books.alerts)) == ({}, [])
+        async with bench.desk(WIDE) as desk:
+            closed = await rested(desk, await desk.submit(await spread(desk, subject, "b", sell=True)))
+
+            assert closed.reducing
+            assert [desk.books.ledger.position(subject.broker, leg.instrument) for leg in whole.legs] == [0, 0]
+            assert desk.books.halts == {}
 
     conform(tmp_path, subject, story)
 
 
-@each_optioned
-def test_a_spread_fills_as_a_whole_and_its_fills_are_its_legs(tmp_path: Path, subject: Subject) -> None:
+@each_multileg
+def test_a_multileg_order_whose_answer_is_lost_is_found_with_its_legs(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            found = await lines(desk.brokers[subject.broker], subject)
-            low, high = (found[len(found) // 2 + step] for step in (0, 2))
-            assert low.quote is not None
-            assert high.quote is not None
-            net = (low.quote.ask_px or D(0)) - (high.quote.bid_px or D(0)) + D("0.05")
-            legs = (Leg(low.instrument, Side.BUY, 1), Leg(high.instrument, Side.SELL, 1))
-            underlying = subject.instruments[AssetClass.EQUITY]
-            order = await desk.submit(wish(subject, underlying, "spread", ord_type=OrdType.LIMIT, price=net, legs=legs, order_qty=D(2)))
-            await desk.wait(lambda: held(desk, subject, high.instrument) == -2, 60 * SECOND_NS)
-            whole = desk.books.blotter.get(order.cl_ord_id)
+            request = await spread(desk, subject, "a")
+            await desk.instrument(subject.broker, request.instrument)
+            for leg in request.legs:
+                await desk.instrument(subject.broker, leg.instrument)
+                await desk.hub.fetch(subject.broker, leg.instrument)
+            bench.network.faults = Faults(lost_answer=1.0)
+            sent = await desk.submit(request)
+            bench.network.faults = Faults(enabled=False)
+            await rested(desk, sent)
+            await asyncio.sleep(60)
 
-            assert whole is not None
-            assert whole.ord_status is OrdStatus.FILLED
-            assert (held(desk, subject, low.instrument), held(desk, subject, high.instrument)) == (2, -2)
+            assert [(leg.external, leg.intent) for leg in legs_of(desk, sent)] == [(False, "a")] * 2
             assert between.placed == 1
-            await bench.clock.sleep_ns(90 * SECOND_NS)
             assert desk.books.halts == {}
-            resting = await desk.submit(wish(subject, underlying, "rests", ord_type=OrdType.LIMIT, price=D("0.01"), legs=legs))
-            await desk.cancel(resting.cl_ord_id)
-            await desk.wait(lambda: (desk.books.blotter.get(resting.cl_ord_id) or resting).ord_status.terminal, 60 * SECOND_NS)
-            gone = desk.books.blotter.get(resting.cl_ord_id)
-            assert gone is not None
-            assert gone.ord_status is OrdStatus.CANCELED
 
     conform(tmp_path, subject, story)
 
 
-@each_optioned
-def test_what_is_assigned_is_booked_and_halts_nothing(tmp_path: Path, subject: Subject) -> None:
+@each_multileg
+def test_flatten_closes_what_is_short_before_what_covers_it(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            found = await lines(desk.brokers[subject.broker], subject, Right.PUT)
-            high, low = (found[len(found) // 2 + step] for step in (2, 0))
-            assert low.quote is not None
-            assert high.quote is not None
-            legs = (Leg(high.instrument, Side.SELL, 1), Leg(low.instrument, Side.BUY, 1))
-            net = (low.quote.ask_px or D(0)) - (high.quote.bid_px or D(0)) + D("0.05")
-            underlying = subject.instruments[AssetClass.EQUITY]
-            await desk.submit(wish(subject, underlying, "credit", ord_type=OrdType.LIMIT, price=net, legs=legs))
-            assert await desk.wait(lambda: held(desk, subject, high.instrument) == -1, 60 * SECOND_NS)
-            bench.twin.assign(str(high.instrument), D(1))
-            assert await desk.wait(lambda: held(desk, subject, underlying) == 100, 600 * SECOND_NS)
-            await bench.clock.sleep_ns(120 * SECOND_NS)
+            await rested(desk, await desk.submit(await spread(desk, subject, "a")))
+            residue = await desk.flatten()
 
-            assert held(desk, subject, high.instrument) == 0
+            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
+
+    conform(tmp_path, subject, story)
+
+
+@each_chain
+def test_what_nothing_covers_is_refused_before_sending_and_shares_cover_a_call(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            line = (await chain(desk, subject))[0]
+            assert line.quote is not None
+            sell = order(subject, AssetClass.OPTION, "a", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.bid_px)
+            with pytest.raises(RiskRefused, match="UNCOVERED"):
+                await desk.submit(sell)
+            assert between.placed == 0
+            await settled(desk, await desk.submit(order(subject, AssetClass.EQUITY, "shares", "100")))
+            done = await settled(desk, await desk.submit(sell))
+            await asyncio.sleep(30)
+
+            assert done.ord_status is OrdStatus.FILLED
             assert desk.books.halts == {}
+            with pytest.raises(RiskRefused, match="UNCOVERED"):
+                await desk.submit(
+                    order(subject, AssetClass.OPTION, "b", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=sell.price)
+                )
+
+    conform(tmp_path, subject, story)
+
+
+@each_multileg
+def test_a_spreads_risk_counts_once_it_is_held(tmp_path: Path, subject: Subject) -> None:
+    """What two legs put at risk together is what the gate counts, not the strike of the put that was sold."""
+
+    async def story(bench: Bench, between: Between) -> None:
+        tight = Limits(max_leverage=D("0.2"), option_max_premium_pct=D(1), max_spread_pct=D(1), max_concurrent_positions=1)
+        async with bench.desk(tight) as desk:
+            await rested(desk, await desk.submit(await spread(desk, subject, "a", right=Right.PUT)))
+            again = await rested(desk, await desk.submit(await spread(desk, subject, "b", right=Right.PUT)))
+
+            assert again.ord_status is OrdStatus.FILLED
+
+    conform(tmp_path, subject, story)
+
+
+@each_multileg
+def test_a_multileg_order_that_rests_is_cancelled_with_its_legs(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            request = changed(await spread(desk, subject, "a"), price=D("0.01"))
+            whole = await desk.submit(request)
+            await desk.cancel(whole.cl_ord_id)
+            done = await rested(desk, whole)
+
+            assert [part.ord_status for part in (done, *legs_of(desk, whole))] == [OrdStatus.CANCELED] * 3
+            assert desk.books.blotter.total.orders == 0
+
+    conform(tmp_path, subject, story)
+
+
+@each_multileg
+def test_what_is_assigned_is_booked_told_and_halts_nothing(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            request = await spread(desk, subject, "a", right=Right.PUT)
+            short, stock = request.legs[1].instrument, request.instrument
+            await rested(desk, await desk.submit(request))
+            bench.twin.assign(str(short), D(1))
+            assert await desk.wait(lambda: desk.books.ledger.position(subject.broker, stock) == 100, 600 * SECOND_NS)
+            await asyncio.sleep(120)
+
+            assert desk.books.ledger.position(subject.broker, short) == -1
+            assert desk.books.halts == {}
+            assert any("settlement" in alert.text for alert in desk.books.alerts.values())
+
+    conform(tmp_path, subject, story, cash=D(1_000_000))
+
+
+@each_multileg
+def test_what_ends_is_settled_while_nobody_looks(tmp_path: Path, subject: Subject) -> None:
+    """The desk is down when its options end: what it then finds is booked, and explains itself."""
+
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            first = (await chain(desk, subject, place=0))[0]
+            deep = (await chain(desk, subject, Right.PUT, place=0))[6]
+            bought = {}
+            for intent, line in (("out", first), ("in", deep)):
+                assert line.quote is not None
+                request = order(subject, AssetClass.OPTION, intent, "1", instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.ask_px)
+                bought[line.instrument] = await settled(desk, await desk.submit(request))
+            assert [one.ord_status for one in bought.values()] == [OrdStatus.FILLED] * 2
+            stock = subject.instruments[AssetClass.EQUITY]
+        await asyncio.sleep(6 * 86_400)
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(120)
+            there = {position.instrument: position.qty for position in desk.accounts[subject.broker].positions}
+
+            assert {instrument: desk.books.ledger.position(subject.broker, instrument) for instrument in there} == there
+            assert set(there) <= {stock}
+            assert [desk.books.ledger.position(subject.broker, instrument) for instrument in bought] == [0, 0]
+            assert desk.books.halts == {}
+            assert desk.ready[subject.broker]
 
     conform(tmp_path, subject, story, cash=D(1_000_000))

@@ -27,6 +27,8 @@ D = Decimal
 WIDE = Limits(
     max_position_pct=D(1),
     crypto_max_position_pct=D(1),
+    option_max_premium_pct=D(1),
+    max_spread_pct=D(1),
     max_orders_per_second=1000,
     max_orders_per_minute=1000,
     crypto_quote_max_age_ns=60 * SECOND_NS,
@@ -67,7 +69,7 @@ async def shaped(desk: Desk, subject: Subject, asset_class: AssetClass, ord_type
         OrdType.STOP_LIMIT: {"stop_px": away, "price": away},
         OrdType.TRAILING_STOP: {"trail_pct": D("0.02")},
     }
-    qty = "1" if asset_class is AssetClass.EQUITY else "0.01"
+    qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
     return order(subject, asset_class, f"{ord_type}-{tif}", qty, ord_type=ord_type, time_in_force=tif, **prices[ord_type])
 
 
@@ -102,7 +104,7 @@ def test_instruments_have_a_grid_and_unknown_names_a_hint(tmp_path: Path, subjec
             (instrument,) = await connector.instruments((instrument_id,))
 
             assert instrument.asset_class is asset_class
-            assert everything[instrument_id].symbol == instrument.symbol
+            assert asset_class is AssetClass.OPTION or everything[instrument_id].symbol == instrument.symbol  # chains list options
             assert instrument.ticks[0].from_price == 0
             assert min(instrument.lot, instrument.whole_lot, instrument.multiplier, *(band.tick for band in instrument.ticks)) > 0
         with pytest.raises(BadRequest):
@@ -179,7 +181,8 @@ def test_a_large_order_fills_in_parts_and_every_part_is_told_once(tmp_path: Path
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
             price = await priced(desk, subject, asset_class, "1")
-            qty = plain((D(90_000) / price).quantize(D(1) if asset_class is AssetClass.EQUITY else D("0.01"), rounding="ROUND_FLOOR"))
+            price *= desk.multiplier(subject.broker, subject.instruments[asset_class])
+            qty = plain((D(90_000) / price).quantize(D(1) if asset_class is not AssetClass.CRYPTO else D("0.01"), rounding="ROUND_FLOOR"))
             limit = {
                 "ord_type": OrdType.LIMIT,
                 "price": await priced(desk, subject, asset_class, "1.02"),
@@ -202,7 +205,7 @@ def test_a_large_order_fills_in_parts_and_every_part_is_told_once(tmp_path: Path
 def test_a_cancel_that_comes_too_late_ends_in_the_truth(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            qty = "1" if asset_class is AssetClass.EQUITY else "0.01"
+            qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
             done = await settled(desk, await desk.submit(order(subject, asset_class, "a", qty)))
             report = await desk.brokers[subject.broker].cancel(done)
 

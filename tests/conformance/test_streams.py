@@ -26,7 +26,7 @@ def test_what_fills_while_the_stream_is_down_is_booked_before_new_entries(tmp_pa
         async with bench.desk(WIDE) as desk:
             ask = await priced(desk, subject, asset_class, "1.001")
             limit = {"ord_type": OrdType.LIMIT, "price": ask, "time_in_force": gtc_or_day(subject, asset_class)}
-            qty = "1" if asset_class is AssetClass.EQUITY else "0.01"
+            qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
             bench.network.faults = Faults(lost_answer=1.0)  # nothing is heard, by stream or by answer
             task = asyncio.create_task(desk.submit(order(subject, asset_class, "a", qty, **limit)))
             await asyncio.sleep(0.002)
@@ -51,7 +51,7 @@ def test_a_fill_lost_under_a_healthy_stream_is_found_within_a_minute(tmp_path: P
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
             bench.network.faults = Faults(lost_frame=1.0)
-            sent = await desk.submit(order(subject, asset_class, "a", "1" if asset_class is AssetClass.EQUITY else "0.01"))
+            sent = await desk.submit(order(subject, asset_class, "a", "1" if asset_class is not AssetClass.CRYPTO else "0.01"))
             assert await desk.wait(lambda: desk.books.blotter.get(sent.cl_ord_id).settled, 60 * SECOND_NS)  # type: ignore[union-attr]
 
             assert desk.books.blotter.get(sent.cl_ord_id).ord_status is OrdStatus.FILLED  # type: ignore[union-attr]
@@ -66,7 +66,7 @@ def test_every_frame_twice_and_a_thousand_drops_change_nothing(tmp_path: Path, s
         async with bench.desk(WIDE) as desk:
             bench.network.faults = Faults(duplicate_frame=1.0, disconnect=0.2)
             for number in range(5):
-                qty = f"{number + 1}" if asset_class is AssetClass.EQUITY else f"0.0{number + 1}"
+                qty = f"{number + 1}" if asset_class is not AssetClass.CRYPTO else f"0.0{number + 1}"
                 await desk.wait(lambda: desk.ready[subject.broker], 300 * SECOND_NS)
                 await settled(desk, await desk.submit(order(subject, asset_class, f"k{number}", qty)))
             bench.network.faults = Faults(enabled=False)
@@ -136,7 +136,7 @@ def test_an_order_does_not_wait_for_the_budget_behind_the_last_look_at_the_halts
             for number in range(20):
                 await desk.brokers[subject.broker].order_status(ClOrdID(f"q1{'a' * 14}{chr(97 + number)}b"))
             started_ns = bench.clock.monotonic_ns()
-            sent = await desk.submit(order(subject, asset_class, "a", "1" if asset_class is AssetClass.EQUITY else "0.01"))
+            sent = await desk.submit(order(subject, asset_class, "a", "1" if asset_class is not AssetClass.CRYPTO else "0.01"))
 
             assert (sent.ord_status, sent.doubt) == (OrdStatus.REJECTED, Doubt.NONE)
             assert "budget" in sent.text
@@ -170,7 +170,7 @@ def test_an_order_nobody_heard_of_is_absent_only_by_the_whole_rule(tmp_path: Pat
             await priced(desk, subject, asset_class, "1")
             bench.network.faults = Faults(lost_request=1.0)
             started_ns = bench.clock.monotonic_ns()
-            task = asyncio.create_task(desk.submit(order(subject, asset_class, "a", "1" if asset_class is AssetClass.EQUITY else "0.01")))
+            task = asyncio.create_task(desk.submit(order(subject, asset_class, "a", "1" if asset_class is not AssetClass.CRYPTO else "0.01")))
             await asyncio.sleep(5)
             bench.network.faults = Faults(enabled=False)
             sent = await task

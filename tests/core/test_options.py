@@ -222,8 +222,8 @@ def test_the_limits_hold_for_several_as_for_one() -> None:
         "MAX_POSITION_PCT: AAPL"
     )
     assert str(judged(package("1", *gone), *gone)).startswith("EXPIRY: AAPL260920C00200000 expired")
-    assert str(judged(package("5.01", *legs), *legs, mid="4")).startswith("OPTION_PRICE_COLLAR_PCT: 5.01; the limit is 25 % from 4")
-    assert str(judged(package("-2.99", *legs), *legs, mid="-4")).startswith("OPTION_PRICE_COLLAR_PCT: -2.99; the limit is 25 % from -4")
+    assert str(judged(package("5.07", *legs), *legs, mid="4")).startswith("OPTION_PRICE_COLLAR_PCT: 5.07; the limit is 25 % from 4.05")
+    assert str(judged(package("-2.96", *legs), *legs, mid="-4")).startswith("OPTION_PRICE_COLLAR_PCT: -2.96; the limit is 25 % from -3.95")
     assert str(judged(package("4", *legs), *legs, facts=OPTIONS)).startswith(
         "CAPABILITY: 2 legs limit day for option; the limit is what Alpaca takes."
     )

@@ -18,7 +18,7 @@ from tests.simulation.stage import WEIGHTS, Verdict
 TWICE = 200  # seeds that run twice more, in fresh processes with other hash seeds
 PROGRESS_S = 5
 SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
-LINKED = ("bracket", "oco", "trailing stop")  # what the full stack's venue links
+STACK = ("bracket", "oco", "trailing stop", "by websocket", "by sse")  # what the full stack alone has
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")
 _A = TypeVar("_A")
@@ -77,14 +77,14 @@ def show(bad: Iterable[Verdict]) -> None:
 
 def coverage(layer: str, hits: Counter[str], kinds: Sequence[str], count: int) -> list[str]:
     """Print what was hit how often; give what never was."""
-    linked = LINKED if layer == world.LAYER else ()
+    own = STACK if layer == world.LAYER else ()
     points = sorted(name for name in hits if name.startswith("crash at: "))
     print(f"{layer} faults: " + ", ".join(f"{kind} {hits[kind]}" for kind in kinds))
     print(f"{layer} actions: " + ", ".join(f"{name} {hits[name]}" for name in WEIGHTS))
-    if linked:
-        print(f"{layer} linked orders: " + ", ".join(f"{name} {hits[name]}" for name in linked))
+    if own:
+        print(f"{layer} also: " + ", ".join(f"{name} {hits[name]}" for name in own))
     print(f"{layer} crash points: " + ", ".join(f"{name.removeprefix('crash at: ')} {hits[name]}" for name in points), flush=True)
-    return [f"{layer}: {name} was never hit" for name in (*kinds, *WEIGHTS, *linked) if not hits[name]] if count >= ENOUGH else []
+    return [f"{layer}: {name} was never hit" for name in (*kinds, *WEIGHTS, *own) if not hits[name]] if count >= ENOUGH else []
 
 
 def determinism(count: int) -> list[str]:

@@ -29,6 +29,7 @@ from trading_system.transport.message import Request, Response
 LAYER = "stack"
 BROKER = BrokerName("alpaca")
 KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency_ns", "enabled"))
+WAYS = ("websocket", "websocket", "sse")  # how order events come
 ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
@@ -42,6 +43,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     off: frozenset[str] = frozenset()
     limits: Limits
     faults: Faults
+    order_events: str
 
     @classmethod
     def of(
@@ -66,7 +68,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if math.prod(1 - rate for rate in rates.values()) < ANSWERED_MIN:
             rates = {kind: rate / 2 for kind, rate in rates.items()}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
-        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults)
+        way = random.Random(f"stack events {seed}").choice(WAYS)
+        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults, order_events=way)
 
 
 class TwinOrder(msgspec.Struct, frozen=True):
@@ -167,6 +170,8 @@ class World(Stage):
         self.carrier = asyncio.create_task(self.network.run())
         self.keep.add(self.carrier)
         self.strangers = 0
+        self.order_events = options.order_events
+        self.hit[f"by {self.order_events}"] += 1
 
     def spared(self) -> set[object]:
         return self.network._background | self.keep
@@ -179,7 +184,7 @@ class World(Stage):
             rng=rng,
             credentials={"key": Secret(self.twin.key), "secret": Secret(self.twin.secret)},
             environment="paper",
-            options={"url": "http://twin"},
+            options={"url": "http://twin", "order_events": self.order_events},
         )
         return {BROKER: connector}
 

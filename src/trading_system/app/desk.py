@@ -257,7 +257,7 @@ class Desk:
             report=report,
             account="" if account is None else account.account,
             currency=self.base_currency if instrument is None else instrument.currency,
-            multiplier=_multiplier(report) if instrument is None else instrument.multiplier,
+            multiplier=self.multiplier(report.broker, report.instrument),
             asset_class=_asset_class(report, instrument),
             prior=prior,
         )
@@ -483,6 +483,13 @@ class Desk:
         if quote is None or now_ns - quote.transact_ns > limit_ns // 2:
             await self.hub.fetch(broker, instrument.id)
 
+    def multiplier(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        """What a price is per: one unit, or of an option the units that a contract is about."""
+        known = self.instruments.get((broker, instrument))
+        if known is not None:
+            return known.multiplier
+        return self.books.multipliers.get((broker, instrument), STANDARD_MULTIPLIER if is_option(instrument) else ONE)
+
     def asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
         known = self.instruments.get((broker, instrument))
         return known.asset_class if known is not None else self.books.asset_classes[broker, instrument]
@@ -633,10 +640,6 @@ def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
     if applied.bookings or applied.anomaly is not None:
         return False
     return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
-
-
-def _multiplier(report: ExecutionReport) -> Decimal:
-    return STANDARD_MULTIPLIER if is_option(report.instrument) else ONE
 
 
 def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> AssetClass:

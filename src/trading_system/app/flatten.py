@@ -57,7 +57,7 @@ async def _flatten_one(desk: "Desk", name: BrokerName, problems: list[str]) -> N
     if not await desk.wait(lambda: not any(order.broker == name for order in desk.books.blotter.working()), WAIT_NS):
         problems.append(f"{name}: some cancels are not confirmed")
     snapshot = await desk.refresh_account(name)
-    for position in snapshot.positions:
+    for position in sorted(snapshot.positions, key=lambda position: position.qty > 0):  # what is short first: what covers it goes after it
         try:
             order = await close_position(desk, name, position.instrument, position.qty)
         except DeskError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from trading_system.core.blotter import Reserved
-from trading_system.core.options import STANDARD_MULTIPLIER, at_risk, cover
+from trading_system.core.options import at_risk, cover
 from trading_system.core.risk import Arming, Holding, LegState, RiskState
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Side
@@ -83,7 +83,7 @@ def _holdings(desk: "Desk") -> tuple[Holding, ...]:
                     asset_class=desk.asset_class(broker, instrument),
                     qty=qty,
                     mark=desk.mark_px(broker, instrument),
-                    multiplier=books.multipliers.get((broker, instrument), ONE),
+                    multiplier=desk.multiplier(broker, instrument),
                 )
             )
     return (*others, *(_options_held(desk, *about, names) for about, names in options.items()))
@@ -101,7 +101,7 @@ def _options_held(desk: "Desk", broker: BrokerName, underlying: InstrumentID, na
 
 
 def _units(desk: "Desk", broker: BrokerName, option: InstrumentID) -> Decimal:
-    return desk.books.ledger.position(broker, option) * desk.books.multipliers.get((broker, option), STANDARD_MULTIPLIER)
+    return desk.books.ledger.position(broker, option) * desk.multiplier(broker, option)
 
 
 def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
@@ -110,7 +110,7 @@ def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
     if contract is None:
         return ZERO
     ours = {name for at, name in (*books.ledger.traded(), *books.blotter.reserved_keys()) if at == broker and is_option(name)}
-    leaving = {name: books.blotter.reserved(broker, name).sell_qty * books.multipliers.get((broker, name), STANDARD_MULTIPLIER) for name in ours}
+    leaving = {name: books.blotter.reserved(broker, name).sell_qty * desk.multiplier(broker, name) for name in ours}
     held = {name: _units(desk, broker, name) - leaving[name] for name in ours}
     shares = books.ledger.position(broker, contract.underlying) - books.blotter.reserved(broker, contract.underlying).sell_qty
     return cover(contract, held, shares, ZERO if account is None else account.cash)

@@ -43,7 +43,7 @@ async def positions(desk: Desk, args: Args) -> object:
     rows = []
     for name in _brokers(desk, args):
         snapshot = await desk.refresh_account(name)
-        rows += [views.position_view(name, position) for position in snapshot.positions]
+        rows += [views.position_view(name, position, desk.multiplier(name, position.instrument)) for position in snapshot.positions]
     return rows
 
 

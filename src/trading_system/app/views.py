@@ -43,7 +43,7 @@ def order_view(order: Order) -> View:
         "ord_status": order.ord_status.value,
         "doubt": order.doubt.value,
         "order_id": order.order_id,
-        "cum_qty": plain(order.cum_qty),
+        "cum_qty": plain(order.stated_cum_qty if order.legs else order.cum_qty),  # what a multileg order fills is booked by its legs
         "leaves_qty": plain(order.leaves_qty),
         "avg_px": None if order.avg_px is None else plain(order.avg_px.quantize(Decimal("1e-9"))),
         "external": order.external,
@@ -77,14 +77,14 @@ def fill_view(order: Order, fill: Fill) -> View:
     }
 
 
-def position_view(broker: str, position: Position) -> View:
+def position_view(broker: str, position: Position, multiplier: Decimal) -> View:
     return {
         "broker": broker,
         "instrument": position.instrument,
         "qty": plain(position.qty),
         "avg_px": plain(position.avg_px),
         "mark_px": _number(position.mark_px),
-        "market_value": None if position.mark_px is None else plain(position.qty * position.mark_px),
+        "market_value": None if position.mark_px is None else plain(position.qty * position.mark_px * multiplier),
         "unrealized_pnl": plain(position.unrealized_pnl),
     }
 

@@ -167,13 +167,18 @@ def orders(broker: str | None, everything: bool, as_json: bool) -> None:
 
 def show_orders(rows: list[dict[str, Any]], empty: str) -> None:
     """Orders as one table; the buy and sell commands show theirs the same way."""
-    lines = [{**row, "state": _state(row), "trail": _trail(row)} for row in rows]
+    lines = [{**row, "state": _state(row), "trail": _trail(row), "ord_type": _kind(row)} for row in rows]
     columns = [("cl_ord_id", "Order", "text"), ("instrument", "Instrument", "text"), ("side", "Side", "text"), ("ord_type", "Type", "text")]
     columns += [("order_qty", "Quantity", "number"), ("price", "Limit", "number")]
     columns += [("stop_px", "Stop", "number")] if any(row["stop_px"] for row in rows) else []
     columns += [("trail", "Trail", "text")] if any(line["trail"] for line in lines) else []
     columns += [("cum_qty", "Filled", "number"), ("avg_px", "At", "number")]
+    columns += [("parent", "Part of", "text")] if any(row["parent"] for row in rows) else []
     table(lines, [*columns, ("state", "State", "text"), ("text", "", "text")], empty)
+
+
+def _kind(row: dict[str, Any]) -> str:
+    return f"{len(row['legs'])} legs" if row["legs"] else str(row["ord_type"])
 
 
 def _state(row: dict[str, Any]) -> str:

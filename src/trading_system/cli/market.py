@@ -57,13 +57,15 @@ def chain(instrument: str, *, expiry: str | None, right: str | None, strikes: in
         shown["delta"] = _rounded((option["greeks"] or {}).get("delta"), 1, "")
         line = lines.setdefault(option["strike"], {"strike": option["strike"]})
         line |= {f"{option['right']}_{name}": value for name, value in shown.items()}
-    sides = {side: [(f"{side}_{name}", title, "number") for name, title in _CHAIN] for side in ("call", "put") if right in (None, side)}
+    sides = {
+        side: [(f"{side}_{name}", f"{side.title()} {title}", "number") for name, title in _CHAIN] for side in ("call", "put") if right in (None, side)
+    }
     table(list(lines.values()), [*sides.get("call", ()), ("strike", "Strike", "number"), *sides.get("put", ())], "No options of that kind.")
     if found["options"]:
         click.echo(f"\nOrder one by its name: trading buy {found['options'][0]['instrument']} 1 --limit …")
 
 
-_CHAIN = (("bid", "Bid"), ("ask", "Ask"), ("iv", "IV"), ("delta", "Delta"))
+_CHAIN = (("bid", "bid"), ("ask", "ask"), ("iv", "IV"), ("delta", "delta"))
 
 
 def _rounded(text: str | None, times: int, unit: str) -> str | None:

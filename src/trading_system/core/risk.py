@@ -549,6 +549,8 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if mid is None or price is None:
         return
     reference = terms.request.stop_px or mid  # the limit of a stop-limit stands around its own trigger
+    if state.legs and state.quote is not None:
+        reference = state.quote.touch(terms.request.side) or mid  # the sides of several spreads add up: the middle is far from both
     name, pct = "PRICE_COLLAR_PCT", state.limits.price_collar_pct
     if terms.crypto:
         name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct

@@ -14,6 +14,7 @@ from trading_system.brokers.alpaca.feeds import Subscription
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import Right
 from trading_system.domain.ports import Kinds, Link, StreamState
 
 MSFT, TSLA, ETH = InstrumentID("MSFT"), InstrumentID("TSLA"), InstrumentID("ETH/USD")
@@ -214,3 +215,21 @@ async def test_what_waits_is_given_out_before_the_end() -> None:
     assert await anext(stream) == state
     with pytest.raises(BadRequest, match="too many"):
         await anext(stream)
+
+
+def test_options_come_packed_over_a_socket_of_their_own(tmp_path: Path) -> None:
+    async def story(bench: Bench, connector: Any) -> None:
+        days = await connector.expiries(AAPL)
+        line = next(line for line in await connector.chain(AAPL, days[2], Right.CALL) if line.quote is not None and line.quote.bid_px)
+        reader = Reader(connector.subscribe([line.instrument, AAPL], Kinds(quotes=True, trades=True)))
+        await asyncio.sleep(120)
+
+        assert reader.instruments() == {line.instrument, AAPL}
+        told = [event for event in reader.seen if isinstance(event, Quote) and event.instrument == line.instrument]
+        assert all(event.bid_px == round(event.bid_px, 2) for event in told if event.bid_px is not None)
+        assert reader.links() == [Link.LIVE, Link.LIVE]
+        assert next(iter(bench.twin.option_streams.conns.values())).lists["quotes"] == {line.instrument}
+        await reader.stop()
+        assert bench.twin.option_streams.conns == {}
+
+    at(tmp_path, story)

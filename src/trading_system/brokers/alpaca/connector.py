@@ -26,6 +26,7 @@ from trading_system.brokers.alpaca.facts import (
     LIMIT_HEADER,
     NEWS_PAGE_MAX,
     NEWS_STREAM,
+    OPTION_STREAMS,
     ORDERS_PAGE_MAX,
     REQUESTS_PER_MINUTE,
     STOCK_STREAMS,
@@ -35,7 +36,7 @@ from trading_system.brokers.alpaca.facts import (
 )
 from trading_system.brokers.alpaca.feeds import Feed, Subscription
 from trading_system.brokers.alpaca.news import NewsSession
-from trading_system.brokers.alpaca.session import DataSession, OrdersSession, stream_state
+from trading_system.brokers.alpaca.session import DataSession, OptionSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.event import AccountEvent
@@ -348,10 +349,9 @@ class AlpacaConnector:
         return {"feed": self._option_feed if is_option(instrument) else self._stock_feed}
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
-        """Stocks and crypto come over two sockets, which all subscriptions share. Raises BadRequest: more symbols than the plan has."""
+        """Stocks, crypto and options come over three sockets, which all subscriptions share. Raises BadRequest: more symbols than the plan has."""
         reader = Subscription(instruments, kinds)
-        paths = {CRYPTO_STREAM if "/" in symbol else STOCK_STREAMS[self._stock_feed] for symbol in instruments}
-        feeds = [self._feed(path) for path in sorted(paths)]
+        feeds = [self._feed(path) for path in sorted({self._path(symbol) for symbol in instruments})]
         try:
             for feed in feeds:
                 await feed.join(reader)
@@ -361,12 +361,18 @@ class AlpacaConnector:
             for feed in feeds:
                 await feed.leave(reader)
 
+    def _path(self, instrument: InstrumentID) -> str:
+        """The stream that carries an instrument."""
+        if "/" in instrument:
+            return CRYPTO_STREAM
+        return OPTION_STREAMS[self._option_feed] if is_option(instrument) else STOCK_STREAMS[self._stock_feed]
+
     def _feed(self, path: str) -> Feed:
         if path not in self._feeds:
-            crypto = path == CRYPTO_STREAM
-            session = DataSession(self._urls.data_stream + path, self._key, self._secret)
+            kind = OptionSession if path in OPTION_STREAMS.values() else DataSession
+            session = kind(self._urls.data_stream + path, self._key, self._secret)
             supervisor = Supervisor(session, self._dialer, self._clock, self._rng)
-            self._feeds[path] = Feed(session, supervisor, path, lambda symbol: ("/" in symbol) is crypto, self._clock)
+            self._feeds[path] = Feed(session, supervisor, path, lambda symbol: self._path(symbol) == path, self._clock)
         return self._feeds[path]
 
     async def news(self, symbols: Sequence[str], limit: int) -> tuple[NewsItem, ...]:

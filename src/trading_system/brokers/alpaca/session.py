@@ -94,7 +94,7 @@ class DataSession:
         self._known: frozenset[InstrumentID] = frozenset()
         self._logged_in = False
 
-    def want(self, wanted: Mapping[str, Iterable[InstrumentID]]) -> tuple[str, ...]:
+    def want(self, wanted: Mapping[str, Iterable[InstrumentID]]) -> tuple[str | bytes, ...]:
         """quotes, trades, bars: each with its symbols, from now on. Gives the frames that say so on a connection that stands."""
         self._wanted = {name: frozenset(wanted[name]) for name in _LISTS}
         self._known = frozenset().union(*self._wanted.values())
@@ -115,13 +115,13 @@ class DataSession:
         send: list[str | bytes] = []
         ready = False
         try:
-            messages = wire.data_messages(frame)
+            messages = self._read(frame)
         except wire.UNREADABLE as error:
             raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
         for message in messages:
             match message:
                 case wire.SuccessMsg(msg="connected"):
-                    send.append(data_login(self._key, self._secret))
+                    send.append(self._said(data_login(self._key, self._secret)))
                 case wire.SuccessMsg(msg="authenticated"):
                     self._logged_in = True
                     send += self._changes()
@@ -145,12 +145,18 @@ class DataSession:
         """A connected socket that has gone mute shows by the age of its quotes; symbols that seldom trade make that a long time."""
         return 2 * _MINUTE_NS if self._wanted["quotes"] else 0
 
-    def _changes(self) -> tuple[str, ...]:
+    def _read(self, frame: bytes) -> Sequence[wire.DataMsg | wire.UnknownMsg]:
+        return wire.data_messages(frame)
+
+    def _said(self, frame: str) -> str | bytes:
+        return frame
+
+    def _changes(self) -> tuple[str | bytes, ...]:
         """From what was asked for to what is wanted. What is no longer wanted goes first: the plan counts symbols."""
         gone = {name: tuple(sorted(self._asked[name] - self._wanted[name])) for name in _LISTS}
         new = {name: tuple(sorted(self._wanted[name] - self._asked[name])) for name in _LISTS}
         self._asked = self._wanted
-        return (*_action("unsubscribe", gone), *_action("subscribe", new))
+        return tuple(self._said(frame) for frame in (*_action("unsubscribe", gone), *_action("subscribe", new)))
 
     def _event(self, message: wire.QuoteMsg | wire.TradeMsg | wire.BarMsg, now_ns: int) -> Quote | Trade | Bar | None:
         instrument = InstrumentID(message.S)
@@ -161,6 +167,22 @@ class DataSession:
         if isinstance(message, wire.TradeMsg):
             return codec.decode_trade(message, instrument, now_ns)
         return codec.decode_bar(message, instrument, _MINUTE_NS)
+
+
+class OptionSession(DataSession):
+    """Options, which Alpaca tells of in MessagePack alone.
+
+    Source: docs.alpaca.markets/docs/real-time-option-data
+    """
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {"Content-Type": "application/msgpack"}
+
+    def _read(self, frame: bytes) -> Sequence[wire.DataMsg | wire.UnknownMsg]:
+        return wire.packed_messages(frame)
+
+    def _said(self, frame: str) -> str | bytes:
+        return wire.packed(frame)
 
 
 def _action(action: str, lists: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
