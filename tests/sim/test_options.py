@@ -18,8 +18,8 @@ NOON = new_york_ns(TUESDAY, 12 * 60)
 CENT = D("0.01")
 
 
-def chains(seed: int = 5, hours: str = "us") -> tuple[Market, Chains]:
-    stock = Listing(symbol="AAPL", price=D(230), unit=D("0.0001"), tick=100, volatility=0.28, touch=300, sessions=Sessions(hours))
+def chains(seed: int = 5, hours: str = "us", price: str = "230", volatility: float = 0.28) -> tuple[Market, Chains]:
+    stock = Listing(symbol="AAPL", price=D(price), unit=D("0.0001"), tick=100, volatility=volatility, touch=300, sessions=Sessions(hours))
     market = Market((stock,), seed)
     return market, Chains(market, {"AAPL": Sessions(hours, extended=False)})
 
@@ -153,3 +153,18 @@ def test_at_night_it_shows_the_last_quote_of_regular_hours() -> None:
 
     assert market.latest(occ(one), close + 10**12).time_ns == close - TICK_NS
     assert market.latest("AAPL", close + 10**12).time_ns == close + 10**12  # the stock trades on
+
+
+def test_no_quote_leaves_a_minutes_reach_when_time_runs_out_either() -> None:
+    market, found = chains(price="3000", volatility=0.9)
+    friday = date(2026, 11, 27)
+    end = new_york_ns(friday, 13 * 60)
+    spot = market.tick("AAPL", end // TICK_NS - TICKS).bids[0][0] * D("0.0001")
+    rows = [one for one in found.contracts("AAPL", friday) if one.expiry == friday]
+    for one in sorted(rows, key=lambda row: abs(row.strike - spot))[:4]:
+        found.market_of(one)
+        for number in range(end // MINUTE_NS - 10, end // MINUTE_NS):
+            low, high = market.reach(occ(one), number)
+            for tick in market.quotes(occ(one), number * MINUTE_NS, (number + 1) * MINUTE_NS):
+                assert all(low <= px for px, _ in tick.bids[:1])
+                assert tick.asks[0][0] <= high

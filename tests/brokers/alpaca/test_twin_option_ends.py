@@ -169,3 +169,15 @@ def test_a_split_of_what_options_are_about_is_not_modelled_and_says_so() -> None
         client.twin.split("AAPL", D(2))
     client.twin.split("TSLA", D(2))
     assert strike(near(client, underlying="TSLA")) < 300
+
+
+def test_a_put_delivers_the_shares_that_another_one_brought() -> None:
+    client = Client(hours="us")
+    high, low = near(client, "put", expiry=SOON, away=20), near(client, "put", expiry=SOON, away=10)
+    mleg(client, leg(high, "buy_to_open"), leg(low, "sell_to_open"), qty="2")
+    client.wait(60 * SECOND)
+    before = cash(client)
+    client.wait(FRIDAY_NOON + 13 * HOUR)
+
+    assert client.get("/v2/positions") == []
+    assert cash(client) == before + 200 * (strike(high) - strike(low))

@@ -385,6 +385,18 @@ def test_a_ratio_fills_in_its_proportion_and_a_condor_has_four_legs() -> None:
     assert held == [held[0], -2 * held[0], held[0]]  # in parts or at once, always whole
 
 
+def test_a_large_spread_takes_no_more_at_once_than_its_thinnest_leg_has() -> None:
+    client = Client(hours="us", cash=D(1_000_000))
+    low, high = spread(client)
+    sizes = (quote(client, low)["as"], quote(client, high)["bs"])
+    mleg(client, leg(low, "buy_to_open"), leg(high, "sell_to_open"), qty="200")
+    held = position(client, low)
+    client.wait(60 * SECOND)
+
+    assert held == min(sizes)
+    assert (position(client, low), position(client, high)) == (200, -200)
+
+
 def test_a_multileg_order_is_cancelled_as_a_whole_and_not_replaced() -> None:
     client = Client(hours="us")
     low, high = spread(client)
