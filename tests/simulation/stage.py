@@ -119,6 +119,7 @@ class Stage(ABC):
         self.hit: Counter[str] = Counter()
         self.life = Life()
         self.crashes = 0
+        self.resumed = 0
         self.trap: int | None = None  # the desk dies at the so many-th step from here
         self.restarting = asyncio.Lock()
         self.keep: set[Any] = set()
@@ -513,14 +514,17 @@ class Stage(ABC):
         await self.attempt(rng, *works)
 
     async def _halt(self, scope: str, level: Level) -> None:
-        oracle = self.oracle
-        oracle.halts[scope] = await self.desk.halt(scope, level, "the owner says so")
+        oracle, resumed = self.oracle, self.resumed
+        halt = await self.desk.halt(scope, level, "the owner says so")
+        if resumed == self.resumed:  # a KILL takes its time: it may have been lifted before its last cancel was answered
+            oracle.halts[scope] = halt
 
     async def resume(self, rng: random.Random, place: int) -> None:
         if self.desk.books.halts:
             await self.attempt(rng, self._resume)
 
     async def _resume(self) -> None:
+        self.resumed += 1
         self.oracle.halts = {}  # from here on either answer is right
         await self.desk.resume("*", by="owner")
         self.oracle.halts = {}  # whatever was set meanwhile may have gone with it
