@@ -61,6 +61,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, Secret]
     options: Mapping[str, str]
     twin: bool = False  # the broker is a twin on loopback
+    paper: Path | None = None  # the venue has no paper account: fills are simulated on its live prices, and the account is kept here
 
 
 def limits_of(config: Config) -> Limits:
@@ -112,7 +113,14 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
         if missing and len(missing) < len(fields):
             raise AuthFailed(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.", _advice(config, name))
     found = tuple(
-        Account(broker=name, environment=kind, credentials=credentials, options=config.options[name], twin="url" in config.options[name])
+        Account(
+            broker=name,
+            environment=kind,
+            credentials=credentials,
+            options=config.options[name],
+            twin="url" in config.options[name],
+            paper=_paper(config, name, kind),
+        )
         for name in names
         if (credentials := config.credentials(name)) and (kind := config.kind(name))
     )
@@ -122,6 +130,11 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
         twins = " and ".join(f"{account.broker.upper()}_URL" for account in found if account.twin)
         raise BadRequest(f"one desk trades with twins or with brokers, not with both: remove {twins}, or the keys of the others")
     return found
+
+
+def _paper(config: Config, broker: BrokerName, kind: str) -> Path | None:
+    real = kind == "live" or "url" in config.options[broker] or registry.facts(broker).has_paper
+    return None if real else state_folder(config) / f"{broker}-paper.json"
 
 
 def _advice(config: Config, broker: str) -> str:
@@ -336,6 +349,7 @@ def _dialer(account: Account, tape: "Tape | None") -> "Dialer":
 
 
 def _connector(account: Account, tape: "Tape | None") -> Connector:
+    from trading_system.sim.paper import PaperBroker
     from trading_system.transport.clock import SystemClock
     from trading_system.transport.http import AiohttpHttp, Http
     from trading_system.transport.tape import TapedHttp
@@ -355,7 +369,9 @@ def _connector(account: Account, tape: "Tape | None") -> Connector:
         options=account.options,
         **nonces,
     )
-    return connector
+    if account.paper is None:
+        return connector
+    return PaperBroker(connector, path=account.paper, clock=clock, rng=random.Random(secrets.randbits(64)))  # noqa: S311  a simulation's chance
 
 
 def _nonces(account: Account, now_ns: Callable[[], int]) -> Nonces:
@@ -622,7 +638,9 @@ async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str],
     from trading_system.app.deadman import guard
     from trading_system.transport.clock import SystemClock
 
-    accounts = accounts_of(config)
+    accounts = [account for account in accounts_of(config) if account.paper is None]
+    if not accounts:
+        raise BadRequest("a paper account that is simulated here needs no watchdog: its orders fill only while a desk runs")
     async with AsyncExitStack() as stack:
         brokers = [_connector(account, None) for account in accounts]
         for broker in brokers:

@@ -14,6 +14,7 @@ from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.money import ZERO
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
@@ -62,6 +63,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
     can_replace: bool
     has_paper: bool
+    maker_fee: Decimal = ZERO  # of the money, at the first tier: for an order that rested …
+    taker_fee: Decimal = ZERO  # … and for one that did not
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
     needs_nonces: bool = False  # each request carries a number that only rises: connect() then takes `nonces`
