@@ -203,13 +203,18 @@ class Exchange:
         cash: Decimal = Decimal(100_000),
         multiplier: Decimal = ONE,
         latency: Latency = Latency(),  # noqa: B008 frozen
+        currency: str = CASH,
+        ids: Callable[[], str] | None = None,
     ) -> None:
+        """currency: what everything is paid in. ids: makes the names of orders and executions, where they are not UUIDs."""
+        self.currency = currency
+        self._ids = ids
         self.market = market
         self.terms = terms
         self.multiplier = multiplier
         self.latency = latency
-        self.deposits: dict[str, Decimal] = {CASH: cash}
-        self.holdings: dict[str, Decimal] = {CASH: cash}
+        self.deposits: dict[str, Decimal] = {currency: cash}
+        self.holdings: dict[str, Decimal] = {currency: cash}
         self.street: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
         self.avg_px: dict[str, Decimal] = {}  # by base
@@ -238,7 +243,7 @@ class Exchange:
 
     @property
     def cash(self) -> Decimal:
-        return self.holdings[CASH]
+        return self.holdings[self.currency]
 
     @property
     def reserved(self) -> Decimal:
@@ -476,6 +481,8 @@ class Exchange:
         return self._rng.randint(*span)
 
     def new_id(self) -> str:
+        if self._ids is not None:
+            return self._ids()
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _day_end(self, now_ns: int) -> None:
@@ -865,7 +872,7 @@ class Exchange:
             self.avg_px.pop(terms.base, None)
         shares = ZERO if kind == EXPIRED else qty * terms.multiplier * (1 if contract.right is Right.CALL else -1)
         if shares:
-            self._settle(contract.underlying, Side.BUY if shares > 0 else Side.SELL, abs(shares), contract.strike, ZERO, CASH)
+            self._settle(contract.underlying, Side.BUY if shares > 0 else Side.SELL, abs(shares), contract.strike, ZERO, self.currency)
         self._events.append(Settlement(kind, symbol, qty, contract.underlying, shares, contract.strike, now_ns))
 
     # -- the market ------------------------------------------------------------------------------------------------------------------------------
@@ -971,7 +978,7 @@ class Exchange:
         terms = self.terms[order.symbol]
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
-        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, CASH)
+        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, self.currency)
         fee = (credited * rate).quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
@@ -1010,7 +1017,7 @@ class Exchange:
         """Move asset, money and fee; each leaves one account and enters another."""
         base = self.terms[symbol].base
         before = self.position(symbol)
-        for asset, amount in ((base, side.sign * qty), (CASH, -side.sign * qty * price * self.terms[symbol].multiplier)):
+        for asset, amount in ((base, side.sign * qty), (self.currency, -side.sign * qty * price * self.terms[symbol].multiplier)):
             self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
             self.street[asset] = self.street.get(asset, ZERO) - amount
         if fee:
