@@ -82,6 +82,7 @@ class Bench:
             limits=limits or Limits(),
             clock=self.clock,
             environment=environment,
+            base_currency=self.subject.currency,
             dry_run=dry_run,
         )
         recovery = Recovery(desk, version="test", config_hash="test")

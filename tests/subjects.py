@@ -7,6 +7,7 @@ import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
@@ -28,6 +29,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
     options: Mapping[str, str] = {}  # of the connector
+    currency: str = "USD"  # that the account is kept in
     name: str
 
     @property
@@ -56,5 +58,28 @@ ALPACA = Subject(
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
-SUBJECTS = (ALPACA,)
+
+
+def _binance(*, requests_per_minute: int, orders_streams: int, **changes: Any) -> BinanceTwin:
+    """Binance counts weight, and what the suite asks costs about so much a request."""
+    return BinanceTwin(weight_per_minute=requests_per_minute * _WEIGHT, streams=orders_streams, **changes)
+
+
+_WEIGHT = 11
+BINANCE = Subject(
+    name="binance",
+    broker=BrokerName("binance"),
+    twin=_binance,
+    credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("ETHUSDT"),
+    statuses=tuple(
+        f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
+    ),
+    changes=lambda request: request.method != "GET",
+    places=lambda request: request.method == "POST" and "/order?" in request.url,
+    currency="USDT",
+)
+SUBJECTS = (ALPACA, BINANCE)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
