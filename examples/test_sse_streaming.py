@@ -79,7 +79,7 @@ async def story(*, wants_order: bool, seconds: int) -> None:
         folder = None
         if build.has_alpaca_keys(config):
             watched = build.watched(config, sse=True)
-            (account,) = build.accounts_of(config)
+            account = build.account_of(config, build.ALPACA)
             print(f"Using your Alpaca keys ({account.environment}){'' if wants_order else '; read only'}.")
             if wants_order and account.environment == "live":
                 print("The test order is for paper only. Set TRADING_MODE=paper and ALPACA_PAPER=true, or leave --order out.", file=sys.stderr)

@@ -120,11 +120,46 @@ def test_names_people_have_work(tmp_path: Path, alias: str) -> None:
 def test_paper_and_live_need_both_flags(tmp_path: Path, mode: str, paper: str, kind: str | None) -> None:
     config = load(tmp_path, f"TRADING_MODE={mode}\nALPACA_PAPER={paper}\nALPACA_API_KEY=CK12345678\nALPACA_API_SECRET=0123456789\n")
 
-    assert config.alpaca_kind() == kind
+    assert config.kind("alpaca") == kind
     assert bool(config.warnings) == (kind is None)
     if kind is None:
         with pytest.raises(AuthFailed, match="Alpaca is left out"):
             accounts_of(config)
+
+
+BINANCE = "BINANCE_API_KEY=abcdefgh\nBINANCE_API_SECRET=0123456789\n"
+ALPACA = "ALPACA_API_KEY=PK12345678\nALPACA_API_SECRET=0123456789\n"
+
+
+def brokers(config: Config) -> list[tuple[str, str, bool]]:
+    return [(account.broker, account.environment, account.twin) for account in accounts_of(config)]
+
+
+def test_a_broker_whose_money_is_another_is_left_out_and_says_so(tmp_path: Path) -> None:
+    beside, alone = load(tmp_path, ALPACA + BINANCE), load(tmp_path, BINANCE + "BASE_CURRENCY=USDT\n")
+
+    assert brokers(beside) == [("alpaca", "paper", False)]
+    assert "Binance is left out; set BASE_CURRENCY=USDT" in beside.warnings[0]
+    assert (brokers(alone), alone.warnings) == ([("binance", "paper", False)], ())
+    with pytest.raises(AuthFailed, match="kept in USDT"):
+        accounts_of(load(tmp_path, BINANCE))
+
+
+def test_every_broker_has_its_own_flag(tmp_path: Path) -> None:
+    live = load(tmp_path, BINANCE + "BASE_CURRENCY=USDT\nTRADING_MODE=live\nBINANCE_TESTNET=false\n")
+
+    assert brokers(live) == [("binance", "live", False)]
+    with pytest.raises(AuthFailed, match="BINANCE_TESTNET=false to trade it live"):
+        accounts_of(load(tmp_path, BINANCE + "BASE_CURRENCY=USDT\nTRADING_MODE=live\n"))
+
+
+def test_a_twin_is_traded_alone_and_half_a_pair_is_named(tmp_path: Path) -> None:
+    twin = load(tmp_path, ALPACA + BINANCE + "BASE_CURRENCY=USDT\nBINANCE_URL=http://127.0.0.1:8002\n")
+
+    assert brokers(twin) == [("binance", "paper", True)]
+    assert accounts_of(twin)[0].options == {"url": "http://127.0.0.1:8002"}
+    with pytest.raises(AuthFailed, match="BINANCE_API_SECRET is missing"):
+        accounts_of(load(tmp_path, "BINANCE_API_KEY=abcdefgh\n"))
 
 
 def test_placeholders_count_as_not_configured(tmp_path: Path) -> None:
@@ -208,7 +243,7 @@ def test_an_alias_in_the_environment_does_not_overrule_its_name_in_the_file(tmp_
 
 @pytest.mark.parametrize(("one", "two"), [("true", "True"), ("true", "1"), ("no", "FALSE")])
 def test_two_spellings_of_one_meaning_agree(tmp_path: Path, one: str, two: str) -> None:
-    assert load(tmp_path, f"ALPACA_PAPER={one}\n", ALPACA_IS_PAPER=two, TRADING_MODE="paper" if one == "true" else "live").alpaca_kind() is not None
+    assert load(tmp_path, f"ALPACA_PAPER={one}\n", ALPACA_IS_PAPER=two, TRADING_MODE="paper" if one == "true" else "live").kind("alpaca") is not None
 
 
 def test_a_slip_in_the_environment_is_a_warning_where_the_name_is_meant_for_us(tmp_path: Path) -> None:

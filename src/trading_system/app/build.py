@@ -100,24 +100,40 @@ def limits_of(config: Config) -> Limits:
 
 
 def accounts_of(config: Config) -> tuple[Account, ...]:
-    """The brokers that have keys and whose own flag agrees with TRADING_MODE. Raises AuthFailed: none."""
-    credentials = config.credentials("alpaca")
-    kind = config.alpaca_kind()
+    """The brokers that have keys and whose own flag agrees with TRADING_MODE; beside a twin, twins only. Raises AuthFailed: none."""
+    found = [account for account in (_configured(config, broker) for broker in registry.BROKERS) if account is not None]
+    if not found:
+        raise _not_configured(config, registry.BROKERS)
+    return tuple([account for account in found if account.twin] or found)
+
+
+def _configured(config: Config, broker: BrokerName) -> Account | None:
+    credentials, kind, options = config.credentials(broker), config.kind(broker), config.options(broker)
     if not credentials or kind is None:
-        page = registry.facts("alpaca").pages["keys_paper"]
-        missing = [name for name in CREDENTIALS["alpaca"].values() if name not in config.secrets]
-        half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
-        advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
-        raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed, "order_events": config.alpaca_order_events}
-    if config.alpaca_url:
-        options["url"] = config.alpaca_url
-    return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
+        return None
+    return Account(broker=broker, environment=kind, credentials=credentials, options=options, twin="url" in options)
+
+
+def _not_configured(config: Config, brokers: tuple[BrokerName, ...]) -> AuthFailed:
+    """What is missing of the first broker that has anything, else where the keys of the first one are made."""
+    halves = [[name for name in CREDENTIALS[broker].values() if name not in config.secrets] for broker in brokers]
+    half = next((missing for missing, broker in zip(halves, brokers, strict=True) if 0 < len(missing) < len(CREDENTIALS[broker])), None)
+    names, page = " and ".join(CREDENTIALS[brokers[0]].values()), registry.facts(brokers[0]).pages["keys_paper"]
+    advice = f"Set {names} in .env (keys: {page}), or try without keys: `trading demo`."
+    return AuthFailed("no broker is configured." if half is None else f"{half[0]} is missing.", " ".join((advice, *config.warnings)))
+
+
+def account_of(config: Config, broker: BrokerName) -> Account:
+    """One broker's account, whatever else is configured. Raises AuthFailed: it has none."""
+    account = _configured(config, broker)
+    if account is None:
+        raise _not_configured(config, (broker,))
+    return account
 
 
 def state_folder(config: Config) -> Path:
     """$TRADING_HOME, else the platform's folder; paper, live and twin apart. Known without keys: a halt needs none."""
-    return home(config) / ("twin" if config.alpaca_url else config.trading_mode)
+    return home(config) / ("twin" if any("url" in config.options(broker) for broker in registry.BROKERS) else config.trading_mode)
 
 
 def home(config: Config) -> Path:
@@ -358,6 +374,9 @@ def _is_firm(account: Account) -> bool:
 # -- watching without a desk -------------------------------------------------------------------------------------------------------
 
 
+ALPACA = BrokerName("alpaca")  # whose order events and firms can be watched
+
+
 def has_alpaca_keys(config: Config) -> bool:
     """Whether anything of Alpaca's is configured: half of a pair is an error for whoever uses it, and no reason for the twin."""
     return any(name in config.secrets for name in (*CREDENTIALS["alpaca"].values(), *_OAUTH.values()))
@@ -369,10 +388,9 @@ _OAUTH: Mapping[str, str] = {"client_id": "ALPACA_OAUTH_CLIENT_ID", "client_secr
 def watched(config: Config, *, sse: bool = False, broker_api: bool = False, since: str = "") -> Account:
     """The account or firm whose order events are to be read. Raises AuthFailed: its credentials are not all there. BadRequest: since is no time."""
     if not broker_api:
-        (account,) = accounts_of(config)
-        return _reading(account, sse=sse or bool(since) or config.alpaca_order_events == "sse", since=since)
+        return _reading(account_of(config, ALPACA), sse=sse or bool(since) or config.alpaca_order_events == "sse", since=since)
     missing = [name for name in _OAUTH.values() if name not in config.secrets]
-    kind = config.alpaca_kind()
+    kind = config.kind(ALPACA)
     if missing or kind is None:
         page = registry.facts("alpaca").pages["keys_broker"]
         what = f"{' and '.join(missing)} missing" if missing else "TRADING_MODE and ALPACA_PAPER do not agree"
@@ -414,17 +432,18 @@ def _reading(account: Account, *, sse: bool, since: str) -> Account:
 
 async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
     """Articles as they appear, without a desk. Raises AuthFailed, BadRequest: a broker that passes none on."""
-    (account,) = accounts_of(config)
-    connector = _connector(account, None)
-    if not isinstance(connector, NewsData):
-        raise BadRequest(f"{account.broker} passes no news on here")
+    connectors = [_connector(account, None) for account in accounts_of(config)]
+    connector = next((found for found in connectors if isinstance(found, NewsData)), None)
+    if connector is None:
+        raise BadRequest("no broker that is configured passes news on")
     try:
         async for event in connector.follow_news(symbols):
             yield event
             if isinstance(event, StreamState) and event.link is Link.REFUSED:
                 raise AuthFailed(event.text)
     finally:
-        await connector.aclose()
+        for found in connectors:
+            await found.aclose()
 
 
 @asynccontextmanager
@@ -621,22 +640,14 @@ async def served_twin(
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
     now_ns = SystemClock().now_ns()
-    twin = module.AlpacaTwin(
-        seed=seed,
-        start_ns=now_ns,
-        cash=cash,
-        hours=hours,
-        environment=kind,
-        requests_per_minute=rate,
-        recordings=_recordings(module.universe(hours).listings, replay, now_ns),
-    )
+    recordings = _recordings(module.listings(hours), replay, now_ns)
+    twin = module.make(seed=seed, start_ns=now_ns, cash=cash, hours=hours, environment=kind, rate=rate, recordings=recordings)
     async with AsyncExitStack() as stack:
         try:
             host = await stack.enter_async_context(serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)))
         except OSError as error:
             raise BadRequest(f"the twin cannot listen on port {port}: {os.strerror(error.errno or 0)}") from None
-        firm = {"client_id": twin.broker.client_id, "client_secret": twin.broker.client_secret}
-        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret, **firm}
+        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, **twin.credentials()}
 
 
 def _recordings(listings: "tuple[Listing, ...]", replay: tuple[str, ...], now_ns: int) -> "dict[str, Recording]":

@@ -16,7 +16,7 @@ from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
 from trading_system.settings.dotenv import FLAGS, Source, find_env_file, is_placeholder, merge, odd_names, parse_secret, read_env_file
-from trading_system.settings.keys import CREDENTIALS, KEYS, Key
+from trading_system.settings.keys import ACCOUNT_CURRENCIES, CREDENTIALS, KEYS, OPTIONS, PAPER_FLAGS, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -40,6 +40,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     alpaca_order_events: str
     alpaca_option_feed: str
     alpaca_url: str
+    binance_testnet: bool
+    binance_url: str
     trading_mode: str
     max_position_pct: Decimal
     max_leverage: Decimal
@@ -92,10 +94,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         fields = {field: self.secrets[name] for field, name in CREDENTIALS[broker].items() if name in self.secrets}
         return fields if len(fields) == len(CREDENTIALS[broker]) else {}
 
-    def alpaca_kind(self) -> str | None:
-        """paper or live where TRADING_MODE and ALPACA_PAPER agree; None where they do not, and a warning says so."""
-        said = "paper" if self.alpaca_paper else "live"
-        return said if said == self.trading_mode else None
+    def kind(self, broker: str) -> str | None:
+        """paper or live where TRADING_MODE and the broker's own flag agree, and its money is what limits are measured in; None where not, and a
+        warning says so."""
+        said = "paper" if getattr(self, PAPER_FLAGS[broker].lower()) else "live"
+        return said if said == self.trading_mode and ACCOUNT_CURRENCIES.get(broker, self.base_currency) == self.base_currency else None
+
+    def options(self, broker: str) -> dict[str, str]:
+        """What its connector is told beside the credentials; only what is set."""
+        values = {option: getattr(self, name.lower()) for option, name in OPTIONS[broker].items()}
+        return {option: value for option, value in values.items() if value}
 
 
 def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None, env_file: Path | None = None) -> Config:
@@ -129,7 +137,7 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         secrets=secrets,
         env_file="" if path is None else str(path),
         explicit=frozenset(raw),
-        warnings=(*source.warnings, *odd_names(environ), *_warnings(values)),
+        warnings=(*source.warnings, *odd_names(environ), *_warnings(values, secrets)),
         notices=notices,
         config_hash=digest,
     )
@@ -277,9 +285,19 @@ def _contradictions(values: Mapping[str, object], secrets: Mapping[str, Secret],
         problems.append("ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true: use the paper key (PK…), or set ALPACA_PAPER=false")
 
 
-def _warnings(values: Mapping[str, object]) -> tuple[str, ...]:
-    if values["TRADING_MODE"] == "live" and values["ALPACA_PAPER"]:
-        return ("TRADING_MODE=live, but ALPACA_PAPER=true: Alpaca is left out; set ALPACA_PAPER=false to trade it live",)
-    if values["TRADING_MODE"] == "paper" and not values["ALPACA_PAPER"]:
-        return ("TRADING_MODE=paper, but ALPACA_PAPER=false: Alpaca is left out; set ALPACA_PAPER=true, or TRADING_MODE=live",)
-    return ()
+def _warnings(values: Mapping[str, object], secrets: Mapping[str, Secret]) -> tuple[str, ...]:
+    """The brokers that have keys and are left out all the same."""
+    mode, base = values["TRADING_MODE"], values["BASE_CURRENCY"]
+    found = []
+    for broker, flag in PAPER_FLAGS.items():
+        title, currency = broker.capitalize(), ACCOUNT_CURRENCIES.get(broker, base)
+        if not any(name in secrets for name in CREDENTIALS[broker].values()):
+            continue
+        if (mode == "paper") is not values[flag]:
+            said, other = str(values[flag]).lower(), "paper" if values[flag] else "live"
+            mend = f"set {flag}={str(not values[flag]).lower()} to trade it {mode}, or TRADING_MODE={other}"
+            found.append(f"TRADING_MODE={mode}, but {flag}={said}: {title} is left out; {mend}")
+        if currency != base:
+            mend = f"set BASE_CURRENCY={currency}, in a desk of its own where there are other brokers"
+            found.append(f"BASE_CURRENCY={base}, but accounts at {title} are kept in {currency}: {title} is left out; {mend}")
+    return tuple(found)

@@ -109,12 +109,15 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     from trading_system.app import build
     from trading_system.app.config import env_file_findings
     from trading_system.domain.errors import RiskRefused
+    from trading_system.settings.keys import PAPER_FLAGS
 
     most, until_ns = _most(max_notional), _until_ns(until)
     config = settings()
     accounts = build.accounts_of(config)
     if accounts[0].environment != "live":
-        raise RiskRefused("ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and ALPACA_PAPER=false first.")
+        raise RiskRefused(
+            "ARM", "live desks", "this one is a paper desk", f"Set TRADING_MODE=live and {PAPER_FLAGS[accounts[0].broker]}=false first."
+        )
     findings = env_file_findings(Path(config.env_file)) if config.env_file else ()
     if findings:
         raise RiskRefused("ARM", "a safe .env", "; ".join(findings), "Mend it, then arm.")

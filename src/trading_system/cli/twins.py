@@ -1,6 +1,7 @@
 """twins: serve a broker's twin on this machine until ended."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +39,16 @@ def twins(broker: str, as_json: bool, port: int, cash: str, **options: Any) -> N
         build.run(_serve(broker, as_json=as_json, port=port, cash=amount, **options))
 
 
+def _settings(broker: str, twin: Mapping[str, str]) -> list[str]:
+    """What points a desk at it."""
+    from trading_system.settings.keys import ACCOUNT_CURRENCIES, CREDENTIALS, OPTIONS
+
+    found = {OPTIONS[broker]["url"]: twin["rest"]} | {name: twin[field] for field, name in CREDENTIALS[broker].items()}
+    if broker in ACCOUNT_CURRENCIES:
+        found["BASE_CURRENCY"] = ACCOUNT_CURRENCIES[broker]
+    return [f"{name}={value}" for name, value in found.items()]
+
+
 async def _serve(broker: str, *, as_json: bool, **options: Any) -> None:
     from trading_system.app import build
 
@@ -48,5 +59,5 @@ async def _serve(broker: str, *, as_json: bool, **options: Any) -> None:
             click.secho(f"{broker}'s twin is up. Ctrl-C ends it, and it forgets everything.", bold=True)
             for name, value in twin.items():
                 click.echo(f"  {name:<7} {value}")
-            click.echo(f"\nUse it:  ALPACA_URL={twin['rest']} ALPACA_API_KEY={twin['key']} ALPACA_API_SECRET={twin['secret']} trading check")
+            click.echo(f"\nUse it:  {' '.join(_settings(broker, twin))} trading check")
         await asyncio.Event().wait()

@@ -34,9 +34,10 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "2. BINANCE (Crypto Spot)",
         (
-            Key("BINANCE_API_KEY", "secret", "", "key", used=False),
-            Key("BINANCE_API_SECRET", "secret", "", "secret", used=False),
-            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
+            Key("BINANCE_API_KEY", "secret", "", "key; without withdrawal permission"),
+            Key("BINANCE_API_SECRET", "secret", "", "shown once, when the key is made; an HMAC key's"),
+            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet (TRADING_MODE must agree)"),
+            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance, e.g. http://127.0.0.1:8002", ours=True),
         ),
     ),
     (
@@ -181,3 +182,11 @@ CREDENTIALS = {
     "oanda": {"key": "OANDA_API_KEY", "account_id": "OANDA_ACCOUNT_ID"},
     "tradier": {"token": "TRADIER_ACCESS_TOKEN"},
 }
+
+# Of the brokers that have a connector: the flag that means paper, and what else a connector is told: our option -> setting.
+PAPER_FLAGS = {"alpaca": "ALPACA_PAPER", "binance": "BINANCE_TESTNET"}
+OPTIONS = {
+    "alpaca": {"feed": "ALPACA_DATA_FEED", "option_feed": "ALPACA_OPTION_FEED", "order_events": "ALPACA_ORDER_EVENTS", "url": "ALPACA_URL"},
+    "binance": {"url": "BINANCE_URL"},
+}
+ACCOUNT_CURRENCIES = {"binance": "USDT"}  # where a broker's accounts are kept in one only

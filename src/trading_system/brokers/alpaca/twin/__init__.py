@@ -28,13 +28,25 @@ from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.brokers.alpaca.twin.universe import universe
 from trading_system.domain.money import ONE
 from trading_system.sim.exchange import Event, Exchange, Latency
-from trading_system.sim.market import Market, Recording
+from trading_system.sim.market import Listing, Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS, Sessions
 from trading_system.transport.message import Request, Response
 
-__all__ = ["AlpacaTwin", "universe"]
+__all__ = ["AlpacaTwin", "listings", "make", "universe"]
 
 ORDERS_STREAM = "/stream"
+
+
+def listings(hours: str) -> tuple[Listing, ...]:
+    """What it lists, for whoever brings prices."""
+    return universe(hours).listings
+
+
+def make(
+    *, seed: int, start_ns: int, cash: Decimal, hours: str, environment: str, rate: int, recordings: Mapping[str, Recording] | None
+) -> "AlpacaTwin":
+    """A twin as `trading twins` serves it. rate: requests a minute."""
+    return AlpacaTwin(seed=seed, start_ns=start_ns, cash=cash, hours=hours, environment=environment, requests_per_minute=rate, recordings=recordings)
 
 
 class _Window:
@@ -128,6 +140,10 @@ class AlpacaTwin:
         self._orders_streams = orders_streams
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
+
+    def credentials(self) -> Mapping[str, str]:
+        """What opens it: an account's key, and a firm's."""
+        return {"key": self.key, "secret": self.secret, "client_id": self.broker.client_id, "client_secret": self.broker.client_secret}
 
     # -- sim/wire.py: Wire -----------------------------------------------------------------------------------------------------------------------
 

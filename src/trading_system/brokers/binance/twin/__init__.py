@@ -22,15 +22,29 @@ from trading_system.brokers.binance.twin.streams import MarketStreams, SocketApi
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.brokers.binance.twin.universe import universe
 from trading_system.sim.exchange import NO_LATENCY, Event, Exchange
-from trading_system.sim.market import Market, Recording
+from trading_system.sim.market import Listing, Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
 from trading_system.transport.message import Request, Response
 
-__all__ = ["BinanceTwin", "universe"]
+__all__ = ["BinanceTwin", "listings", "make"]
 
 REFUSED_MAX = 20  # calls after a 429 that are borne; then the address is banned
+MIDDLING = 30  # weight of a request, so that 200 of them are the budget that Binance has
 BAN_NS = 2 * MINUTE_NS  # the shortest that Binance states
 _SYMBOL_OR_ALL = {"book_ticker": facts.TICKERS, "price_ticker": facts.TICKERS, "open_orders": facts.OPEN_ORDERS_ALL}
+
+
+def listings(hours: str) -> tuple[Listing, ...]:
+    """What it lists, for whoever brings prices. hours: of stocks, which it has not."""
+    return universe(facts.FEE).listings
+
+
+def make(
+    *, seed: int, start_ns: int, cash: Decimal, hours: str, environment: str, rate: int, recordings: Mapping[str, Recording] | None
+) -> "BinanceTwin":
+    """A twin as `trading twins` serves it. rate: requests a minute, of middling weight."""
+    weight = rate * MIDDLING
+    return BinanceTwin(seed=seed, start_ns=start_ns, cash=cash, environment=environment, weight_per_minute=weight, recordings=recordings)
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -180,6 +194,10 @@ class BinanceTwin:
     def _handler(self, name: str) -> Callable[[Params, int], object]:
         found: Callable[[Params, int], object] = getattr(self.trading, name, None) or getattr(self.data, name)
         return found
+
+    def credentials(self) -> Mapping[str, str]:
+        """What opens it."""
+        return {"key": self.key, "secret": self.secret}
 
     # -- sim/wire.py: Wire -------------------------------------------------------------------------------------------------------------------------
 
