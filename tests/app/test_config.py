@@ -120,7 +120,7 @@ def test_names_people_have_work(tmp_path: Path, alias: str) -> None:
 def test_paper_and_live_need_both_flags(tmp_path: Path, mode: str, paper: str, kind: str | None) -> None:
     config = load(tmp_path, f"TRADING_MODE={mode}\nALPACA_PAPER={paper}\nALPACA_API_KEY=CK12345678\nALPACA_API_SECRET=0123456789\n")
 
-    assert config.alpaca_kind() == kind
+    assert config.kind("alpaca") == kind
     assert bool(config.warnings) == (kind is None)
     if kind is None:
         with pytest.raises(AuthFailed, match="Alpaca is left out"):
@@ -208,7 +208,7 @@ def test_an_alias_in_the_environment_does_not_overrule_its_name_in_the_file(tmp_
 
 @pytest.mark.parametrize(("one", "two"), [("true", "True"), ("true", "1"), ("no", "FALSE")])
 def test_two_spellings_of_one_meaning_agree(tmp_path: Path, one: str, two: str) -> None:
-    assert load(tmp_path, f"ALPACA_PAPER={one}\n", ALPACA_IS_PAPER=two, TRADING_MODE="paper" if one == "true" else "live").alpaca_kind() is not None
+    assert load(tmp_path, f"ALPACA_PAPER={one}\n", ALPACA_IS_PAPER=two, TRADING_MODE="paper" if one == "true" else "live").kind("alpaca") is not None
 
 
 def test_a_slip_in_the_environment_is_a_warning_where_the_name_is_meant_for_us(tmp_path: Path) -> None:

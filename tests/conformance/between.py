@@ -38,6 +38,9 @@ class Between:
         self.refused += response.status in (429, 418)
         return msgspec.structs.replace(response, body=self.answers(response.body))
 
+    def busy(self) -> Response:
+        return self._wire.busy()
+
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
         return self._wire.open(path, headers, now_ns)
 

@@ -112,7 +112,17 @@ SAID = [
     (
         SELL,
         {"position": D(3), "reserved": reserved(sell_qty=D(1))},
-        "SHORT: 5; the limit is the 2 you can sell. Lower the quantity; ENABLE_SHORTS=true allows shorting stocks.",
+        "SHORT: 5; the limit is the 2 you can sell. Lower the quantity; ENABLE_SHORTS=true allows shorting.",
+    ),
+    (
+        coins(),
+        {**COIN, "rate": None},
+        "FX_RATE: USD has none; the limit is a known price of USD. Run `trading check`: the broker gave no price for it.",
+    ),
+    (
+        coins(),
+        {**COIN, "instrument": coin(currency="USDT"), "rate": D("0.985")},
+        "DEPEG: 0.985; the limit is a USDT within 1 % of a dollar. Exits still pass.",
     ),
     (
         wish(),
@@ -379,3 +389,18 @@ def test_the_sentence_about_room_for_the_journal() -> None:
     assert str(caught.value) == said
     with pytest.raises(RiskRefused, match="CAPABILITY: fractional limit gtc for equity"):
         check(wish("0.5", ord_type=OrdType.LIMIT, price=D(100), time_in_force=TimeInForce.GTC), risk_state())
+
+
+def test_limits_are_measured_in_the_base_currency() -> None:
+    """A price of 100 in a currency worth 2 counts 200: reserved so, and a position limit is reached at half the units."""
+    doubled = risk_state(rate=D(2))
+
+    assert check(wish("100"), doubled).reserve_px == 2 * check(wish("100"), risk_state()).reserve_px
+    check(wish("200"), risk_state())
+    with pytest.raises(RiskRefused, match="MAX_POSITION_PCT"):
+        check(wish("200"), doubled)
+
+
+def test_an_exit_passes_whatever_its_currency_is_worth() -> None:
+    for rate in (None, D("0.5")):
+        assert check(wish("5", Side.SELL), risk_state(position=D(5), instrument=stock(currency="USDT"), rate=rate)).reducing

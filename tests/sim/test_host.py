@@ -30,9 +30,12 @@ class Echo:
         self.seen.append(request)
         return Response(status=201, headers={"x-one": "1"}, body=json.dumps({"url": request.url, "body": request.body.decode()}).encode())
 
+    def busy(self) -> Response:
+        return Response(status=429, headers={}, body=b"full")
+
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
         if path == "/full":
-            return Response(status=429, headers={}, body=b"full")
+            return self.busy()
         self._conns += 1
         self.open_now.add(self._conns)
         self._out.append((self._conns, "hello"))
@@ -167,6 +170,9 @@ class Events(Echo):
 
     def is_events(self, path: str) -> bool:
         return path.startswith("/events")
+
+    def busy(self) -> Response:
+        return Response(status=429, headers={}, body=b"full")
 
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
         if "none" in path:

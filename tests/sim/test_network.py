@@ -37,9 +37,12 @@ class Counter:
         self.done.append(now_ns)
         return Response(status=200, headers={"x": "1"}, body=b"done")
 
+    def busy(self) -> Response:
+        return Response(status=429, headers={}, body=b"later")
+
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
         if path == "/full":
-            return Response(status=429, headers={}, body=b"later")
+            return self.busy()
         self.paths.append(path)
         self._opened += 1
         self._conns.append(self._opened)

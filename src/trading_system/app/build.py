@@ -40,6 +40,7 @@ from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.settings.keys import CREDENTIALS
 from trading_system.settings.secret import Secret
+from trading_system.transport.nonces import Nonces
 
 if TYPE_CHECKING:
     from trading_system.app.watcher import Seen
@@ -60,6 +61,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, Secret]
     options: Mapping[str, str]
     twin: bool = False  # the broker is a twin on loopback
+    paper: Path | None = None  # the venue has no paper account: fills are simulated on its live prices, and the account is kept here
 
 
 def limits_of(config: Config) -> Limits:
@@ -99,25 +101,51 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def accounts_of(config: Config) -> tuple[Account, ...]:
-    """The brokers that have keys and whose own flag agrees with TRADING_MODE. Raises AuthFailed: none."""
-    credentials = config.credentials("alpaca")
-    kind = config.alpaca_kind()
-    if not credentials or kind is None:
-        page = registry.facts("alpaca").pages["keys_paper"]
-        missing = [name for name in CREDENTIALS["alpaca"].values() if name not in config.secrets]
-        half = f"{missing[0]} is missing." if len(missing) == 1 else "no broker is configured."
-        advice = f"Set ALPACA_API_KEY and ALPACA_API_SECRET in .env (keys: {page}), or try without keys: `trading demo`."
-        raise AuthFailed(half, " ".join((advice, *config.warnings)))
-    options = {"feed": config.alpaca_data_feed, "option_feed": config.alpaca_option_feed, "order_events": config.alpaca_order_events}
-    if config.alpaca_url:
-        options["url"] = config.alpaca_url
-    return (Account(broker=BrokerName("alpaca"), environment=kind, credentials=credentials, options=options, twin=bool(config.alpaca_url)),)
+def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
+    """The brokers (or the one) that have keys and whose own flag agrees with TRADING_MODE.
+
+    Raises: AuthFailed: none, or half a pair of keys. BadRequest: some are twins and some are not.
+    """
+    names = registry.BROKERS if only is None else (BrokerName(only),)
+    for name in names:
+        fields = CREDENTIALS[name].values()
+        missing = [field for field in fields if field not in config.secrets]
+        if missing and len(missing) < len(fields):
+            raise AuthFailed(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.", _advice(config, name))
+    found = tuple(
+        Account(
+            broker=name,
+            environment=kind,
+            credentials=credentials,
+            options=config.options[name],
+            twin="url" in config.options[name],
+            paper=_paper(config, name, kind),
+        )
+        for name in names
+        if (credentials := config.credentials(name)) and (kind := config.kind(name))
+    )
+    if not found:
+        raise AuthFailed("no broker is configured.", _advice(config, names[0]))
+    if len({account.twin for account in found}) > 1:
+        twins = " and ".join(f"{account.broker.upper()}_URL" for account in found if account.twin)
+        raise BadRequest(f"one desk trades with twins or with brokers, not with both: remove {twins}, or the keys of the others")
+    return found
+
+
+def _paper(config: Config, broker: BrokerName, kind: str) -> Path | None:
+    real = kind == "live" or "url" in config.options[broker] or registry.facts(broker).has_paper
+    return None if real else state_folder(config) / f"{broker}-paper.json"
+
+
+def _advice(config: Config, broker: str) -> str:
+    page = registry.facts(broker).pages["keys_paper"]
+    keys = " and ".join(CREDENTIALS[broker].values())
+    return " ".join((f"Set {keys} in .env (keys: {page}), or try without keys: `trading demo`.", *config.warnings))
 
 
 def state_folder(config: Config) -> Path:
     """$TRADING_HOME, else the platform's folder; paper, live and twin apart. Known without keys: a halt needs none."""
-    return home(config) / ("twin" if config.alpaca_url else config.trading_mode)
+    return home(config) / ("twin" if any("url" in options for options in config.options.values()) else config.trading_mode)
 
 
 def home(config: Config) -> Path:
@@ -184,9 +212,8 @@ async def open_desk(
         for account in accounts:
             if account.twin:
                 continue  # two twins may well have the same key and account number
-            print_ = "-".join(secret.fingerprint() for secret in account.credentials.values())
             what = f"the {account.environment} key of {account.broker}"
-            stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{print_}.lock", what))
+            stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{_fingerprints(account)}.lock", what))
         step("leases taken")
         journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
@@ -322,6 +349,7 @@ def _dialer(account: Account, tape: "Tape | None") -> "Dialer":
 
 
 def _connector(account: Account, tape: "Tape | None") -> Connector:
+    from trading_system.sim.paper import PaperBroker
     from trading_system.transport.clock import SystemClock
     from trading_system.transport.http import AiohttpHttp, Http
     from trading_system.transport.tape import TapedHttp
@@ -329,16 +357,35 @@ def _connector(account: Account, tape: "Tape | None") -> Connector:
     http: Http = AiohttpHttp(_hosts(account))
     if tape is not None:
         http = TapedHttp(http, tape)
+    clock = SystemClock()
+    nonces = {"nonces": _nonces(account, clock.now_ns)} if registry.facts(account.broker).needs_nonces else {}
     connector: Connector = registry.folder(account.broker).connect(
         http=http,
         dialer=_dialer(account, tape),
-        clock=SystemClock(),
+        clock=clock,
         rng=random.Random(secrets.randbits(64)),  # noqa: S311  jitter, not cryptography
         credentials=account.credentials,
         environment=account.environment,
         options=account.options,
+        **nonces,
     )
-    return connector
+    if account.paper is None:
+        return connector
+    return PaperBroker(connector, path=account.paper, clock=clock, rng=random.Random(secrets.randbits(64)))  # noqa: S311  a simulation's chance
+
+
+def _nonces(account: Account, now_ns: Callable[[], int]) -> Nonces:
+    """One rising number per key, whatever TRADING_HOME says: two homes may use one key by turns. Raises BadRequest: the file cannot be used."""
+    path = machine_folder() / "nonces" / f"{account.broker}-{_fingerprints(account)}"
+    try:
+        return Nonces(path, now_ns)
+    except (OSError, ValueError) as error:
+        text = f"the number that {account.broker} wants to rise is kept in {path}, which cannot be used ({error}): mend or delete it"
+        raise BadRequest(text) from None
+
+
+def _fingerprints(account: Account) -> str:
+    return "-".join(secret.fingerprint() for secret in account.credentials.values())
 
 
 def _hosts(account: Account) -> frozenset[str]:
@@ -370,10 +417,10 @@ def watched(config: Config, *, sse: bool = False, broker_api: bool = False, acti
     """The account or firm whose events are to be read; activities are a firm's. Raises AuthFailed: its credentials are not all there. BadRequest:
     since is no time."""
     if not (broker_api or activities):
-        (account,) = accounts_of(config)
-        return _reading(account, sse=sse or bool(since) or config.alpaca_order_events == "sse", since=since)
+        (account,) = accounts_of(config, "alpaca")
+        return _reading(account, sse=sse or bool(since) or account.options["order_events"] == "sse", since=since)
     missing = [name for name in _OAUTH.values() if name not in config.secrets]
-    kind = config.alpaca_kind()
+    kind, options = config.kind("alpaca"), config.options["alpaca"]
     if missing or kind is None:
         page = registry.facts("alpaca").pages["keys_broker"]
         what = f"{' and '.join(missing)} missing" if missing else "TRADING_MODE and ALPACA_PAPER do not agree"
@@ -382,8 +429,8 @@ def watched(config: Config, *, sse: bool = False, broker_api: bool = False, acti
         broker=BrokerName("alpaca"),
         environment=kind,
         credentials={field: config.secrets[name] for field, name in _OAUTH.items()},
-        options={"url": config.alpaca_url} if config.alpaca_url else {},
-        twin=bool(config.alpaca_url),
+        options={"url": options["url"]} if "url" in options else {},
+        twin="url" in options,
     )
     return _reading(firm, sse=True, activities=activities, since=since)
 
@@ -415,10 +462,10 @@ def _reading(account: Account, *, sse: bool, since: str, activities: bool = Fals
 
 async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
     """Articles as they appear, without a desk. Raises AuthFailed, BadRequest: a broker that passes none on."""
-    (account,) = accounts_of(config)
-    connector = _connector(account, None)
-    if not isinstance(connector, NewsData):
-        raise BadRequest(f"{account.broker} passes no news on here")
+    connectors = [_connector(account, None) for account in accounts_of(config)]
+    connector = next((item for item in connectors if isinstance(item, NewsData)), None)
+    if connector is None:
+        raise BadRequest("none of the configured brokers passes news on")
     try:
         async for event in connector.follow_news(symbols):
             yield event
@@ -592,7 +639,9 @@ async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str],
     from trading_system.app.deadman import guard
     from trading_system.transport.clock import SystemClock
 
-    accounts = accounts_of(config)
+    accounts = [account for account in accounts_of(config) if account.paper is None]
+    if not accounts:
+        raise BadRequest("a paper account that is simulated here needs no watchdog: its orders fill only while a desk runs")
     async with AsyncExitStack() as stack:
         brokers = [_connector(account, None) for account in accounts]
         for broker in brokers:
@@ -622,7 +671,7 @@ async def served_twin(
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
     now_ns = SystemClock().now_ns()
-    twin = module.AlpacaTwin(
+    twin = module.TWIN(
         seed=seed,
         start_ns=now_ns,
         cash=cash,
@@ -636,8 +685,7 @@ async def served_twin(
             host = await stack.enter_async_context(serve(twin, port=port, speed=speed, faults=None if faults is None else FaultPlan(faults)))
         except OSError as error:
             raise BadRequest(f"the twin cannot listen on port {port}: {os.strerror(error.errno or 0)}") from None
-        firm = {"client_id": twin.broker.client_id, "client_secret": twin.broker.client_secret}
-        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, "key": twin.key, "secret": twin.secret, **firm}
+        yield {"rest": host.url, "data": host.url, "ws": host.ws_url, **twin.credentials}
 
 
 def _recordings(listings: "tuple[Listing, ...]", replay: tuple[str, ...], now_ns: int) -> "dict[str, Recording]":
@@ -663,7 +711,7 @@ def twin_account(broker: str, twin: Mapping[str, str]) -> Account:
     return Account(
         broker=BrokerName(broker),
         environment="paper",
-        credentials={"key": Secret(twin["key"]), "secret": Secret(twin["secret"])},
+        credentials={field: Secret(twin[field]) for field in CREDENTIALS[broker]},
         options={"url": twin["rest"]},
         twin=True,
     )

@@ -16,7 +16,7 @@ from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
 from trading_system.settings.dotenv import FLAGS, Source, find_env_file, is_placeholder, merge, odd_names, parse_secret, read_env_file
-from trading_system.settings.keys import CREDENTIALS, KEYS, Key
+from trading_system.settings.keys import CREDENTIALS, KEYS, PAPER_FLAGS, PREFIX_OF, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -33,13 +33,9 @@ class ConfigError(DeskError):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in force. One field per setting that this version uses, named like it; settings/keys.py says what each does."""
+    """What is in force. One field per setting that this version uses and that is no broker's own, named like it; settings/keys.py says what each
+    does."""
 
-    alpaca_paper: bool
-    alpaca_data_feed: str
-    alpaca_order_events: str
-    alpaca_option_feed: str
-    alpaca_url: str
     trading_mode: str
     max_position_pct: Decimal
     max_leverage: Decimal
@@ -80,6 +76,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     quote_max_age_s: int
     crypto_quote_max_age_s: int
     account_max_age_s: int
+    options: Mapping[str, Mapping[str, str]]  # each broker's own settings that are no secret and not empty: ALPACA_DATA_FEED is data_feed
     secrets: Mapping[str, Secret]  # by setting; only what is configured
     env_file: str  # "" when there is none
     explicit: frozenset[str]  # settings that somebody has set; the others are defaults
@@ -92,9 +89,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         fields = {field: self.secrets[name] for field, name in CREDENTIALS[broker].items() if name in self.secrets}
         return fields if len(fields) == len(CREDENTIALS[broker]) else {}
 
-    def alpaca_kind(self) -> str | None:
-        """paper or live where TRADING_MODE and ALPACA_PAPER agree; None where they do not, and a warning says so."""
-        said = "paper" if self.alpaca_paper else "live"
+    def kind(self, broker: str) -> str | None:
+        """paper or live where TRADING_MODE and the broker's own flag agree; None where they do not, and a warning says so."""
+        flag = PAPER_FLAGS.get(broker)
+        if flag is None:
+            return self.trading_mode
+        said = "paper" if self.options[broker][_option(broker, flag)] == "true" else "live"
         return said if said == self.trading_mode else None
 
 
@@ -122,14 +122,16 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
     if problems:
         raise ConfigError(tuple(problems))
     used = {key.name.lower(): values[key.name] for key in KEYS.values() if key.used and key.kind != "secret"}
+    options = {broker: _options(broker, values) for broker in PREFIX_OF}
     notices = tuple(f"{key.name} is set, not used yet" for key in KEYS.values() if not key.used and _is_set(key, raw.get(key.name, "")))
     digest = hashlib.blake2b(repr(sorted(used.items())).encode(), digest_size=8).hexdigest()
     return Config(
-        **used,  # type: ignore[arg-type]  # the table and the fields are held together by test_config.py
+        **{name: value for name, value in used.items() if not name.upper().startswith(_BROKERS)},  # type: ignore[arg-type]  # held by test_config.py
+        options=options,
         secrets=secrets,
         env_file="" if path is None else str(path),
         explicit=frozenset(raw),
-        warnings=(*source.warnings, *odd_names(environ), *_warnings(values)),
+        warnings=(*source.warnings, *odd_names(environ), *_warnings(values, secrets)),
         notices=notices,
         config_hash=digest,
     )
@@ -277,9 +279,29 @@ def _contradictions(values: Mapping[str, object], secrets: Mapping[str, Secret],
         problems.append("ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true: use the paper key (PK…), or set ALPACA_PAPER=false")
 
 
-def _warnings(values: Mapping[str, object]) -> tuple[str, ...]:
-    if values["TRADING_MODE"] == "live" and values["ALPACA_PAPER"]:
-        return ("TRADING_MODE=live, but ALPACA_PAPER=true: Alpaca is left out; set ALPACA_PAPER=false to trade it live",)
-    if values["TRADING_MODE"] == "paper" and not values["ALPACA_PAPER"]:
-        return ("TRADING_MODE=paper, but ALPACA_PAPER=false: Alpaca is left out; set ALPACA_PAPER=true, or TRADING_MODE=live",)
-    return ()
+def _warnings(values: Mapping[str, object], secrets: Mapping[str, Secret]) -> tuple[str, ...]:
+    """The brokers that have keys, and a flag that TRADING_MODE does not agree with."""
+    mode, found = values["TRADING_MODE"], []
+    for broker, flag in PAPER_FLAGS.items():
+        said = "paper" if values[flag] else "live"
+        if said != mode and any(name in secrets for name in CREDENTIALS[broker].values()):
+            wanted, how = str(not values[flag]).lower(), "live" if mode == "live" else "on paper"
+            text = f"TRADING_MODE={mode}, but {flag}={str(values[flag]).lower()}"
+            found.append(f"{text}: {broker.capitalize()} is left out; set {flag}={wanted} to trade it {how}")
+    return tuple(found)
+
+
+_BROKERS = tuple(prefix for prefixes in PREFIX_OF.values() for prefix in prefixes)
+
+
+def _option(broker: str, name: str) -> str:
+    prefix = next(prefix for prefix in PREFIX_OF[broker] if name.startswith(prefix))
+    return name.removeprefix(prefix).lower()
+
+
+def _options(broker: str, values: Mapping[str, object]) -> Mapping[str, str]:
+    found = {}
+    for name, value in values.items():
+        if name.startswith(PREFIX_OF[broker]) and KEYS[name].kind != "secret" and value != "":
+            found[_option(broker, name)] = str(value).lower() if isinstance(value, bool) else str(value)
+    return found

@@ -256,7 +256,7 @@ class Desk:
         record = Reported(
             report=report,
             account="" if account is None else account.account,
-            currency=self.base_currency if instrument is None else instrument.currency,
+            currency=self.currency(report.broker, report.instrument),
             multiplier=self.multiplier(report.broker, report.instrument),
             asset_class=_asset_class(report, instrument),
             prior=prior,
@@ -274,7 +274,7 @@ class Desk:
         if applied.order.ord_status is OrdStatus.REJECTED:
             self._instruments_due_ns[report.broker, report.instrument] = self.clock.now_ns()
             self._trip(report.broker, self.clock.now_ns())
-        fee_in_kind = applied.bookings and record.asset_class is AssetClass.CRYPTO and report.side is Side.BUY
+        fee_in_kind = applied.bookings and record.asset_class.is_crypto and report.side is Side.BUY
         if applied.order.unbooked_qty or fee_in_kind:  # the broker may hold less than was bought: look, before anybody sells it all
             self.on_gap(report.broker)
         return applied.order
@@ -412,11 +412,11 @@ class Desk:
         known = [snapshot for snapshot in snapshots if snapshot is not None]
         crypto = ZERO
         for broker, instrument in self.books.ledger.traded():
-            if self.books.asset_classes.get((broker, instrument)) is AssetClass.CRYPTO:
-                price = self.mark_px(broker, instrument)
-                if price is None and self.books.ledger.position(broker, instrument):
+            if self.asset_class(broker, instrument).is_crypto:
+                price, rate = self.mark_px(broker, instrument), self.rate(broker, instrument)
+                if rate is None or (price is None and self.books.ledger.position(broker, instrument)):
                     return self.books.mark
-                crypto += self.books.ledger.pnl(broker, instrument, price or ZERO, self.books.multipliers.get((broker, instrument), ONE))
+                crypto += rate * self.books.ledger.pnl(broker, instrument, price or ZERO, self.books.multipliers.get((broker, instrument), ONE))
         return mark_equity(
             self.books.mark,
             equity=sum((snapshot.equity for snapshot in known), ZERO),
@@ -477,7 +477,7 @@ class Desk:
         account = self.accounts.get(broker)
         if account is None or now_ns - account.recv_ns > self.limits.account_max_age_ns // 2:
             await self.refresh_account(broker)
-        crypto = instrument.asset_class is AssetClass.CRYPTO
+        crypto = instrument.asset_class.is_crypto
         limit_ns = self.limits.crypto_quote_max_age_ns if crypto else self.limits.quote_max_age_ns
         quote = self.hub.latest(broker, instrument.id)
         if quote is None or now_ns - quote.transact_ns > limit_ns // 2:
@@ -489,6 +489,22 @@ class Desk:
         if known is not None:
             return known.multiplier
         return self.books.multipliers.get((broker, instrument), STANDARD_MULTIPLIER if is_option(instrument) else ONE)
+
+    def currency(self, broker: BrokerName, instrument: InstrumentID) -> str:
+        """What its prices are in."""
+        known = self.instruments.get((broker, instrument))
+        return known.currency if known is not None else instrument.partition("/")[2] or self.base_currency
+
+    def rate(self, broker: BrokerName, instrument: InstrumentID) -> Decimal | None:
+        """What one unit of its currency is worth in BASE_CURRENCY, as its broker says, else another; None: none does."""
+        return self.worth(broker, self.currency(broker, instrument))
+
+    def worth(self, broker: BrokerName, currency: str) -> Decimal | None:
+        """What one unit of a currency is worth in BASE_CURRENCY."""
+        if currency == self.base_currency:
+            return ONE
+        said = [account.rates.get(currency) for account in (self.accounts.get(broker), *self.accounts.values()) if account is not None]
+        return next((rate for rate in said if rate is not None), None)
 
     def asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
         known = self.instruments.get((broker, instrument))
@@ -647,7 +663,10 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> Asse
         return instrument.asset_class
     if is_option(report.instrument):
         return AssetClass.OPTION
-    return AssetClass.CRYPTO if "/" in report.instrument else AssetClass.EQUITY
+    base, pair, _ = report.instrument.partition("/")
+    if pair and "-" in base:
+        return AssetClass.PERPETUAL if base.endswith("-PERP") else AssetClass.FUTURE
+    return AssetClass.CRYPTO if pair else AssetClass.EQUITY
 
 
 async def _explained(_: AccountSnapshot) -> bool:

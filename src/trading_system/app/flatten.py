@@ -10,7 +10,6 @@ import msgspec
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
-from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import round_qty
 from trading_system.domain.order import NewOrder, Order
 
@@ -79,7 +78,7 @@ async def close_position(desk: "Desk", name: BrokerName, instrument_id: Instrume
     whole = round_qty(abs(qty), instrument.lot)
     if not whole:
         return None
-    crypto = instrument.asset_class is AssetClass.CRYPTO
+    crypto = instrument.asset_class.is_crypto
     return await desk.submit(
         NewOrder(
             broker=name,

@@ -11,7 +11,6 @@ from trading_system.domain.account import AccountSnapshot, Flow, FlowKind
 from trading_system.domain.errors import DeskError, Unavailable
 from trading_system.domain.fix import Doubt
 from trading_system.domain.ids import BrokerName, InstrumentID
-from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ONE, ZERO, plain
 from trading_system.domain.option import is_option, parse_occ
 from trading_system.domain.order import Order
@@ -35,16 +34,15 @@ class Outside:
         self._name = name
         self._asked_ns = -FLOWS_EVERY_NS  # here and below in time that has passed: time of day may step
         self._units_off: dict[InstrumentID, int] = {}  # since when
-        self._cash_off: tuple[Decimal, int] | None = None  # how much, since when
-        self._cash_told = ZERO
+        self._cash_off: dict[str, tuple[Decimal, int]] = {}  # by currency: how much, since when
+        self._cash_told: dict[str, Decimal] = {}
 
     async def explain(self, snapshot: AccountSnapshot) -> bool:
         """Before a snapshot is judged: look for what moved money or units meanwhile, where something differs. True: it did, look again."""
         desk = self._desk
         if self._name not in desk.books.cash_opened:
             return False  # the first look takes everything as it is
-        cash, _ = compare_cash(desk.books.ledger.cash(self._name, snapshot.currency), snapshot.cash, ZERO)
-        if not cash and not self._units(snapshot) and desk.clock.monotonic_ns() - self._asked_ns < FLOWS_EVERY_NS:
+        if not self._moneys_off(snapshot) and not self._units(snapshot) and desk.clock.monotonic_ns() - self._asked_ns < FLOWS_EVERY_NS:
             return False
         with suppress(Unavailable):  # then the limits judge what they see
             return await self._read_flows(prior=False)
@@ -104,7 +102,8 @@ class Outside:
     async def _take(self, flow: Flow, *, prior: bool) -> None:
         desk = self._desk
         mark = None if flow.instrument is None else desk.mark_px(self._name, flow.instrument)
-        worth = flow.amount if flow.currency == desk.base_currency else ZERO
+        rate = desk.worth(self._name, flow.currency)
+        worth = flow.amount * (rate or ZERO)
         equity = ZERO if desk.books.mark is None else desk.books.mark.equity
         now_ns = desk.clock.now_ns()
         desk.record(Flowed(flow=flow, worth=worth + flow.qty * (mark or ZERO), equity_before=equity, prior=prior, now_ns=now_ns))
@@ -112,7 +111,7 @@ class Outside:
             return
         money = f" {plain(flow.amount)} {flow.currency}" if flow.amount else ""
         desk.alert("warning" if flow.kind in (FlowKind.UNKNOWN, FlowKind.SETTLEMENT) else "info", f"{self._name}: {flow.kind}{money} ({flow.text})")
-        if flow.kind is FlowKind.TRANSFER and flow.amount and flow.currency != desk.base_currency:
+        if flow.kind is FlowKind.TRANSFER and flow.amount and rate is None:
             text = f"{self._name}: a transfer in {flow.currency} cannot be told apart from profit and loss in {desk.base_currency}"
             desk.alert("critical", text)
         if flow.kind is FlowKind.CORPORATE_ACTION and flow.instrument is not None:
@@ -140,8 +139,7 @@ class Outside:
         ours = {instrument: books.ledger.position(broker, instrument) for broker, instrument in books.ledger.traded() if broker == name}
         moving = {order.instrument: ONE for order in books.blotter.unsettled() if order.broker == name and _moves(order)}
         rate = self._desk.brokers[name].facts.max_fee_in_kind
-        crypto = AssetClass.CRYPTO
-        allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key] is crypto}
+        allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key].is_crypto}
         expected = [instrument for broker, instrument in books.expected if broker == name]
         for option in filter(is_option, (instrument for instrument, qty in ours.items() if qty)):
             if parse_occ(option).expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date():
@@ -179,41 +177,56 @@ class Outside:
 
     # -- money --------------------------------------------------------------------------------------------------------------------
 
+    def _moneys_off(self, snapshot: AccountSnapshot, allowance: Decimal = ZERO) -> dict[str, tuple[Decimal, bool]]:
+        """By currency: what differs from the ledger, and whether fees can be why."""
+        ledger, found = self._desk.books.ledger, {}
+        for currency, theirs in snapshot.moneys.items():
+            amount, fee = compare_cash(ledger.cash(self._name, currency), theirs, allowance)
+            if amount:
+                found[currency] = (amount, fee)
+        return found
+
     def _judge_cash(self, snapshot: AccountSnapshot) -> bool:
         """Money that differs by the same amount for a while is a fee, or an alert, or stops the broker. True: nothing is unexplained."""
-        desk, books, now_ns = self._desk, self._desk.books, self._desk.clock.monotonic_ns()
-        ours = books.ledger.cash(self._name, snapshot.currency)
+        desk, books = self._desk, self._desk.books
         if self._name not in books.cash_opened:
-            self._book_cash(snapshot, snapshot.cash - ours, "found at the first start")
+            for currency, theirs in snapshot.moneys.items():
+                self._book_cash(currency, theirs - books.ledger.cash(self._name, currency), "found at the first start")
             return True
         rate = desk.brokers[self._name].facts.max_fee_in_kind
-        amount, fee = compare_cash(ours, snapshot.cash, books.sold.get(self._name, ZERO) * rate)
-        if not amount or any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled()):
-            self._cash_off = None
+        off = self._moneys_off(snapshot, books.sold.get(self._name, ZERO) * rate)
+        if not off or any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled()):
+            self._cash_off = {}
             return True
         if self._name in desk.adopting:
             desk.adopting.discard(self._name)
-            self._book_cash(snapshot, amount, "taken over from the broker by the owner")
+            for currency, (amount, _) in off.items():
+                self._book_cash(currency, amount, "taken over from the broker by the owner")
             return True
-        if self._cash_off is None or self._cash_off[0] != amount:
-            self._cash_off = (amount, now_ns)
-        age_ns = now_ns - self._cash_off[1]
+        self._cash_off = {currency: since for currency, since in self._cash_off.items() if since[0] == off.get(currency, (ZERO, False))[0]}
+        explained = [self._judge_money(snapshot, currency, amount, fee=fee) for currency, (amount, fee) in off.items()]
+        return all(explained)
+
+    def _judge_money(self, snapshot: AccountSnapshot, currency: str, amount: Decimal, *, fee: bool) -> bool:
+        desk, now_ns = self._desk, self._desk.clock.monotonic_ns()
+        age_ns = now_ns - self._cash_off.setdefault(currency, (amount, now_ns))[1]
         if age_ns >= MISMATCH_NS and fee:
-            self._book_cash(snapshot, amount, "fees on what was sold", fee=True)
+            self._book_cash(currency, amount, "fees on what was sold", fee=True)
             return True
-        text = f"{self._name}: {plain(amount)} {snapshot.currency} at the broker that no order, fee or transfer explains"
-        if age_ns >= MISMATCH_NS and amount != self._cash_told:
-            self._cash_told = amount
+        text = f"{self._name}: {plain(amount)} {currency} at the broker that no order, fee or transfer explains"
+        if age_ns >= MISMATCH_NS and amount != self._cash_told.get(currency):
+            self._cash_told[currency] = amount
             desk.alert("warning", text)
-        if age_ns >= CASH_HALT_NS and abs(amount) > CASH_MAX * max(snapshot.equity, ZERO):
+        worth = abs(amount) * (desk.worth(self._name, currency) or ONE)
+        if age_ns >= CASH_HALT_NS and worth > CASH_MAX * max(snapshot.equity, ZERO):
             advice = "compare with the broker's own page; `trading resume --adopt` takes the broker's figure over"
             desk.set_halt(Halt(scope=self._name, level=Level.HALT, rule="CASH", text=f"{text}: {advice}", set_ns=desk.clock.now_ns()))
         return fee
 
-    def _book_cash(self, snapshot: AccountSnapshot, amount: Decimal, reason: str, *, fee: bool = False) -> None:
-        self._cash_off = None
+    def _book_cash(self, currency: str, amount: Decimal, reason: str, *, fee: bool = False) -> None:
+        self._cash_off.pop(currency, None)
         now_ns = self._desk.clock.now_ns()
-        self._desk.record(CashAdjusted(broker=self._name, currency=snapshot.currency, amount=amount, reason=reason, fee=fee, now_ns=now_ns))
+        self._desk.record(CashAdjusted(broker=self._name, currency=currency, amount=amount, reason=reason, fee=fee, now_ns=now_ns))
 
 
 def _moves(order: Order) -> bool:

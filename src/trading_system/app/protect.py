@@ -12,7 +12,7 @@ from trading_system.core.protection import Guard, audit, form
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, TimeInForce
 from trading_system.domain.ids import ClOrdID, IntentID
-from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.instrument import Instrument
 from trading_system.domain.money import ZERO, plain
 from trading_system.domain.order import NewOrder, Order
 
@@ -88,7 +88,7 @@ class Protector:
         entries = [entry for entry in known if entry is not None and entry.sent_ns >= void_ns]
         stops = {entry.cl_ord_id: self._stops_of(entry) for entry in entries}
         position = books.ledger.position(*key)
-        rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class is AssetClass.CRYPTO else ZERO
+        rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class.is_crypto else ZERO
         others = (order for order in books.blotter.working_on(*key) if order.protects is None and order.parent not in books.protected[key])
         exits = (_closing(order) for order in others if order.side.sign * position < 0)
         fees = books.bought.get(key, ZERO) * rate  # not booked yet: the broker may hold so much less than was bought
@@ -144,7 +144,7 @@ class Protector:
             return None
         ord_type, time_in_force = taken
         limits = self._desk.limits
-        collar = limits.crypto_price_collar_pct if instrument.asset_class is AssetClass.CRYPTO else limits.price_collar_pct
+        collar = limits.crypto_price_collar_pct if instrument.asset_class.is_crypto else limits.price_collar_pct
         worst = entry.guard_px * (1 - entry.side.sign * collar / 2)
         count = len(self._desk.books.stops.get(entry.cl_ord_id, ()))
         return NewOrder(
@@ -188,7 +188,7 @@ class Protector:
     async def _sell(self, key: Key, guard: Guard) -> None:
         """The owner said to rather close what cannot be guarded. Only what nothing is on its way for: an order in doubt is asked about first."""
         entry = guard.entry
-        crypto = self._desk.instruments[key].asset_class is AssetClass.CRYPTO
+        crypto = self._desk.instruments[key].asset_class.is_crypto
         exits = sum(1 for order in self._desk.books.blotter if order.intent is not None and order.intent.startswith(f"unguarded-{entry.cl_ord_id}"))
         with suppress(DeskError):
             await self._desk.submit(

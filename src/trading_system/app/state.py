@@ -29,7 +29,7 @@ def risk_state(desk: "Desk", request: NewOrder, cl_ord_id: ClOrdID) -> RiskState
     key = (request.broker, request.instrument)
     books, now_ns = desk.books, desk.clock.now_ns()
     reserving = books.blotter.reserved_keys()
-    crypto = [reserved for reserved in reserving if desk.asset_class(*reserved) is AssetClass.CRYPTO]
+    crypto = [reserved for reserved in reserving if desk.asset_class(*reserved).is_crypto]
     reserved, legs = books.blotter.reserved(*key), tuple(_leg(desk, request.broker, leg) for leg in request.legs)
     return RiskState(
         limits=desk.limits,
@@ -48,6 +48,7 @@ def risk_state(desk: "Desk", request: NewOrder, cl_ord_id: ClOrdID) -> RiskState
         working=() if legs else books.blotter.working_on(*key),
         recent=tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent))),
         reserving=frozenset(reserving),
+        rate=desk.rate(*key),
         cover=_cover(desk, request.broker, desk.instruments[key]),
         legs=legs,
         live=desk.environment == "live",
@@ -76,13 +77,14 @@ def _holdings(desk: "Desk") -> tuple[Holding, ...]:
         if qty and is_option(instrument):
             options.setdefault((broker, underlying_of(instrument)), []).append(instrument)
         elif qty:
+            mark, rate = desk.mark_px(broker, instrument), desk.rate(broker, instrument)
             others.append(
                 Holding(
                     broker=broker,
                     instrument=instrument,
                     asset_class=desk.asset_class(broker, instrument),
                     qty=qty,
-                    mark=desk.mark_px(broker, instrument),
+                    mark=None if mark is None or rate is None else mark * rate,
                     multiplier=desk.multiplier(broker, instrument),
                 )
             )

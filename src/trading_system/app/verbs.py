@@ -14,7 +14,6 @@ from trading_system.core.risk import Level
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
-from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
@@ -70,7 +69,7 @@ async def submit(desk: Desk, args: Args) -> object:
     """Place an order and wait a little for what becomes of it."""
     name = _broker(desk, args)
     instrument = await desk.instrument(name, _instrument(args))
-    crypto = instrument.asset_class is AssetClass.CRYPTO
+    crypto = instrument.asset_class.is_crypto
     request = NewOrder(
         broker=name,
         instrument=instrument.id,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def doctor(as_json: bool) -> None:
     from trading_system.app import build
     from trading_system.app.config import env_file_findings, load_config
+    from trading_system.brokers import registry
 
     config = load_config()
     rows = [_row("Python", platform.python_version(), ok=True)]
@@ -29,7 +30,9 @@ def doctor(as_json: bool) -> None:
     rows += [_row("settings", text, ok=False) for text in config.warnings]
     rows += [_row("settings", text, ok=True) for text in config.notices]
     rows.append(_row("mode", config.trading_mode + (", dry run" if config.dry_run else ""), ok=True))
-    rows.append(_row("alpaca keys", "configured" if config.credentials("alpaca") else "missing: see README, or `trading demo` without keys", ok=True))
+    for name in registry.BROKERS:
+        found = "configured" if config.credentials(name) else "missing: see README, or `trading demo` without keys"
+        rows.append(_row(f"{name} keys", found, ok=True))
     rows += _ages(config)
     rows.append(_row("state folder", str(build.home(config)), ok=True))
     if as_json:

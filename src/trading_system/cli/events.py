@@ -214,10 +214,9 @@ async def _trade(desk: "Desk") -> tuple[set[str], str]:
     from trading_system.domain.fix import OrdType, Side, TimeInForce
 
     eth = await desk.hub.fetch(_broker(), _instrument("ETH/USD"))
-    assert eth.ask_px is not None
     assert eth.bid_px is not None
     first = await desk.submit(_wish("first", "AAPL", "3", time_in_force=TimeInForce.DAY))
-    large = await desk.submit(_wish("second", "ETH/USD", str((eth.ask_qty * Decimal("1.5")).quantize(Decimal("0.01")))))
+    large = await desk.submit(_wish("second", "ETH/USD", "4.5"))  # the twin never has more than 4 at its best price
     low = (eth.bid_px * Decimal("0.98")).quantize(Decimal("0.01"))
     resting = await desk.submit(_wish("third", "ETH/USD", "0.1", ord_type=OrdType.LIMIT, price=low))
     await desk.wait(lambda: _settled(desk, large.cl_ord_id), TOLD_WITHIN_S * 1_000_000_000)

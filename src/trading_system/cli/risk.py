@@ -114,7 +114,9 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     config = settings()
     accounts = build.accounts_of(config)
     if accounts[0].environment != "live":
-        raise RiskRefused("ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and ALPACA_PAPER=false first.")
+        raise RiskRefused(
+            "ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and the broker's own flag first: ALPACA_PAPER=false."
+        )
     findings = env_file_findings(Path(config.env_file)) if config.env_file else ()
     if findings:
         raise RiskRefused("ARM", "a safe .env", "; ".join(findings), "Mend it, then arm.")

@@ -9,6 +9,7 @@ import msgspec
 
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.money import parse_decimal
+from trading_system.settings.keys import CREDENTIALS
 
 
 @click.command()
@@ -48,5 +49,6 @@ async def _serve(broker: str, *, as_json: bool, **options: Any) -> None:
             click.secho(f"{broker}'s twin is up. Ctrl-C ends it, and it forgets everything.", bold=True)
             for name, value in twin.items():
                 click.echo(f"  {name:<7} {value}")
-            click.echo(f"\nUse it:  ALPACA_URL={twin['rest']} ALPACA_API_KEY={twin['key']} ALPACA_API_SECRET={twin['secret']} trading check")
+            keys = " ".join(f"{name}={twin[field]}" for field, name in CREDENTIALS[broker].items())
+            click.echo(f"\nUse it:  {broker.upper()}_URL={twin['rest']} {keys} trading check")
         await asyncio.Event().wait()

@@ -17,7 +17,7 @@ Key = tuple[BrokerName, InstrumentID]
 
 
 class Reserved(msgspec.Struct, frozen=True):
-    """What the unsettled orders on one instrument may still do. Quantities in units; notional (of orders that open risk) in account currency."""
+    """What the unsettled orders on one instrument may still do. Quantities in units; notional (of orders that open risk) in BASE_CURRENCY."""
 
     buy_qty: Decimal = ZERO
     sell_qty: Decimal = ZERO

@@ -117,12 +117,12 @@ class EquityMark(msgspec.Struct, frozen=True, kw_only=True):
 
     def loss(self, asset_class: AssetClass | None = None) -> Decimal:
         """Today's loss as a fraction of the equity that the day began with; 0 when there is none."""
-        fell = self.crypto_day_start - self.crypto_pnl if asset_class is AssetClass.CRYPTO else self.day_start - self.equity
+        fell = self.crypto_day_start - self.crypto_pnl if asset_class is not None and asset_class.is_crypto else self.day_start - self.equity
         return max(ZERO, fell / self.day_start) if self.day_start > 0 else ZERO
 
     def drawdown(self, asset_class: AssetClass | None = None) -> Decimal:
         """The fall from the highest point as a fraction of the highest equity; 0 at the top."""
-        fell = self.crypto_high - self.crypto_pnl if asset_class is AssetClass.CRYPTO else self.high_water - self.equity
+        fell = self.crypto_high - self.crypto_pnl if asset_class is not None and asset_class.is_crypto else self.high_water - self.equity
         return max(ZERO, fell / self.high_water) if self.high_water > 0 else ZERO
 
 

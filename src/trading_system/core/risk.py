@@ -25,6 +25,8 @@ from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Facts
 
 _SECOND_NS = 1_000_000_000
+DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "DAI", "PYUSD"})
+DEPEG_MAX = Decimal("0.01")  # of a dollar: further away no entry is taken in it (RELIABILITY.md §5)
 _OPTION_COLLAR_MIN = Decimal("0.10")  # money per unit: of a cheap option a fraction is less than its spread
 
 
@@ -91,7 +93,7 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """A position or reservation as the gate counts it, over all accounts. mark in account currency per unit; None: nobody knows."""
+    """A position or reservation as the gate counts it, over all accounts. mark in BASE_CURRENCY per unit; None: nobody knows."""
 
     broker: BrokerName
     instrument: InstrumentID
@@ -137,6 +139,7 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     working: tuple[Order, ...]  # on this instrument at this broker
     recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
+    rate: Decimal | None = ONE  # what one unit of the instrument's currency is worth in BASE_CURRENCY; None: nobody knows
     cover: Decimal = ZERO  # units of this option that may be sold and are covered
     legs: tuple[LegState, ...] = ()  # of a multileg order, in its order
     live: bool
@@ -164,7 +167,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(request: NewOrder, state: RiskState, replaces: Order | None = None) -> Approved:
     """Pass an order through every limit or refuse it. Notional is order_qty × the worse of price and mark × multiplier, in
-    account currency. Nothing else makes an Approved, and Broker.submit takes nothing else.
+    BASE_CURRENCY. Nothing else makes an Approved, and Broker.submit takes nothing else.
 
     Raises: RiskRefused: names the rule, its limit and the value that broke it, in words a person can read. BadRequest: no order at all.
     """
@@ -178,7 +181,7 @@ def check(request: NewOrder, state: RiskState, replaces: Order | None = None) ->
         cl_ord_id=state.cl_ord_id,
         account="" if state.account is None else state.account.account,
         symbol=state.instrument.symbol,
-        reserve_px=terms.px * state.instrument.multiplier,
+        reserve_px=terms.px * _unit(state),
         reserve_qty=terms.qty,
         reducing=terms.reducing,
         opens=terms.opens,
@@ -212,7 +215,7 @@ def latches(limits: Limits, halt: Halt) -> bool:
 
 def covers(halt: Halt, broker: BrokerName, instrument: InstrumentID, asset_class: AssetClass) -> bool:
     """Whether a halt applies to orders on this instrument at this broker."""
-    return halt.scope in ("all", broker, f"{broker}:{instrument}") or (halt.scope == "crypto" and asset_class is AssetClass.CRYPTO)
+    return halt.scope in ("all", broker, f"{broker}:{instrument}") or (halt.scope == "crypto" and asset_class.is_crypto)
 
 
 def reduces(side: Side, qty: Decimal, position: Decimal, reserved: Reserved) -> bool:
@@ -306,9 +309,9 @@ def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms
         request=request,
         px=px,
         qty=qty,
-        notional=qty * px * state.instrument.multiplier,
+        notional=qty * px * _unit(state),
         reducing=reducing,
-        crypto=state.instrument.asset_class is AssetClass.CRYPTO,
+        crypto=state.instrument.asset_class.is_crypto,
         uncovered=uncovered,
         opens=(),
         replaces=replaces,
@@ -328,7 +331,7 @@ def _leg_terms(request: NewOrder, state: RiskState) -> Terms:
         request=request,
         px=px,
         qty=qty,
-        notional=qty * px * state.instrument.multiplier,
+        notional=qty * px * _unit(state),
         reducing=not any(opens),
         crypto=False,
         uncovered=qty * state.instrument.multiplier if loss is None else ZERO,
@@ -341,6 +344,11 @@ def _without(reserved: Reserved, order: Order) -> Reserved:
     """For what is left to close, the order being replaced does not count twice: at the broker only one of the two can fill."""
     qty = max(ZERO, order.reserve_qty - order.cum_qty)
     return replace(reserved, buy_qty=reserved.buy_qty - qty) if order.side is Side.BUY else replace(reserved, sell_qty=reserved.sell_qty - qty)
+
+
+def _unit(state: RiskState) -> Decimal:
+    """What a price of 1 is in BASE_CURRENCY, for one unit. Without a rate it is counted as it stands: no entry passes then."""
+    return state.instrument.multiplier * (ONE if state.rate is None else state.rate)
 
 
 def _pct(fraction: Decimal) -> str:
@@ -513,7 +521,7 @@ def _options(terms: Terms, state: RiskState) -> None:
     pct = limits.option_max_premium_pct
     held = max(ZERO, state.position) + state.reserved.buy_qty
     premium = terms.request.price or ZERO if state.legs else terms.px
-    after = (held + terms.qty) * premium * state.instrument.multiplier
+    after = (held + terms.qty) * premium * _unit(state)
     if terms.request.side is Side.BUY and after > pct * _equity(state):
         limit = f"{_pct(pct)} of equity = {_money(pct * _equity(state))}"
         raise RiskRefused("OPTION_MAX_PREMIUM_PCT", limit, f"{_money(after)} of premium in {state.instrument.id}", "Lower the quantity.")
@@ -522,10 +530,11 @@ def _options(terms: Terms, state: RiskState) -> None:
 def _shorts(terms: Terms, state: RiskState) -> None:
     if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class is AssetClass.OPTION:
         return
+    spot = state.instrument.asset_class is AssetClass.CRYPTO  # coins are sold or they are not held
     short = terms.qty > state.position - state.reserved.sell_qty
-    if short and (not state.limits.enable_shorts or not state.instrument.shortable or terms.crypto):
+    if short and (not state.limits.enable_shorts or not state.instrument.shortable or spot):
         free = plain(max(ZERO, state.position - state.reserved.sell_qty))
-        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), "Lower the quantity; ENABLE_SHORTS=true allows shorting stocks.")
+        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), "Lower the quantity; ENABLE_SHORTS=true allows shorting.")
 
 
 def _fresh(terms: Terms, state: RiskState) -> None:
@@ -627,6 +636,18 @@ def _doubtful(terms: Terms, state: RiskState) -> None:
         )
 
 
+def _convertible(terms: Terms, state: RiskState) -> None:
+    """No entry in a currency whose worth nobody knows, nor in a dollar coin that has left the dollar."""
+    if terms.reducing:
+        return
+    currency = state.instrument.currency
+    if state.rate is None:
+        advice = "Run `trading check`: the broker gave no price for it."
+        raise RiskRefused("FX_RATE", f"a known price of {currency}", f"{currency} has none", advice)
+    if currency in DOLLAR_COINS and abs(state.rate - 1) > DEPEG_MAX:
+        raise RiskRefused("DEPEG", f"a {currency} within {_pct(DEPEG_MAX)} of a dollar", plain(state.rate), "Exits still pass.")
+
+
 def _max_position(terms: Terms, state: RiskState) -> None:
     if terms.reducing:
         return
@@ -634,7 +655,7 @@ def _max_position(terms: Terms, state: RiskState) -> None:
     equity = _equity(state)
     buy = terms.request.side is Side.BUY
     open_qty = state.reserved.buy_qty if buy else state.reserved.sell_qty  # exits too: beside them an entry carries further past zero
-    after = abs(state.position * (1 if buy else -1) + open_qty + terms.qty) * terms.px * state.instrument.multiplier
+    after = abs(state.position * (1 if buy else -1) + open_qty + terms.qty) * terms.px * _unit(state)
     if after > pct * equity:
         name = "CRYPTO_MAX_POSITION_PCT" if terms.crypto else "MAX_POSITION_PCT"
         room = max(ZERO, pct * equity - (after - terms.notional))
@@ -667,7 +688,7 @@ def _leverage(terms: Terms, state: RiskState) -> None:
             raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument} has none", "Wait for its quote.")
         worth = abs(holding.qty) * (holding.mark or ZERO) * holding.multiplier
         gross += worth
-        crypto += worth if holding.asset_class is AssetClass.CRYPTO else ZERO
+        crypto += worth if holding.asset_class.is_crypto else ZERO
     for name, limit, after, applies in (
         ("MAX_LEVERAGE", state.limits.max_leverage, gross + state.total.notional + terms.notional, True),
         ("CRYPTO_MAX_LEVERAGE", state.limits.crypto_max_leverage, crypto + state.reserved_crypto + terms.notional, terms.crypto),
@@ -717,6 +738,7 @@ _RULES: tuple[Rule, ...] = (
     _self_match,
     _doubtful,
     _losses,
+    _convertible,
     _max_position,
     _concurrent,
     _leverage,

@@ -1,5 +1,6 @@
 """What a broker says we own: positions, the account as one snapshot, and what moved money or units without an order."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 
@@ -29,12 +30,19 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     last_equity: Decimal  # at the last close
     cash: Decimal
+    balances: Mapping[str, Decimal] = {}  # money by currency, where the account keeps several: `cash` is then what they are worth together
+    rates: Mapping[str, Decimal] = {}  # what one unit of another currency is worth in `currency`, by the market's prices
     buying_power: Decimal
     positions: tuple[Position, ...]
     tradable: bool  # false: the broker blocks trading; `text` says why
     text: str
     transact_ns: int
     recv_ns: int
+
+    @property
+    def moneys(self) -> Mapping[str, Decimal]:
+        """Money by currency."""
+        return self.balances or {self.currency: self.cash}
 
 
 class FlowKind(StrEnum):

@@ -15,6 +15,13 @@ class AssetClass(StrEnum):
     EQUITY = "equity"
     CRYPTO = "crypto"
     OPTION = "option"
+    PERPETUAL = "perpetual"  # a swap on a coin without an end: BTC-PERP/USDT
+    FUTURE = "future"  # the same with an end: BTC-26DEC26/USDT
+
+    @property
+    def is_crypto(self) -> bool:
+        """Whether the crypto limits hold for it."""
+        return self in (AssetClass.CRYPTO, AssetClass.PERPETUAL, AssetClass.FUTURE)
 
 
 class TickBand(msgspec.Struct, frozen=True):

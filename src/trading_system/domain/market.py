@@ -32,6 +32,16 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
         return self.ask_px if side is Side.BUY else self.bid_px
 
 
+class BookSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The best levels of a book, best first, each as (price, quantity)."""
+
+    instrument: InstrumentID
+    bids: tuple[tuple[Decimal, Decimal], ...]
+    asks: tuple[tuple[Decimal, Decimal], ...]
+    transact_ns: int  # the broker's time, or ours where it names none
+    recv_ns: int
+
+
 class Trade(msgspec.Struct, frozen=True, kw_only=True):
     instrument: InstrumentID
     price: Decimal

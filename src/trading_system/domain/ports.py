@@ -13,7 +13,8 @@ from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.money import ZERO
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
@@ -62,8 +63,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
     can_replace: bool
     has_paper: bool
+    maker_fee: Decimal = ZERO  # of the money, at the first tier: for an order that rested …
+    taker_fee: Decimal = ZERO  # … and for one that did not
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
+    needs_nonces: bool = False  # each request carries a number that only rises: connect() then takes `nonces`
     pages: Mapping[str, str]  # "keys_paper", "keys_live", "docs", "status", "signup": where a person goes
 
     def rule(self, asset_class: AssetClass, ord_type: OrdType, time_in_force: TimeInForce, *, fractional: bool) -> OrderRule | None:
@@ -224,6 +228,15 @@ class NewsData(Protocol):
         ...
 
     def follow_news(self, symbols: Sequence[str]) -> AsyncIterator[NewsItem | StreamState]: ...
+
+
+@runtime_checkable
+class DepthData(Protocol):
+    """Order books, where a broker passes them on. Raises as MarketData."""
+
+    def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncIterator[BookSnapshot | StreamState]:
+        """Each book after every change, its best levels. A gap ends in GAP and begins anew with a snapshot; no book is shown between the two."""
+        ...
 
 
 class Connector(Broker, MarketData, Protocol):

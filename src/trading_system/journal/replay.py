@@ -240,7 +240,7 @@ class Books:
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
             if applied.order.side is Side.BUY and not booking.reversal:
                 self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
-            elif record.asset_class is AssetClass.CRYPTO and not booking.reversal:
+            elif record.asset_class.is_crypto and not booking.reversal:
                 self.sold[report.broker] = self.sold.get(report.broker, ZERO) + booking.fill.qty * booking.fill.price
         if applied.order.ord_status.terminal:
             self._gone(applied.order)

@@ -37,6 +37,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("BINANCE_API_KEY", "secret", "", "key", used=False),
             Key("BINANCE_API_SECRET", "secret", "", "secret", used=False),
             Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
+            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", used=False, ours=True),
         ),
     ),
     (
@@ -44,6 +45,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
             Key("KRAKEN_API_SECRET", "secret", "", "secret", used=False),
+            Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", used=False, ours=True),
         ),
     ),
     (
@@ -52,6 +54,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("BYBIT_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
             Key("BYBIT_API_SECRET", "secret", "", "secret", used=False),
             Key("BYBIT_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
+            Key("BYBIT_URL", "url", "", "a twin on this machine instead of Bybit", used=False, ours=True),
         ),
     ),
     (
@@ -170,6 +173,20 @@ ALIASES = {
 
 # How a name in the environment begins that is meant for us. LOG_, TIME_, ENABLE_ and the like are everybody's.
 PREFIXES = ("ALPACA_", "APCA_", "BINANCE_", "KRAKEN_", "BYBIT_", "IB_", "IBKR_", "OANDA_", "TRADIER_", "TRADING_", "CRYPTO_", "MAX_", "HALT_ON_")
+
+# How the settings of one broker begin.
+PREFIX_OF = {
+    "alpaca": ("ALPACA_",),
+    "binance": ("BINANCE_",),
+    "kraken": ("KRAKEN_",),
+    "bybit": ("BYBIT_",),
+    "ibkr": ("IB_", "IBKR_"),
+    "oanda": ("OANDA_",),
+    "tradier": ("TRADIER_",),
+}
+
+# The flag that says paper or live where a broker has hosts for both; the others are what TRADING_MODE says.
+PAPER_FLAGS = {"alpaca": "ALPACA_PAPER", "binance": "BINANCE_TESTNET", "bybit": "BYBIT_TESTNET"}
 
 # What each broker's credentials are: our field -> setting.
 CREDENTIALS = {

@@ -24,7 +24,6 @@ from trading_system.sim.matching import MARKET, Book, Match
 from trading_system.sim.sessions import DAY_NS, MINUTE_NS, Sessions, new_york_day, new_york_ns
 
 GTC_LIFE_NS = 90 * DAY_NS
-CASH = "USD"
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -201,15 +200,17 @@ class Exchange:
         rng: Random,
         start_ns: int,
         cash: Decimal = Decimal(100_000),
+        money: str = "USD",
         multiplier: Decimal = ONE,
         latency: Latency = Latency(),  # noqa: B008 frozen
     ) -> None:
         self.market = market
         self.terms = terms
+        self.money = money  # what cash and prices are in
         self.multiplier = multiplier
         self.latency = latency
-        self.deposits: dict[str, Decimal] = {CASH: cash}
-        self.holdings: dict[str, Decimal] = {CASH: cash}
+        self.deposits: dict[str, Decimal] = {money: cash}
+        self.holdings: dict[str, Decimal] = {money: cash}
         self.street: dict[str, Decimal] = {}
         self.fees: dict[str, Decimal] = {}
         self.avg_px: dict[str, Decimal] = {}  # by base
@@ -238,7 +239,7 @@ class Exchange:
 
     @property
     def cash(self) -> Decimal:
-        return self.holdings[CASH]
+        return self.holdings[self.money]
 
     @property
     def reserved(self) -> Decimal:
@@ -865,7 +866,7 @@ class Exchange:
             self.avg_px.pop(terms.base, None)
         shares = ZERO if kind == EXPIRED else qty * terms.multiplier * (1 if contract.right is Right.CALL else -1)
         if shares:
-            self._settle(contract.underlying, Side.BUY if shares > 0 else Side.SELL, abs(shares), contract.strike, ZERO, CASH)
+            self._settle(contract.underlying, Side.BUY if shares > 0 else Side.SELL, abs(shares), contract.strike, ZERO, self.money)
         self._events.append(Settlement(kind, symbol, qty, contract.underlying, shares, contract.strike, now_ns))
 
     # -- the market ------------------------------------------------------------------------------------------------------------------------------
@@ -971,7 +972,7 @@ class Exchange:
         terms = self.terms[order.symbol]
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
-        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, CASH)
+        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, self.money)
         fee = (credited * rate).quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
@@ -1010,7 +1011,7 @@ class Exchange:
         """Move asset, money and fee; each leaves one account and enters another."""
         base = self.terms[symbol].base
         before = self.position(symbol)
-        for asset, amount in ((base, side.sign * qty), (CASH, -side.sign * qty * price * self.terms[symbol].multiplier)):
+        for asset, amount in ((base, side.sign * qty), (self.money, -side.sign * qty * price * self.terms[symbol].multiplier)):
             self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
             self.street[asset] = self.street.get(asset, ZERO) - amount
         if fee:

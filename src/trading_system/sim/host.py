@@ -77,7 +77,8 @@ class Host:
             return await self._events(request)
         fault = None if self.faults is None else self.faults.on_request(request.method)
         if fault == "busy":
-            return web.json_response({"code": 42910000, "message": "rate limit exceeded"}, status=429)
+            busy = self.wire.busy()
+            return web.Response(status=busy.status, headers=dict(busy.headers), body=busy.body)
         sent = Request(method=request.method, url=request.raw_path, headers=dict(request.headers), body=await request.read())
         answer = self.wire.handle(sent, self.now_ns())
         self._carry()

@@ -161,7 +161,7 @@ class _Http:
         if network.chance("late_request"):
             await network.clock.sleep_ns(within_ns + network.rng.randrange(LATE_MAX_NS))
         if network.chance("busy"):
-            return Response(status=429, headers={}, body=b'{"code":42910000,"message":"rate limit exceeded"}', recv_ns=network.clock.now_ns())
+            return msgspec.structs.replace(wire.busy(), recv_ns=network.clock.now_ns())
         if network.chance("failed_before"):
             return Response(status=503, headers={}, body=b"<html>Service Unavailable</html>", recv_ns=network.clock.now_ns())
         network.carry(wire)

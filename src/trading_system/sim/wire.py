@@ -13,6 +13,10 @@ class Wire(Protocol):
         """One HTTP exchange."""
         ...
 
+    def busy(self) -> Response:
+        """What it says to somebody who asks too much, for the asking: a fault on demand."""
+        ...
+
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> "int | Response":
         """A stream's upgrade, path with query: the number of the new connection, or the HTTP answer that refuses it."""
         ...

@@ -38,7 +38,7 @@ def connect(
     environment: str,
     options: Mapping[str, str],
 ) -> "AlpacaConnector":
-    """A connector for one account. credentials: key, secret. options: feed (iex, sip), order_events (websocket, sse), url of a twin on loopback."""
+    """A connector for one account. credentials: key, secret. options: ALPACA_'s settings as settings/keys.py has them, url of a twin among them."""
     from trading_system.brokers.alpaca.connector import AlpacaConnector
 
     return AlpacaConnector(

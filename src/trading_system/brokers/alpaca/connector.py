@@ -95,7 +95,7 @@ class AlpacaConnector:
         self._secret = secret
         self._environment = environment
         self._urls = _urls(environment, options)
-        self._stock_feed = options.get("feed", "iex")
+        self._stock_feed = options.get("data_feed", "iex")
         resumable = EventsSession(ORDERS, self._urls.trading, lambda: auth.key_headers(key, secret))
         self._order_events = resumable if options.get("order_events") == "sse" else None
         self._option_feed = options.get("option_feed", "indicative")

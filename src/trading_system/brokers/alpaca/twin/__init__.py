@@ -19,7 +19,7 @@ from trading_system.brokers.alpaca.twin import news
 from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
 from trading_system.brokers.alpaca.twin.events import ACTIVITIES_PATH, ORDERS_PATH, EventLog, activity_event, order_event, too_slow
-from trading_system.brokers.alpaca.twin.forms import Refusal, answer
+from trading_system.brokers.alpaca.twin.forms import Refusal, answer, too_many
 from trading_system.brokers.alpaca.twin.news import News, NewsStream
 from trading_system.brokers.alpaca.twin.option_streams import OptionStreams
 from trading_system.brokers.alpaca.twin.options import KINDS as OPTION_KINDS
@@ -34,7 +34,7 @@ from trading_system.sim.market import Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS, Sessions
 from trading_system.transport.message import Request, Response
 
-__all__ = ["AlpacaTwin", "universe"]
+__all__ = ["TWIN", "AlpacaTwin", "universe"]
 
 ORDERS_STREAM = "/stream"
 
@@ -133,7 +133,17 @@ class AlpacaTwin:
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
 
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The account's key and secret, and a Broker API firm's client."""
+        return {"key": self.key, "secret": self.secret, "client_id": self.broker.client_id, "client_secret": self.broker.client_secret}
+
     # -- sim/wire.py: Wire -----------------------------------------------------------------------------------------------------------------------
+
+    def busy(self) -> Response:
+        """429, as too many requests get it."""
+        refusal = too_many()
+        return answer(refusal.body, refusal.status)
 
     def handle(self, request: Request, now_ns: int) -> Response:
         """One HTTP exchange: rate window, key, then the path."""
@@ -145,7 +155,7 @@ class AlpacaTwin:
         allowed, headers = self._windows["data" if data else "trading"].take(now_ns)
         try:
             if not allowed:
-                raise Refusal(429, 42910000, "rate limit exceeded")
+                raise too_many()
             self._authorize(request.headers, needed=not url.path.startswith("/v1beta3/crypto/"))
             query = dict(parse_qsl(url.query))
             parts = tuple(unquote(part) for part in url.path.split("/")[1:])
@@ -409,3 +419,6 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _letters(rng: Random, count: int) -> str:
     return "".join(rng.choices(string.ascii_uppercase + string.digits, k=count))
+
+
+TWIN = AlpacaTwin

@@ -9,7 +9,7 @@ import msgspec
 
 from trading_system.brokers.alpaca import wire
 from trading_system.brokers.alpaca.twin.activities import bust_id
-from trading_system.brokers.alpaca.twin.forms import JSON, Refusal, bad_parameter, parse_time, settles
+from trading_system.brokers.alpaca.twin.forms import JSON, Refusal, bad_parameter, parse_time, settles, too_many
 from trading_system.brokers.alpaca.twin.streams import Send, trade_update
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.domain.fix import ExecType
@@ -74,7 +74,7 @@ class EventLog(Generic[_Event]):
     def open(self, conn: int, query: Mapping[str, str], now_ns: int) -> None:
         """Raises Refusal: parameters that exclude each other, need another, or cannot be read."""
         if len(self.conns) >= READERS_MAX:
-            raise Refusal(429, 42910000, "rate limit exceeded")
+            raise too_many()
         since, until, since_id, until_id = (query.get(name) or None for name in ("since", "until", "since_id", "until_id"))
         if since and since_id:
             raise Refusal(422, 40010001, "since and since_id can't be used at the same time")

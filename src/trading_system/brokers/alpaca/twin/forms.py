@@ -49,6 +49,10 @@ def answer(value: object, status: int = 200) -> Response:
     return Response(status=status, headers={"content-type": "application/json; charset=UTF-8"}, body=JSON.encode(value))
 
 
+def too_many() -> Refusal:
+    return Refusal(429, 42910000, "rate limit exceeded")
+
+
 def bad_parameter(name: str) -> Refusal:
     return Refusal(422, 40010001, f"invalid {name}")
 
