@@ -7,6 +7,7 @@ import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
@@ -56,5 +57,21 @@ ALPACA = Subject(
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
-SUBJECTS = (ALPACA,)
+
+
+BINANCE = Subject(
+    name="binance",
+    broker=BrokerName("binance"),
+    twin=BinanceTwin,
+    credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("ETHUSDT"),
+    statuses=tuple(
+        f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
+    ),
+    changes=lambda request: request.method != "GET",
+    places=lambda request: request.method == "POST" and "/order?" in request.url,
+)
+SUBJECTS = (ALPACA, BINANCE)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

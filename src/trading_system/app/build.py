@@ -659,7 +659,7 @@ async def served_twin(
     hours: str = "always",
     kind: str = "paper",
     speed: int = 1,
-    rate: int = 200,
+    rate: int | None = None,
     replay: tuple[str, ...] = (),
     faults: int | None = None,
 ) -> AsyncIterator[Mapping[str, str]]:
@@ -677,7 +677,7 @@ async def served_twin(
         cash=cash,
         hours=hours,
         environment=kind,
-        requests_per_minute=rate,
+        **({} if rate is None else {"requests_per_minute": rate}),
         recordings=_recordings(module.universe(hours).listings, replay, now_ns),
     )
     async with AsyncExitStack() as stack:
