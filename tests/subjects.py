@@ -13,6 +13,7 @@ from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
+from trading_system.sim.exchange import NO_LATENCY, Latency
 from trading_system.transport.message import Request
 
 
@@ -30,6 +31,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     places: Callable[[Request], bool]  # whether it places one
     options: Mapping[str, str] = {}  # of the connector
     currency: str = "USD"  # that the account is kept in
+    symbol: str  # one instrument as the broker spells it; it takes GTC limit orders of one unit
     name: str
 
     @property
@@ -56,13 +58,16 @@ ALPACA = Subject(
     statuses=(b'"status":"filled"', b'"status":"new"', b'"status":"pending_new"', b'"status":"partially_filled"', b'"status":"accepted"'),
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
+    symbol="AAPL",
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
 
 
-def _binance(*, requests_per_minute: int, orders_streams: int, **changes: Any) -> BinanceTwin:
-    """Binance counts weight, and what the suite asks costs about so much a request."""
-    return BinanceTwin(weight_per_minute=requests_per_minute * _WEIGHT, streams=orders_streams, **changes)
+def _binance(*, requests_per_minute: int, orders_streams: int, latency: Latency = NO_LATENCY, **changes: Any) -> BinanceTwin:
+    """Binance counts weight, and what the suite asks costs about so much a request. Its engine answers when it is through."""
+    assert latency == NO_LATENCY
+    weight = requests_per_minute * _WEIGHT
+    return BinanceTwin(weight_per_minute=weight, orders_per_10_s=requests_per_minute, streams=orders_streams, **changes)
 
 
 _WEIGHT = 11
@@ -80,6 +85,7 @@ BINANCE = Subject(
     changes=lambda request: request.method != "GET",
     places=lambda request: request.method == "POST" and "/order?" in request.url,
     currency="USDT",
+    symbol="ETHUSDT",
 )
 SUBJECTS = (ALPACA, BINANCE)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
