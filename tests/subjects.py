@@ -13,6 +13,7 @@ from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
+from trading_system.sim.exchange import NO_LATENCY, Latency
 from trading_system.transport.message import Request
 
 
@@ -29,6 +30,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
     options: Mapping[str, str] = {}  # of the connector
+    symbol: str  # one instrument as the broker spells it; it takes GTC limit orders of one unit
     name: str
 
     @property
@@ -55,14 +57,21 @@ ALPACA = Subject(
     statuses=(b'"status":"filled"', b'"status":"new"', b'"status":"pending_new"', b'"status":"partially_filled"', b'"status":"accepted"'),
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
+    symbol="AAPL",
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
+
+
+def _binance(*, requests_per_minute: int, latency: Latency = NO_LATENCY, **changes: Any) -> BinanceTwin:
+    """Its engine answers when it is through, and it counts orders too."""
+    assert latency == NO_LATENCY
+    return BinanceTwin(requests_per_minute=requests_per_minute, orders_per_10_s=requests_per_minute, **changes)
 
 
 BINANCE = Subject(
     name="binance",
     broker=BrokerName("binance"),
-    twin=BinanceTwin,
+    twin=_binance,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
     instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
     nobody=InstrumentID("NOBODY"),
@@ -72,6 +81,7 @@ BINANCE = Subject(
     ),
     changes=lambda request: request.method != "GET",
     places=lambda request: request.method == "POST" and "/order?" in request.url,
+    symbol="ETHUSDT",
 )
 SUBJECTS = (ALPACA, BINANCE)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
