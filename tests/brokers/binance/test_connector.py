@@ -190,6 +190,26 @@ def test_a_change_is_not_made_of_an_order_that_has_fills_by_then(tmp_path: Path)
     told(tmp_path, story)
 
 
+def test_what_was_bought_is_guarded_but_for_its_fee_and_goes_out_whole(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            await desk.instrument(BINANCE.broker, ETH)
+            quote = await desk.hub.fetch(BINANCE.broker, ETH)
+            assert quote.bid_px is not None
+            stop_px = (quote.bid_px * D("0.95")).quantize(D("0.01"))
+            await settled(desk, await desk.submit(wish("a", "1", protect_stop_px=stop_px)))
+            await asyncio.sleep(5)
+            (stop,) = bench.twin.exchange.open_orders()
+
+            assert (stop.ticket.ord_type, stop.stop_px, stop.qty) == (OrdType.STOP_LIMIT, stop_px, D("0.999"))
+            assert desk.books.halts == {}
+            assert not [text for text, _ in desk.books.critical()]
+            residue = await desk.flatten()
+            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
+
+    told(tmp_path, story)
+
+
 def test_a_trade_by_hand_in_another_pair_shows_by_its_balance_and_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(bench: Bench) -> None:
         monkeypatch.setattr(module, "QUIET_PER_LOOK", 0)  # it is not found because it was its turn
