@@ -7,6 +7,7 @@ import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
@@ -28,6 +29,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
     options: Mapping[str, str] = {}  # of the connector
+    wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
     name: str
 
     @property
@@ -36,7 +38,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     def make(self, **changes: Any) -> Any:
         """A twin that lets as many requests and streams through as a test may want."""
-        return self.twin(**({"seed": 5, "start_ns": START_NS, "requests_per_minute": 100_000, "orders_streams": 50} | changes))
+        return self.twin(**({"seed": 5, "start_ns": START_NS, "requests_per_minute": 100_000} | self.wide | changes))
 
 
 ALPACA = Subject(
@@ -54,7 +56,21 @@ ALPACA = Subject(
     statuses=(b'"status":"filled"', b'"status":"new"', b'"status":"pending_new"', b'"status":"partially_filled"', b'"status":"accepted"'),
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
+    wide={"orders_streams": 50},
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
-SUBJECTS = (ALPACA,)
+KRAKEN = Subject(
+    name="kraken",
+    broker=BrokerName("kraken"),
+    twin=KrakenTwin,
+    credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
+    instruments={AssetClass.CRYPTO: InstrumentID("BTC/USD")},
+    nobody=InstrumentID("NOBODY/USD"),
+    misspelt=InstrumentID("BTCUSD"),
+    statuses=(b'"status":"open"', b'"status":"closed"', b'"order_status":"new"', b'"order_status":"partially_filled"', b'"order_status":"filled"'),
+    changes=lambda request: request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder"),
+    places=lambda request: request.url.endswith("/AddOrder"),
+    options={"tier": "pro"},
+)
+SUBJECTS = (ALPACA, KRAKEN)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
