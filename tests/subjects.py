@@ -7,6 +7,7 @@ import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
@@ -59,18 +60,34 @@ ALPACA = Subject(
     wide={"orders_streams": 50},
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
+
+
+BINANCE = Subject(
+    name="binance",
+    broker=BrokerName("binance"),
+    twin=BinanceTwin,
+    credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("ETHUSDT"),
+    statuses=tuple(
+        f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
+    ),
+    changes=lambda request: request.method != "GET",
+    places=lambda request: request.method == "POST" and "/order?" in request.url,
+)
 KRAKEN = Subject(
     name="kraken",
     broker=BrokerName("kraken"),
     twin=KrakenTwin,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
-    instruments={AssetClass.CRYPTO: InstrumentID("BTC/USD")},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USD")},
     nobody=InstrumentID("NOBODY/USD"),
-    misspelt=InstrumentID("BTCUSD"),
+    misspelt=InstrumentID("ETHUSD"),
     statuses=(b'"status":"open"', b'"status":"closed"', b'"order_status":"new"', b'"order_status":"partially_filled"', b'"order_status":"filled"'),
     changes=lambda request: request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder"),
     places=lambda request: request.url.endswith("/AddOrder"),
     options={"tier": "pro"},
 )
-SUBJECTS = (ALPACA, KRAKEN)
+SUBJECTS = (ALPACA, BINANCE, KRAKEN)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

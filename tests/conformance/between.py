@@ -59,8 +59,8 @@ class Between:
     def drain(self) -> list[tuple[int, str | bytes | None]]:
         return [(conn, frame if frame is None else self._mangled(frame)) for conn, frame in self._wire.drain()]
 
-    def _mangled(self, frame: str | bytes) -> str | bytes:
-        return self.frames(frame.encode()).decode() if isinstance(frame, str) else self.frames(frame)
+    def _mangled(self, frame: str | bytes) -> bytes:
+        return self.frames(frame.encode() if isinstance(frame, str) else frame)  # what comes out may be no text
 
     @property
     def placed(self) -> int:

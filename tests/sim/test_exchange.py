@@ -391,3 +391,27 @@ def test_the_pace_at_which_time_is_told_changes_nothing(jump: int) -> None:
         return [(done.symbol, done.qty, done.price, done.transact_ns) for done in x.executions.values()]
 
     assert run(jump) == run(22 * MINUTE_NS)
+
+
+def test_another_currency_and_other_names_are_kept_throughout() -> None:
+    names = iter(range(1, 1_000))
+    x = Exchange(
+        Market(LISTINGS, 5),
+        TERMS,
+        rng=Random(5),
+        start_ns=NOON,
+        cash=CASH,
+        latency=NO_LATENCY,
+        money="USDT",
+        ids=lambda: str(next(names)),
+    )
+    bought = x.submit(ticket("1", symbol="BTC/USD"), NOON)
+    x.advance(NOON)
+    sold = x.submit(ticket("0.5", symbol="BTC/USD", side=Side.SELL), NOON)
+    x.advance(NOON)
+    conserved(x)
+
+    assert (bought.ord_status, sold.ord_status) == (OrdStatus.FILLED, OrdStatus.FILLED)
+    assert set(x.holdings) == {"USDT", "BTC"} == set(x.fees)
+    assert x.cash == x.holdings["USDT"] != CASH
+    assert all(name.isdecimal() for name in (*x.orders, *x.executions))

@@ -57,6 +57,8 @@ class TrueOrder(Protocol):
 class Truth(Protocol):
     """What the venues know, whatever they tell."""
 
+    currency: str  # what cash is in
+
     def orders(self, broker: BrokerName) -> Iterable[TrueOrder]: ...
     def order(self, broker: BrokerName, cl_ord_id: str) -> TrueOrder | None: ...
     def under_way(self, broker: BrokerName, cl_ord_id: ClOrdID) -> bool: ...
@@ -320,7 +322,7 @@ class Oracle:
                 here, there = self.desk.books.ledger.position(broker, name), self.truth.position(broker, name)
                 if here != there:
                     found.append(f"I3 {name} at {broker}: {there} there, {here} here")
-            here, there = self.desk.books.ledger.balance(broker, "assets", "USD"), self.truth.cash(broker)
+            here, there = self.desk.books.ledger.balance(broker, "assets", self.truth.currency), self.truth.cash(broker)
             if abs(here - there) > CASH_DIGIT:
                 found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):

@@ -93,6 +93,7 @@ class Stage(ABC):
     """Runs one seed. A layer brings the venues: their connectors, their truth, and what a stranger may do there."""
 
     oracle: Oracle
+    names = NAMES  # what is traded
     protects = False  # whether the layer's venues take stops
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
 
@@ -237,7 +238,7 @@ class Stage(ABC):
         rng = random.Random(f"{self.layer} {self.seed} probe")
         for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
             broker = rng.choice(tuple(self.desk.brokers))
-            name = rng.choice(NAMES)
+            name = rng.choice(self.names)
             self.intrude(rng, broker, name, silent=silent)
             await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
             lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else 0
@@ -351,12 +352,12 @@ class Stage(ABC):
         if self.contracts and rng.random() < 0.2:
             await self.desk.submit(await self._option(rng, next(iter(self.desk.brokers)), intent))
             return
-        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES)
+        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(self.names)
         await self.desk.submit(await self.wish(rng, broker, name, intent, big=big))
 
     async def race(self, rng: random.Random, place: int) -> None:
         """Two or three strategies want the same limit at the same time."""
-        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES)
+        broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(self.names)
         desk = self.desk
         wishes = []
         try:
@@ -444,7 +445,7 @@ class Stage(ABC):
             intent=IntentID(f"w{place}"),
         )
         whole = qty.to_integral_value(rounding="ROUND_FLOOR")
-        if self.protects and name in NAMES and "/" not in name and whole > 0 and rng.random() < 0.4:
+        if self.protects and name in self.names and "/" not in name and whole > 0 and rng.random() < 0.4:
             await self.attempt(rng, lambda: self._exit_later(rng, changed(order, order_qty=whole, time_in_force=TimeInForce.GTC)))
         else:
             await self.attempt(rng, lambda: self.desk.submit(order))
@@ -506,7 +507,7 @@ class Stage(ABC):
     async def halt(self, rng: random.Random, place: int) -> None:
         """The owner pulls the switch, sometimes just after a strategy has asked for an order."""
         broker = rng.choice(tuple(self.desk.brokers))
-        scope = rng.choice(("all", "all", broker, f"{broker}:{rng.choice(NAMES)}", "crypto"))
+        scope = rng.choice(("all", "all", broker, f"{broker}:{rng.choice(self.names)}", "crypto"))
         level = rng.choice(tuple(Level))
         works = [lambda: self._halt(scope, level)]
         if rng.random() < 0.6:
@@ -530,12 +531,12 @@ class Stage(ABC):
         self.oracle.halts = {}  # whatever was set meanwhile may have gone with it
 
     async def foreign(self, rng: random.Random, place: int) -> None:
-        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES))
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(self.names))
 
     async def second_desk(self, rng: random.Random, place: int) -> None:
         """Another desk, with another journal, sends an order of our form to this account."""
         number = f"{chr(97 + place // 26)}{chr(97 + place % 26)}"
-        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(NAMES), cl_ord_id=ClOrdID(STRANGER + number))
+        self.intrude(rng, rng.choice(tuple(self.desk.brokers)), rng.choice(self.names), cl_ord_id=ClOrdID(STRANGER + number))
 
     async def foreign_cancel(self, rng: random.Random, place: int) -> None:
         self.withdraw(rng, rng.choice(tuple(self.desk.brokers)))

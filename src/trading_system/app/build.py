@@ -413,9 +413,10 @@ def has_alpaca_keys(config: Config) -> bool:
 _OAUTH: Mapping[str, str] = {"client_id": "ALPACA_OAUTH_CLIENT_ID", "client_secret": "ALPACA_OAUTH_CLIENT_SECRET"}
 
 
-def watched(config: Config, *, sse: bool = False, broker_api: bool = False, since: str = "") -> Account:
-    """The account or firm whose order events are to be read. Raises AuthFailed: its credentials are not all there. BadRequest: since is no time."""
-    if not broker_api:
+def watched(config: Config, *, sse: bool = False, broker_api: bool = False, activities: bool = False, since: str = "") -> Account:
+    """The account or firm whose events are to be read; activities are a firm's. Raises AuthFailed: its credentials are not all there. BadRequest:
+    since is no time."""
+    if not (broker_api or activities):
         (account,) = accounts_of(config, "alpaca")
         return _reading(account, sse=sse or bool(since) or account.options["order_events"] == "sse", since=since)
     missing = [name for name in _OAUTH.values() if name not in config.secrets]
@@ -431,16 +432,16 @@ def watched(config: Config, *, sse: bool = False, broker_api: bool = False, sinc
         options={"url": options["url"]} if "url" in options else {},
         twin="url" in options,
     )
-    return _reading(firm, sse=True, since=since)
+    return _reading(firm, sse=True, activities=activities, since=since)
 
 
-def watched_twin(twin: Mapping[str, str], *, sse: bool, broker_api: bool, since: str = "") -> Account:
+def watched_twin(twin: Mapping[str, str], *, sse: bool, broker_api: bool, activities: bool = False, since: str = "") -> Account:
     """The same, of a served twin."""
     account = twin_account("alpaca", twin)
-    if broker_api:
+    if broker_api or activities:
         firm = {field: Secret(twin[field]) for field in _OAUTH}
         account = msgspec.structs.replace(account, credentials=firm)
-    return _reading(account, sse=sse or broker_api, since=since)
+    return _reading(account, sse=sse or broker_api or activities, activities=activities, since=since)
 
 
 def desk_beside(twin: Mapping[str, str], watched: Account) -> Account:
@@ -450,13 +451,13 @@ def desk_beside(twin: Mapping[str, str], watched: Account) -> Account:
     return msgspec.structs.replace(account, options={**account.options, "order_events": other})
 
 
-def _reading(account: Account, *, sse: bool, since: str) -> Account:
+def _reading(account: Account, *, sse: bool, since: str, activities: bool = False) -> Account:
     try:
         _ = since and (date.fromisoformat(since) if len(since) <= len("2026-11-24") else parse_rfc3339(since))
     except ValueError:
         raise BadRequest(f"--since {since}: a day (2026-11-24) or a time with its offset (2026-11-24T14:30:00Z)") from None
-    options = {**account.options, "order_events": "sse" if sse else "websocket", "since": since}
-    return msgspec.structs.replace(account, options=options)
+    how = {"order_events": "sse" if sse else "websocket", "topic": "activities" if activities else "orders", "since": since}
+    return msgspec.structs.replace(account, options={**account.options, **how})
 
 
 async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
@@ -475,8 +476,8 @@ async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterato
 
 
 @asynccontextmanager
-async def order_events(config: Config, account: Account) -> "AsyncIterator[AsyncIterator[Seen]]":
-    """What happens to orders at a broker, for a watcher: it takes no lease and changes nothing.
+async def broker_events(config: Config, account: Account) -> "AsyncIterator[AsyncIterator[Seen]]":
+    """What happens to orders or on accounts at a broker, for a watcher: it takes no lease and changes nothing.
 
     Raises: AuthFailed, while it is read: the broker will not have us.
     """
@@ -506,7 +507,7 @@ async def order_events(config: Config, account: Account) -> "AsyncIterator[Async
                 options=account.options,
             )
             events = reader.events
-        yield follow(account.broker, events, SystemClock())
+        yield follow(account.broker, account.options["topic"], events, SystemClock())
 
 
 def _there(path: Path) -> bool:
@@ -658,7 +659,7 @@ async def served_twin(
     hours: str = "always",
     kind: str = "paper",
     speed: int = 1,
-    rate: int = 200,
+    rate: int | None = None,
     replay: tuple[str, ...] = (),
     faults: int | None = None,
 ) -> AsyncIterator[Mapping[str, str]]:
@@ -676,7 +677,7 @@ async def served_twin(
         cash=cash,
         hours=hours,
         environment=kind,
-        requests_per_minute=rate,
+        **({} if rate is None else {"requests_per_minute": rate}),
         recordings=_recordings(module.universe(hours).listings, replay, now_ns),
     )
     async with AsyncExitStack() as stack:

@@ -125,7 +125,9 @@ class Recovery:
         error = task.exception()
         for name in self.desk.ready:
             self.desk.ready[name] = False
-        if not isinstance(error, JournalError):
+        if isinstance(error, BaseExceptionGroup):  # of the protector, who places several stops at once
+            _, error = error.split(JournalError)
+        if error is not None and not isinstance(error, JournalError):
             text = f"{task.get_name()} stopped: {error!r}"
             self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
 

@@ -34,10 +34,10 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "2. BINANCE (Crypto Spot)",
         (
-            Key("BINANCE_API_KEY", "secret", "", "key", used=False),
-            Key("BINANCE_API_SECRET", "secret", "", "secret", used=False),
-            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
-            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", used=False, ours=True),
+            Key("BINANCE_API_KEY", "secret", "", "key"),
+            Key("BINANCE_API_SECRET", "secret", "", "secret"),
+            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet"),
+            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", ours=True),
         ),
     ),
     (

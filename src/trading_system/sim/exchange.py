@@ -204,10 +204,13 @@ class Exchange:
         money: str = "USD",
         multiplier: Decimal = ONE,
         latency: Latency = Latency(),  # noqa: B008 frozen
+        ids: Callable[[], str] | None = None,
     ) -> None:
+        """money: what cash and prices are in. ids: makes the names of orders and executions, where they are not UUIDs."""
+        self._ids = ids
         self.market = market
         self.terms = terms
-        self.money = money  # what cash and prices are in
+        self.money = money
         self.multiplier = multiplier
         self.latency = latency
         self.deposits: dict[str, Decimal] = {money: cash}
@@ -478,6 +481,8 @@ class Exchange:
         return self._rng.randint(*span)
 
     def new_id(self) -> str:
+        if self._ids is not None:
+            return self._ids()
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _day_end(self, now_ns: int) -> None:

@@ -54,13 +54,6 @@ LOCKOUT_AFTER = 20  # wrong signatures in a row
 LOCKOUT_NS = 900 * SECOND_NS
 
 
-class _Engine(Exchange):
-    """The exchange, with trades under Kraken's names; its orders' own names are nobody's business."""
-
-    def new_id(self) -> str:
-        return new_id("T", self._rng)
-
-
 class KrakenTwin:
     """One Kraken account. Without key and secret they are made from the seed; read them from `credentials`.
 
@@ -93,7 +86,8 @@ class KrakenTwin:
         self.permissions = permissions
         self.universe = universe(hours)
         self.market = Market(self.universe.listings, seed, recordings)
-        self.exchange = _Engine(
+        trades = Random(f"trades {seed}")  # noqa: S311
+        self.exchange = Exchange(
             self.market,
             self.universe.terms,
             rng=Random(f"exchange {seed}"),  # noqa: S311 a simulation's chance
@@ -101,6 +95,7 @@ class KrakenTwin:
             cash=cash,
             money=MONEY,
             latency=latency,
+            ids=lambda: new_id("T", trades),  # the orders' own names there are nobody's business
         )
         self.limits = Limits(facts.TIERS[tier], Decimal(requests_per_minute) / facts.FACTS.requests_per_minute)
         self.ledger = Ledger(self.universe, self.exchange, names)
