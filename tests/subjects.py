@@ -1,6 +1,8 @@
 """What a broker brings to be tested: its twin, how to reach it, what to trade there. A new broker adds one entry, and passes tests/conformance."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -9,12 +11,21 @@ from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
-from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.errors import InDoubt
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass
+from trading_system.domain.order import Order
 from trading_system.domain.ports import Facts
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
 from trading_system.transport.message import Request
+
+
+async def questions(connector: Any) -> None:
+    """Where questions and orders share one budget."""
+    for letter in "abcdefghijklmnopqrst":
+        await connector.order_status(ClOrdID(f"q1{'a' * 14}{letter}b"))
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +40,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[bytes, ...]  # an order's status as it stands in an answer or a frame: the suite makes words of it that nobody knows
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
+    spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
     name: str
@@ -76,6 +88,27 @@ BINANCE = Subject(
     changes=lambda request: request.method != "GET",
     places=lambda request: request.method == "POST" and "/order?" in request.url,
 )
+
+
+async def young_cancels(connector: Any) -> None:
+    """Kraken counts orders for each pair apart from all else, and a cancel of a young one eight times."""
+    ghost = Order(
+        cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaaa"),
+        order_id=OrderID("OAAAAA-AAAAA-AAAAAA"),
+        broker=BrokerName("kraken"),
+        account="",
+        instrument=InstrumentID("ETH/USD"),
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        order_qty=Decimal(1),
+        sent_ns=1 << 62,
+    )
+    outcomes = await asyncio.gather(*(connector.cancel(ghost) for _ in range(40)), return_exceptions=True)
+
+    assert {type(outcome) for outcome in outcomes} == {InDoubt}
+
+
 KRAKEN = Subject(
     name="kraken",
     broker=BrokerName("kraken"),
@@ -84,10 +117,15 @@ KRAKEN = Subject(
     instruments={AssetClass.CRYPTO: InstrumentID("ETH/USD")},
     nobody=InstrumentID("NOBODY/USD"),
     misspelt=InstrumentID("ETHUSD"),
-    statuses=(b'"status":"open"', b'"status":"closed"', b'"order_status":"new"', b'"order_status":"partially_filled"', b'"order_status":"filled"'),
+    statuses=(
+        *(f'"order_status":"{status}"'.encode() for status in ("new", "partially_filled", "filled")),
+        *(f'"status":"{status}"'.encode() for status in ("open", "closed")),
+        b'"type":"buy"',  # a trade's row says no status
+    ),
     changes=lambda request: request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder"),
     places=lambda request: request.url.endswith("/AddOrder"),
     options={"tier": "pro"},
+    spends=young_cancels,
 )
 SUBJECTS = (ALPACA, BINANCE, KRAKEN)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

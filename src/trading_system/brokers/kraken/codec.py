@@ -260,8 +260,8 @@ def decode_accepted(approved: Approved, order_id: str, recv_ns: int) -> Executio
         broker=NAME,
         cl_ord_id=approved.cl_ord_id,
         order_id=OrderID(order_id),
-        exec_type=ExecType.PENDING_NEW if approved.orig_order_id is None else ExecType.NEW,
-        ord_status=OrdStatus.PENDING_NEW if approved.orig_order_id is None else OrdStatus.NEW,
+        exec_type=ExecType.PENDING_NEW,
+        ord_status=OrdStatus.PENDING_NEW,
         instrument=request.instrument,
         side=request.side,
         ord_type=request.ord_type,
@@ -330,11 +330,14 @@ def _distance(text: str) -> Decimal:
     return _number(text.lstrip("+-#"))
 
 
-def decode_fill(exec_id: str, fill: wire.Fill, order: ExecutionReport, *, fee_in_base: bool, recv_ns: int) -> ExecutionReport:
+def decode_fill(exec_id: str, fill: wire.Fill, order: ExecutionReport, names: Names, *, fee_in_base: bool, recv_ns: int) -> ExecutionReport:
     """One trade of ours, with the row of its order, which may be newer: how much had filled by then, nobody says.
 
+    Raises: ProtocolError: the trade is of another pair or side than the order that it names.
     Source: docs.kraken.com/api/docs/rest-api/get-trade-history
     """
+    if (names.instrument(fill.pair), _word(_SIDE, fill.type, "side")) != (order.instrument, order.side):
+        raise ProtocolError("a trade of another pair or side than its order", exec_id.encode())
     return replace(
         order,
         exec_type=ExecType.TRADE,

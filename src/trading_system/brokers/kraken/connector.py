@@ -235,7 +235,8 @@ class KrakenConnector:
         except _Missing as error:
             self._amends.pop(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        self._amended(approved, before)
+        if not self._done(self._amends[approved.cl_ord_id]):  # the stream may have been quicker
+            self._amended(approved, before)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
 
     def _amended(self, approved: Approved, before: ClOrdID) -> None:
@@ -301,9 +302,7 @@ class KrakenConnector:
             return None
         report = await self._row(order_id, rows[order_id])
         if not self._done(amend):
-            request = approved.request
-            wanted = (request.order_qty, request.price, request.stop_px)
-            if (report.order_qty, report.price, report.stop_px if request.ord_type.has_stop else None) != wanted:
+            if not _is_as_asked(report, approved):
                 return None
             self._amended(approved, amend.before)
             report = self._renamed(report)
@@ -312,14 +311,15 @@ class KrakenConnector:
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Every trade since then, oldest first, each joined with its order's row."""
+        names = await self._listed()
         found = await self._history("TradesHistory", since_ns, wire.TradesHistory, lambda page: page.trades)
         rows = await self._order_rows({fill.ordertxid for fill in found.values()})
         reports = []
-        for exec_id, fill in found.items():
+        for exec_id, fill in reversed(found.items()):
             row = rows.get(fill.ordertxid)
             if row is None:
                 raise ProtocolError("a trade of an order that Kraken does not know", fill.ordertxid.encode())
-            report = codec.decode_fill(exec_id, fill, row.report, fee_in_base=row.fee_in_base, recv_ns=self._clock.now_ns())
+            report = codec.decode_fill(exec_id, fill, row.report, names, fee_in_base=row.fee_in_base, recv_ns=self._clock.now_ns())
             reports.append(self._renamed(report))
         return tuple(report for report in sorted(reports, key=lambda one: one.transact_ns) if report.transact_ns >= since_ns)
 
@@ -327,7 +327,7 @@ class KrakenConnector:
         """Every ledger entry that is no fill."""
         names = await self._listed()
         found = await self._history("Ledgers", since_ns, wire.Ledgers, lambda page: page.ledger)
-        flows = [codec.decode_flow(name, entry, names) for name, entry in found.items() if entry.type != codec.TRADE]
+        flows = [codec.decode_flow(name, entry, names) for name, entry in reversed(found.items()) if entry.type != codec.TRADE]
         return tuple(flow for flow in sorted(flows, key=lambda one: one.transact_ns) if flow.transact_ns >= since_ns)
 
     async def _history(self, name: str, since_ns: int, kind: type[Any], rows: Callable[[Any], Mapping[str, Any]]) -> dict[str, Any]:
@@ -365,7 +365,10 @@ class KrakenConnector:
                         self._give_up(event)
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
-                        yield await self._execution(event)
+                        report = await self._execution(event)
+                        while self._said:
+                            yield self._said.popleft()
+                        yield report
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
@@ -373,8 +376,6 @@ class KrakenConnector:
                         waiting = self._asked.pop(frame.req_id or 0, None)
                         if waiting is not None and not waiting.done():
                             waiting.set_result(frame)
-                while self._said:
-                    yield self._said.popleft()
         finally:
             self._live, self._stream = False, None
 
@@ -387,6 +388,10 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
+        if event.exec_type == "amended":
+            for amend in [one for one in self._amends.values() if one.approved.orig_order_id == event.order_id and not self._done(one)]:
+                if _is_as_asked(report, amend.approved):
+                    self._amended(amend.approved, amend.before)
         return self._renamed(report)
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
@@ -674,6 +679,13 @@ def _listed_or_refuse(instrument: InstrumentID, names: codec.Names) -> wire.Asse
     if known is not None and known != instrument and known.endswith(f"/{QUOTE}"):
         raise BadRequest(f"write {known}, not {instrument}")
     raise BadRequest(f"Kraken has no {instrument} here: this version trades pairs in {QUOTE}, written BTC/{QUOTE}")
+
+
+def _is_as_asked(report: ExecutionReport, approved: Approved) -> bool:
+    """Whether an order stands as an amend wanted it."""
+    request = approved.request
+    stop_px = report.stop_px if request.ord_type.has_stop else None
+    return (report.order_qty, report.price, stop_px) == (request.order_qty, request.price, request.stop_px)
 
 
 def _replaced(after: Approved, before: ClOrdID, now_ns: int) -> ExecutionReport:
