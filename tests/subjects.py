@@ -19,6 +19,7 @@ from trading_system.domain.order import Order
 from trading_system.domain.ports import Facts
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
+from trading_system.sim.exchange import NO_LATENCY, Latency
 from trading_system.transport.message import Request
 
 
@@ -43,6 +44,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
+    symbol: str  # one instrument as the broker spells it; it takes GTC limit orders of one unit
     name: str
 
     @property
@@ -70,14 +72,21 @@ ALPACA = Subject(
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
     wide={"orders_streams": 50},
+    symbol="AAPL",
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
+
+
+def _binance(*, requests_per_minute: int, latency: Latency = NO_LATENCY, **changes: Any) -> BinanceTwin:
+    """Its engine answers when it is through, and it counts orders too."""
+    assert latency == NO_LATENCY
+    return BinanceTwin(requests_per_minute=requests_per_minute, orders_per_10_s=requests_per_minute, **changes)
 
 
 BINANCE = Subject(
     name="binance",
     broker=BrokerName("binance"),
-    twin=BinanceTwin,
+    twin=_binance,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
     instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
     nobody=InstrumentID("NOBODY"),
@@ -87,6 +96,7 @@ BINANCE = Subject(
     ),
     changes=lambda request: request.method != "GET",
     places=lambda request: request.method == "POST" and "/order?" in request.url,
+    symbol="ETHUSDT",
 )
 
 
@@ -126,6 +136,7 @@ KRAKEN = Subject(
     places=lambda request: request.url.endswith("/AddOrder"),
     options={"tier": "pro"},
     spends=young_cancels,
+    symbol="ETH/USD",
 )
 SUBJECTS = (ALPACA, BINANCE, KRAKEN)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

@@ -3,6 +3,7 @@
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -120,7 +121,7 @@ class BinanceConnector:
         held = {name for balance in account.balances if (name := codec.held_as(balance.asset, tradable)) is not None}
         dollar = self._symbols.get(facts.DOLLAR_SYMBOL)
         marks = await self._marks(held if dollar is None else {*held, dollar})
-        rate = None if dollar not in marks else 1 / marks[dollar]
+        rate = None if dollar not in marks else (1 / marks[dollar]).quantize(facts.RATE_STEP)
         return codec.decode_account(account, marks, rate, self._symbols, self._environment, self._clock.now_ns(), asked_ns)
 
     def _notice(self, account: wire.Account) -> None:
@@ -366,6 +367,9 @@ class BinanceConnector:
         except NoAnswer as error:
             raise InDoubt(f"Binance did not answer: {error}. The desk asks what became of it; do not send it again") from None
         self._learn(response)
+        if _is_late(response):
+            with suppress(DeskError):  # then the next question tries again
+                await self._read_clock()
         return response
 
     def _answered(self, response: Response, kind: type[_T]) -> _T:
@@ -395,10 +399,9 @@ class BinanceConnector:
                     raise Unavailable(f"Binance could not be asked: {error}. {UNREACHABLE}") from None
             else:
                 self._learn(response)
-                late = response.status == 400 and error_of(response).code == CLOCK
-                if (response.status < 500 and not late) or attempt == ATTEMPTS_MAX:
+                if (response.status < 500 and not _is_late(response)) or attempt == ATTEMPTS_MAX:
                     return response
-                if late:
+                if _is_late(response):
                     await self._read_clock()
             await self._clock.sleep_ns(self._rng.randrange(BACKOFF_NS << (attempt - 1)))
         raise AssertionError("the loop returns or raises")
@@ -418,8 +421,8 @@ class BinanceConnector:
         now_ns = self._clock.now_ns()
         told = budget(response, self._budget.limit if self._listed else None, self._broker_ns(now_ns))
         self._budget.learn(response.status, told, self._clock.monotonic_ns(), self._broker_ns(now_ns))
-        if response.status == 400 and error_of(response).code == CLOCK:
-            self._clock_due_ns = 0
+        if _is_late(response):  # one of the clocks has stepped: what was known is of another time
+            self._offset, self._clock_due_ns = BrokerOffset(), 0
 
     async def _afford(self, weight: int, *, urgent: bool) -> None:
         """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time.
@@ -499,6 +502,11 @@ class BinanceConnector:
 
 _KIND_HELP = f"Set BINANCE_TESTNET to what the key is for, and TRADING_MODE with it. Keys: {facts.PAGES['keys_paper']}, {facts.PAGES['keys_live']}."
 _CANCEL_REFUSED = frozenset({-2011, -2013})  # gone, or not there yet
+
+
+def _is_late(response: Response) -> bool:
+    """Whether Binance found a request too old or too new."""
+    return response.status == 400 and error_of(response).code == CLOCK
 
 
 def _judge(rights: wire.KeyRights) -> None:

@@ -83,6 +83,7 @@ SUBSCRIBE = 2
 QUOTE = "USDT"  # this version trades what is priced in it
 DOLLAR = "USDC"  # Binance quotes no dollars: this coin, which its issuer takes back at par, stands for one. Its balance is money
 DOLLAR_SYMBOL = DOLLAR + QUOTE
+RATE_STEP = Decimal("0.00000001")  # of what a USDT is worth
 FEE = Decimal("0.001")  # first tier, maker and taker; taken from the credited asset, or in BNB where that is switched on
 BASIS_POINT = Decimal("0.0001")
 _RESTING = frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK})

@@ -147,6 +147,7 @@ class BinanceTwin:
         fee: Decimal = facts.FEE,
         recordings: Mapping[str, Recording] | None = None,
         requests_per_minute: int = facts.WEIGHT_PER_MINUTE // MEAN_WEIGHT,
+        orders_per_10_s: int = facts.ORDERS_PER_10_S,
         orders_streams: int = 300,
         may_withdraw: bool = False,
     ) -> None:
@@ -171,7 +172,7 @@ class BinanceTwin:
         self.now_ns = start_ns
         self.may_withdraw = may_withdraw
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
-        self.data = MarketData(self.universe, self.market, weight_per_minute)
+        self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
         self.trading = TradingDesk(self.exchange, self.data, uid=names.randrange(10**8, 10**9), fee=fee, collect=self._collect)
         self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self.secret)
         self.market_streams = MarketStreams(self.data, self._send, start_ns)

@@ -22,12 +22,13 @@ _BACK_NS = DAY_NS
 class MarketData:
     """Questions about prices. Everything is a function of the market and the time."""
 
-    def __init__(self, universe: Universe, market: Market, weight_limit: int) -> None:
+    def __init__(self, universe: Universe, market: Market, weight_limit: int, orders_per_10_s: int) -> None:
         self.universe = universe
         self.market = market
+        self.orders_per_10_s = orders_per_10_s
         self._limits = [
             wire.RateLimit(rate_limit_type="REQUEST_WEIGHT", interval="MINUTE", interval_num=1, limit=weight_limit),
-            wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=facts.ORDERS_PER_10_S),
+            wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=orders_per_10_s),
             wire.RateLimit(rate_limit_type="ORDERS", interval="DAY", interval_num=1, limit=facts.ORDERS_PER_DAY),
         ]
 

@@ -163,7 +163,7 @@ class TradingDesk:
     def order_limits(self, params: Params, now_ns: int) -> object:
         ten, day = self.counts(now_ns)
         return [
-            wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=facts.ORDERS_PER_10_S, count=ten),
+            wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=self.data.orders_per_10_s, count=ten),
             wire.RateLimit(rate_limit_type="ORDERS", interval="DAY", interval_num=1, limit=facts.ORDERS_PER_DAY, count=day),
         ]
 
@@ -264,7 +264,7 @@ class TradingDesk:
 
     def _count(self, now_ns: int) -> None:
         ten, day = self.counts(now_ns)
-        for used, most, what in ((ten, facts.ORDERS_PER_10_S, "10 seconds"), (day, facts.ORDERS_PER_DAY, "1 day")):
+        for used, most, what in ((ten, self.data.orders_per_10_s, "10 seconds"), (day, facts.ORDERS_PER_DAY, "1 day")):
             if used >= most:
                 raise Refusal(429, -1015, f"Too many new orders; current limit is {most} orders per {what}.")
 
