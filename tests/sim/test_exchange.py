@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,6 +262,19 @@ def test_a_money_order_spends_its_money_and_no_more() -> None:
     assert [order.ord_status for order in orders] == [OrdStatus.FILLED, OrdStatus.FILLED]
     assert all(D("123456.77") < order.filled_money <= D("123456.78") for order in orders)
     assert x.reserved == 0
+
+
+def test_a_fee_is_taken_from_what_the_order_says() -> None:
+    x = exchange()
+    for side, asset in ((Side.BUY, "USD"), (Side.SELL, "USD"), (Side.BUY, "BTC"), (Side.SELL, "BTC")):
+        asked = ticket("0.1", symbol="BTC/USD", side=side, tif=TimeInForce.GTC)
+        order = x.submit(msgspec.structs.replace(asked, reserve_px=D(100_000), fee_asset=asset), NOON)
+        x.advance(NOON)
+        (done,) = (one for one in x.executions.values() if one.order_id == order.order_id)
+
+        assert (done.fee_asset, done.fee) == (asset, D("0.1") * (done.price if asset == "USD" else 1) * D("0.0025"))
+        conserved(x)
+    assert x.position("BTC/USD") == -2 * D("0.1") * D("0.0025")
 
 
 def test_a_crypto_fee_is_taken_in_what_is_credited_and_posted_after_the_day() -> None:

@@ -43,9 +43,11 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "3. KRAKEN (Crypto Exchange)",
         (
-            Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
-            Key("KRAKEN_API_SECRET", "secret", "", "secret", used=False),
-            Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", used=False, ours=True),
+            Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission"),
+            Key("KRAKEN_API_SECRET", "secret", "", "secret"),
+            Key("KRAKEN_TIER", "starter|intermediate|pro", "starter", "the account's level, which says how much it may ask", ours=True),
+            Key("KRAKEN_ORDER_ENTRY", "rest|websocket", "rest", "how orders leave; either way they are asked about by REST", ours=True),
+            Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", ours=True),
         ),
     ),
     (

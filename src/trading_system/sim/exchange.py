@@ -69,6 +69,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     reserve_px: Decimal = ZERO
     opening: bool  # what opens holds money, what closes holds quantity
     covered: Decimal = ZERO  # units of the underlying that each contract holds back as well
+    fee_asset: str = ""  # what fees are taken from: the money or the base; "": from what is credited
     contingency: Contingency = Contingency.NONE  # what the broker calls the order's group
 
     @property
@@ -977,8 +978,8 @@ class Exchange:
         terms = self.terms[order.symbol]
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
-        credited, fee_asset = (qty, terms.base) if side is Side.BUY else (qty * price, self.money)
-        fee = (credited * rate).quantize(LOT, ROUND_UP)
+        fee_asset = order.ticket.fee_asset or (terms.base if side is Side.BUY else self.money)
+        fee = ((qty if fee_asset == terms.base else qty * price) * rate).quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
         order.filled_money += qty * price
