@@ -20,7 +20,7 @@ MIN_STEPS = 11
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not INSTALLED, reason="neither ccxt nor binance-sdk-spot in .venv-judges")
 async def test_ccxt_and_binances_sdk_work_against_the_twin(capsys: pytest.CaptureFixture[str]) -> None:
-    twin = BinanceTwin(seed=11, start_ns=time.time_ns(), weight_per_minute=1_000_000)
+    twin = BinanceTwin(seed=11, start_ns=time.time_ns(), requests_per_minute=100_000)
     async with serve(twin) as host:
         script = str(Path(__file__).with_name("binance_judge.py"))
         judge = await asyncio.create_subprocess_exec(
