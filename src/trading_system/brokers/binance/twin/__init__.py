@@ -51,7 +51,11 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "depth"): Route("depth", facts.DEPTH[0][1]),
     ("GET", "trades"): Route("trades", facts.TRADES),
     ("GET", "aggTrades"): Route("agg_trades", facts.AGG_TRADES),
+    ("GET", "historicalTrades"): Route("historical_trades", facts.TRADES),
     ("GET", "klines"): Route("klines", facts.KLINES),
+    ("GET", "uiKlines"): Route("klines", facts.KLINES),
+    ("GET", "avgPrice"): Route("avg_price", facts.KLINES),
+    ("GET", "ticker/24hr"): Route("day_ticker", facts.TICKER),
     ("GET", "ticker/bookTicker"): Route("book_ticker", facts.TICKER),
     ("GET", "ticker/price"): Route("price_ticker", facts.TICKER),
     ("GET", "account"): Route("account", facts.ACCOUNT, signed=True),
@@ -73,7 +77,11 @@ METHODS: Mapping[str, tuple[str, str]] = {  # of the WebSocket API
     "depth": ("GET", "depth"),
     "trades.recent": ("GET", "trades"),
     "trades.aggregate": ("GET", "aggTrades"),
+    "trades.historical": ("GET", "historicalTrades"),
     "klines": ("GET", "klines"),
+    "uiKlines": ("GET", "uiKlines"),
+    "avgPrice": ("GET", "avgPrice"),
+    "ticker.24hr": ("GET", "ticker/24hr"),
     "ticker.book": ("GET", "ticker/bookTicker"),
     "ticker.price": ("GET", "ticker/price"),
     "account.status": ("GET", "account"),
@@ -245,6 +253,9 @@ class BinanceTwin:
     def _cost(self, route: Route, params: Params) -> int:
         if route.name in _SYMBOL_OR_ALL and "symbol" not in params:
             return _SYMBOL_OR_ALL[route.name]
+        if route.name == "day_ticker" and "symbol" not in params:
+            named = len(self.data.symbols(params)[0]) if "symbols" in params else None
+            return next(weight for most, weight in facts.DAY_TICKERS if most is None or (named is not None and named <= most))
         if route.name == "my_trades" and "orderId" in params:
             return facts.MY_TRADES_OF_ORDER
         if route.name == "depth":
