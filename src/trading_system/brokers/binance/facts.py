@@ -77,6 +77,7 @@ TICKER, TICKERS, TRADES, AGG_TRADES, KLINES = 2, 4, 25, 4, 2
 DAY_TICKERS = ((20, 2), (100, 40), (None, 80))  # (symbols up to, weight)
 COMMISSION, AMEND = 20, 4
 DEPTH = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))  # (levels up to, weight)
+DEPTH_SNAPSHOT = 50  # of a thousand levels
 SOCKET_OPENED = 2
 SUBSCRIBE = 2
 

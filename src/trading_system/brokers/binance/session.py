@@ -1,5 +1,6 @@
 """Binance's two sockets, sans-IO: the account's events by the WebSocket API, and market streams. Frames in, events and frames out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -78,24 +79,27 @@ def _refused(error: wire.Error) -> Exception:
     return Broken(text)
 
 
-class MarketSession:
-    """Quotes, trades and one-minute bars of some pairs, by one combined stream.
+class StreamsSession(ABC):
+    """Some market streams on one connection, combined; what they say is the subclass's to read.
 
     Source: github.com/binance/binance-spot-api-docs, web-socket-streams.md
     """
 
-    def __init__(self, url: str, wanted: Mapping[str, InstrumentID], kinds: Kinds, broker_ns: Callable[[int], int]) -> None:
-        """wanted: our name of each of Binance's symbols."""
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._wanted = wanted
-        self._kinds = kinds
-        self._broker_ns = broker_ns
 
     @property
+    @abstractmethod
     def streams(self) -> Sequence[str]:
         """Their names: symbols in lower case."""
-        kinds = {"bookTicker": self._kinds.quotes, "trade": self._kinds.trades, "kline_1m": self._kinds.bars}
-        return [f"{symbol.lower()}@{kind}" for symbol in sorted(self._wanted) for kind, wanted in kinds.items() if wanted]
+
+    @abstractmethod
+    def data(self, kind: str, raw: bytes, now_ns: int) -> Step:
+        """One message, and what follows the @ in its stream's name."""
+
+    @abstractmethod
+    def stale_after_ns(self) -> int:
+        """As transport/session.py has it."""
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return self._url, {}
@@ -111,14 +115,30 @@ class MarketSession:
             if message.stream == _SERVER_SHUTDOWN:
                 raise Broken("Binance says serverShutdown")
             if message.stream is not None:
-                return self._data(message.stream.partition("@")[2], bytes(message.data), now_ns)
+                return self.data(message.stream.partition("@")[2], bytes(message.data), now_ns)
         except wire.UNREADABLE as error:
             raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
         if message.code is None and message.error is None and message.id == _SUBSCRIBED:
             return Step(ready=True)
         raise ProtocolError("Binance's market stream reports something else than data", frame)
 
-    def _data(self, kind: str, raw: bytes, now_ns: int) -> Step:
+
+class MarketSession(StreamsSession):
+    """Quotes, trades and one-minute bars of some pairs."""
+
+    def __init__(self, url: str, wanted: Mapping[str, InstrumentID], kinds: Kinds, broker_ns: Callable[[int], int]) -> None:
+        """wanted: our name of each of Binance's symbols."""
+        super().__init__(url)
+        self._wanted = wanted
+        self._kinds = kinds
+        self._broker_ns = broker_ns
+
+    @property
+    def streams(self) -> Sequence[str]:
+        kinds = {"bookTicker": self._kinds.quotes, "trade": self._kinds.trades, "kline_1m": self._kinds.bars}
+        return [f"{symbol.lower()}@{kind}" for symbol in sorted(self._wanted) for kind, wanted in kinds.items() if wanted]
+
+    def data(self, kind: str, raw: bytes, now_ns: int) -> Step:
         event: Quote | Trade | Bar | None = None
         if kind == "bookTicker":
             quote = msgspec.json.decode(raw, type=wire.BookTickerMsg)
