@@ -36,6 +36,7 @@ SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
 DOUBT_ALERT_NS = 20 * SECOND_NS  # ten seconds, and the stage's own pace of looking
 ORDERS_PER_MINUTE = 600
+NOT_READY = "I6 the desk is not ready"
 CASH_DIGIT = Decimal("1e-8")  # Alpaca states no smaller part of cash
 
 
@@ -326,7 +327,7 @@ class Oracle:
             if abs(here - there) > CASH_DIGIT:
                 found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):
-            found.append("I6 the desk is not ready")
+            found.append(NOT_READY)
         return found
 
     def _survivors(self, broker: BrokerName) -> list[str]:

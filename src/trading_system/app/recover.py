@@ -255,10 +255,9 @@ class Watch:
                     self._desk.on_account(event)
                 case StreamState(link=link):
                     self.live = link in (Link.LIVE, Link.BACKFILLED)
-                    if self.live:
-                        self.wake()
-                    else:
+                    if not self.live:
                         self._desk.ready[self.name] = False
+                    self.wake()  # whether it is back or gone: what it did not tell is read now
                     if link is Link.REFUSED:
                         self._refused = True
                         now_ns = self._desk.clock.now_ns()
