@@ -63,6 +63,8 @@ class BinanceWorld(TwinWorld):
 class KeptTruth(TwinTruth):
     """A twin whose orders keep their id through a change: the desk gave it a new intent; the one before is over."""
 
+    grain = Decimal("0.001")  # each fee is stated with five decimals
+
     def __init__(self, twin: Any, clock: VirtualClock, owner: Callable[[str], Order | None]) -> None:
         super().__init__(twin.exchange, clock)
         self._twin = twin

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +244,8 @@ class Stage(ABC):
             self.intrude(rng, broker, name, silent=silent)
             await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
             lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else 0
-            if not await self.desk.wait(lambda: self._noticed(waits=not silent and self.numbered), within_ns + lag_ns):
+            noticed = partial(self._noticed, waits=not silent and self.numbered)
+            if not await self.desk.wait(noticed, within_ns + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
             await self.clock.sleep_ns(3 * SECOND_NS)
             await self.desk.wait(lambda: not self.oracle.differences(), NOTICE_NS)  # orders of ours may have filled in the silence
