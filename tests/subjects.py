@@ -39,8 +39,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     nobody: InstrumentID  # an instrument that the broker does not have
     misspelt: InstrumentID | None  # one that it has under another spelling, which the refusal names
     statuses: tuple[bytes, ...]  # an order's status as it stands in an answer or a frame: the suite makes words of it that nobody knows
-    changes: Callable[[Request], bool]  # whether a request asks for a change of orders
+    changes: Callable[[Request], bool]  # whether a request asks for a change of orders; one that leaves as a frame is its body alone
     places: Callable[[Request], bool]  # whether it places one
+    replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -94,10 +95,12 @@ BINANCE = Subject(
     statuses=tuple(
         f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
     ),
-    changes=lambda request: request.method != "GET",
-    places=lambda request: request.method == "POST" and "/order?" in request.url,
+    changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body,
+    places=lambda request: (request.method == "POST" and ("/order?" in request.url or "/orderList/" in request.url)) or b".place" in request.body,
+    replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),
     symbol="ETHUSDT",
 )
+BINANCE_SOCKET = msgspec.structs.replace(BINANCE, name="binance-websocket", options={"order_entry": "websocket"})
 
 
 async def young_cancels(connector: Any) -> None:
@@ -139,4 +142,4 @@ KRAKEN = Subject(
     symbol="ETH/USD",
 )
 SUBJECTS = (ALPACA, BINANCE, KRAKEN)
-WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_SOCKET)  # the same brokers, and other ways to send orders or to hear of them: for the conformance suite

@@ -93,6 +93,24 @@ def test_events_need_a_key_a_signature_and_the_right_time(changes: dict[str, obj
     assert [(answer["status"] >= 400, answer["error"]["code"]) for answer in client.frames(conn)] == [(True, code)]
 
 
+def test_a_frame_tells_the_budgets_and_how_long_to_wait() -> None:
+    client = Client()
+    conn = client.open("/ws-api/v3")
+    client.frame(conn, client.signed_frame("order.place", symbol="ETHUSDT", side="BUY", type="MARKET", quantity="0.5"))
+    client.frame(conn, client.signed_frame("account.status"))
+    placed, account = client.frames(conn)
+    client.twin._weight.used = client.twin._weight.limit
+    client.frame(conn, {"id": 1, "method": "time"})
+    client.frame(conn, {"id": 2, "method": "time", "params": {"returnRateLimits": False}})
+    spent, quiet = client.frames(conn)
+
+    assert [(row["rateLimitType"], row["count"]) for row in placed["rateLimits"]] == [("ORDERS", 1), ("ORDERS", 1), ("REQUEST_WEIGHT", 0)]
+    assert [row["count"] for row in account["rateLimits"]] == [20]
+    assert (spent["status"], spent["error"]["code"]) == (429, -1003)
+    assert 0 < spent["error"]["data"]["retryAfter"] - spent["error"]["data"]["serverTime"] <= 60_000
+    assert "rateLimits" not in quiet
+
+
 def test_a_day_later_every_connection_ends_with_a_word() -> None:
     client = Client()
     account, market = client.listen(), client.open("/stream")

@@ -45,12 +45,12 @@ def sign(method: str, url: str, params: Mapping[str, str], key: Secret, secret: 
     return Request(method=method, url=f"{whole}&signature={proof}", headers={KEY_HEADER: key.reveal()})
 
 
-def subscribe(key: Secret, secret: Secret, timestamp_ms: int) -> str:
-    """The frame that asks the WebSocket API for the account's events. Signed are the parameters by name, not percent-encoded.
+def frame(method: str, request_id: str, params: Mapping[str, str], key: Secret, secret: Secret, timestamp_ms: int) -> str:
+    """A signed request to the WebSocket API. Signed are the parameters by name, not percent-encoded.
 
-    Source: github.com/binance/binance-spot-api-docs, web-socket-api.md (userDataStream.subscribe.signature)
+    Source: github.com/binance/binance-spot-api-docs, web-socket-api.md (SIGNED requests)
     """
-    params: dict[str, str | int] = {"apiKey": key.reveal(), "recvWindow": RECV_WINDOW_MS, "timestamp": timestamp_ms}
-    payload = "&".join(f"{name}={params[name]}" for name in sorted(params))
-    request = {"id": "events", "method": "userDataStream.subscribe.signature", "params": {**params, "signature": signature(payload, secret)}}
+    whole: dict[str, str | int] = {**params, "apiKey": key.reveal(), "recvWindow": RECV_WINDOW_MS, "timestamp": timestamp_ms}
+    payload = "&".join(f"{name}={whole[name]}" for name in sorted(whole))
+    request = {"id": request_id, "method": method, "params": {**whole, "signature": signature(payload, secret)}}
     return msgspec.json.encode(request).decode()

@@ -1,5 +1,6 @@
 """Binance behind the port: joins codec, sessions and errors to transport. The only async module of the folder; all else is pure."""
 
+import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from trading_system.brokers.binance import auth, codec, facts, wire
 from trading_system.brokers.binance.book import SNAPSHOT_LEVELS, Books, BookSession, Diff, decode_snapshot
 from trading_system.brokers.binance.errors import CLOCK, budget, error_of, is_not_found, refusal
 from trading_system.brokers.binance.facts import API, FACTS, LIVE, ROWS_MAX, SPAN_NS, UNREACHABLE, URLS, Urls
-from trading_system.brokers.binance.session import MarketSession, OrdersSession, StreamsSession, stream_state
+from trading_system.brokers.binance.session import MarketSession, OrdersSession, Reply, StreamsSession, stream_state
 from trading_system.core.depth import Verdict
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Unavailable
@@ -89,6 +90,10 @@ class BinanceConnector:
         self._busy: OrderedDict[str, None] = OrderedDict()  # pairs in which something happens
         self._quiet: OrderedDict[str, None] = OrderedDict()  # pairs that are held or were asked for: the one whose turn it is comes first
         self._balances: dict[str, Decimal] = {}
+        self._by_socket = options.get("order_entry", "rest") == "websocket"
+        self._line: tuple[Supervisor, OrdersSession] | None = None  # the account's socket, while it is live
+        self._asked: dict[str, asyncio.Future[Response]] = {}  # sent as a frame and not answered yet
+        self._number = 0
         self._replaced: OrderedDict[OrderID, ClOrdID] = OrderedDict()  # orders that end because another takes their place
 
     # -- account ----------------------------------------------------------------------------------------------------------------
@@ -291,11 +296,29 @@ class BinanceConnector:
         """Order events as they come; after each LIVE the desk reads again what the stream did not replay."""
         await self._load()
         session = OrdersSession(self._urls.socket_api, self._key, self._secret, self._symbols, self._broker_ns)
-        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, ExecutionReport):
-                yield self._heard(event)
-            else:
-                yield self._link(event, "orders")
+        stream = Supervisor(session, self._dialer, self._clock, self._rng)
+        try:
+            async for event in stream.run():
+                match event:
+                    case ExecutionReport():
+                        yield self._heard(event)
+                    case Reply(request_id=request_id, response=response):
+                        waiting = self._asked.get(request_id)
+                        if waiting is not None and not waiting.done():
+                            waiting.set_result(response)
+                    case LinkEvent():
+                        self._line = (stream, session) if event.kind is LinkKind.UP else None
+                        self._give_up()
+                        yield self._link(event, "orders")
+        finally:
+            self._line = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Another line, or none: answers that were on their way will not come."""
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(NoAnswer("the socket ended before it answered"))
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 
@@ -405,9 +428,11 @@ class BinanceConnector:
     async def _change(self, method: str, path: str, params: Mapping[str, str], *, urgent: bool = False) -> Response:
         """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
         await self._afford(facts.CHANGE, urgent=urgent)
-        request = self._signed(method, API + path, params)
         try:
-            response = await self._http.send(request, within_ns=ANSWER_WITHIN_NS)
+            if self._by_socket and self._line is not None:
+                response = await self._send_frame(*self._line, facts.SOCKET_METHODS[method, path], params)
+            else:
+                response = await self._http.send(self._signed(method, API + path, params), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Binance could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
         except NoAnswer as error:
@@ -417,6 +442,21 @@ class BinanceConnector:
             with suppress(DeskError):  # then the next question tries again
                 await self._read_clock()
         return response
+
+    async def _send_frame(self, stream: Supervisor, session: OrdersSession, method: str, params: Mapping[str, str]) -> Response:
+        """One request over the account's socket. Once the frame is handed over, only a reply says what became of it. Raises NoAnswer."""
+        self._number += 1
+        request_id = str(self._number)
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._asked[request_id] = waiting
+        try:
+            await stream.send((session.request(method, request_id, params, self._clock.now_ns()),))
+            async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
+                return await waiting
+        except TimeoutError:
+            raise NoAnswer("the socket did not answer in time") from None
+        finally:
+            del self._asked[request_id]
 
     def _answered(self, response: Response, kind: type[_T]) -> _T:
         """The body of a change that was taken. What cannot be read may still have been taken."""

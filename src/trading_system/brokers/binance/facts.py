@@ -40,6 +40,11 @@ URLS: Mapping[str, Urls] = {
 SOCKET_API_PATH = "/ws-api/v3"
 STREAMS_PATH = "/stream"
 API = "/api/v3"
+SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API calls a change
+    ("POST", "/order"): "order.place",
+    ("DELETE", "/order"): "order.cancel",
+    ("POST", "/order/cancelReplace"): "order.cancelReplace",
+}
 KEY_RIGHTS_PATH = "/sapi/v1/account/apiRestrictions"  # what the key may do; the testnet has nothing below /sapi, which tells the two apart
 
 PAGES: Mapping[str, str] = {

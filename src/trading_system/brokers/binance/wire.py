@@ -29,12 +29,15 @@ class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ErrorData(_Camel, kw_only=True):
-    """What became of the two halves of a cancel-replace; a half that failed is an error. The WebSocket API has other things here."""
+    """What became of the two halves of a cancel-replace; a half that failed is an error. Here the WebSocket API says, with a 429, until when to
+    wait."""
 
     cancel_result: str = ""  # SUCCESS, FAILURE, NOT_ATTEMPTED
     new_order_result: str = ""
     cancel_response: msgspec.Raw = msgspec.Raw()
     new_order_response: msgspec.Raw = msgspec.Raw()
+    server_time: int | None = None
+    retry_after: int | None = None
 
 
 # -- the market, without a key ---------------------------------------------------------------------------------------------------------------------
@@ -348,7 +351,9 @@ class SocketFrame(_Camel, kw_only=True):
 
     id: int | str | None = None
     status: int | None = None
-    error: Error | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()  # as an HTTP answer's body
+    rate_limits: Sequence[RateLimit] | None = None
     subscription_id: int | None = None
     event: msgspec.Raw = msgspec.Raw()
 

@@ -104,7 +104,7 @@ class _Weight:
 
     def __init__(self, limit: int) -> None:
         self.used = 0
-        self._limit = limit
+        self.limit = limit
         self._start_ns = 0
         self._refused = 0
         self._banned_ns = 0
@@ -115,11 +115,11 @@ class _Weight:
             raise Refusal(418, -1003, f"Way too much request weight used; IP banned until {self._banned_ns // MS}.")
         if now_ns >= self._start_ns + MINUTE_NS:
             self._start_ns, self.used, self._refused = now_ns - now_ns % MINUTE_NS, 0, 0
-        if self.used + weight > self._limit:
+        if self.used + weight > self.limit:
             self._refused += 1
             if self._refused > REFUSED_MAX:
                 self._banned_ns = now_ns + BAN_NS
-            raise too_much(self._limit)
+            raise too_much(self.limit)
         self.used += weight
 
     def give_back(self, weight: int) -> None:
@@ -182,9 +182,9 @@ class BinanceTwin:
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
         self.trading = TradingDesk(self.exchange, self.data, uid=names.randrange(10**8, 10**9), fee=fee, collect=self._collect)
-        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self.secret)
-        self.market_streams = MarketStreams(self.data, self._send, start_ns)
         self._weight = _Weight(weight_per_minute)
+        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self.secret, self._limits, self._weight.wait_s)
+        self.market_streams = MarketStreams(self.data, self._send, start_ns)
         self._streams = orders_streams
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
@@ -279,6 +279,13 @@ class BinanceTwin:
         if route.signed and not signed:
             raise missing("signature")
         return self._run(route, params, weight)
+
+    def _limits(self, ordering: bool) -> list[wire.RateLimit]:
+        """The budgets as a frame tells them: of the address, and with orders the account's."""
+        weight = wire.RateLimit(
+            rate_limit_type="REQUEST_WEIGHT", interval="MINUTE", interval_num=1, limit=self._weight.limit, count=self._weight.used
+        )
+        return [*(self.trading.order_limits({}, self.now_ns) if ordering else ()), weight]
 
     def _authorize(self, request: Request, query: str, body: str) -> None:
         """Key, signature over the raw text, time. Raises Refusal."""

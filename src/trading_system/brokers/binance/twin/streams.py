@@ -20,6 +20,7 @@ FRAMES_PER_SECOND = 5  # that a market stream takes
 KLINE_EVERY = 8  # ticks: two seconds
 LIFE_NS = DAY_NS  # of a connection
 _EVENTS = {ExecType.NEW: "NEW", ExecType.TRADE: "TRADE", ExecType.CANCELED: "CANCELED", ExecType.EXPIRED: "EXPIRED"}
+_ORDERING = ("order.", "openOrders.cancelAll", "orderList.")  # methods whose answers count orders too
 _SUBSCRIBE = "userDataStream.subscribe.signature"
 _SHUTDOWN = "serverShutdown"
 
@@ -27,13 +28,18 @@ _SHUTDOWN = "serverShutdown"
 class SocketApi:
     """Requests as frames, and events of the account where they were asked for."""
 
-    def __init__(self, desk: TradingDesk, call: Call, send: Send, key: str, secret: str) -> None:
+    def __init__(
+        self, desk: TradingDesk, call: Call, send: Send, key: str, secret: str, limits: Callable[[bool], object], wait_s: Callable[[int], int]
+    ) -> None:
+        """limits: what is used of the budgets, those for orders included or not. wait_s: until calls are let in again."""
         self.conns: dict[int, int | None] = {}  # the subscription of each connection
         self._ends_ns: dict[int, int] = {}
         self._desk = desk
         self._call = call
         self._send = send
         self._key, self._secret = key, secret
+        self._limits = limits
+        self._wait_s = wait_s
         self._reports = 0
         self._subscriptions = 0
 
@@ -53,10 +59,16 @@ class SocketApi:
         try:
             answer["result"] = self._done(conn, method, words, now_ns)
         except Refusal as refusal:
-            answer |= {"status": refusal.status, "error": refusal.body}
+            answer |= {"status": refusal.status, "error": {**refusal.body, **self._until(refusal, now_ns)}}
         if words.get("returnRateLimits") != "false":
-            answer["rateLimits"] = []
+            answer["rateLimits"] = self._limits(method.startswith(_ORDERING))
         self._send(conn, JSON.encode(answer).decode())
+
+    def _until(self, refusal: Refusal, now_ns: int) -> Mapping[str, object]:
+        """With a budget that is spent, until when to wait."""
+        if refusal.status not in (418, 429):
+            return {}
+        return {"data": {"serverTime": now_ns // MS, "retryAfter": (now_ns + self._wait_s(now_ns) * SECOND_NS) // MS}}
 
     def _done(self, conn: int, method: str, params: Params, now_ns: int) -> object:
         signed = "signature" in params
