@@ -167,7 +167,7 @@ def test_an_order_nobody_heard_of_is_absent_only_by_the_whole_rule(tmp_path: Pat
         asset_class = next(iter(subject.instruments))
         async with bench.desk(WIDE) as desk:
             await priced(desk, subject, asset_class, "1")
-            bench.network.faults = Faults(lost_request=1.0)
+            bench.network.faults = Faults(lost_request=1.0, lost_send=1.0)
             started_ns = bench.clock.monotonic_ns()
             task = asyncio.create_task(desk.submit(order(subject, asset_class, "a", "1" if asset_class is not AssetClass.CRYPTO else "0.01")))
             await asyncio.sleep(5)
