@@ -17,7 +17,20 @@ import msgspec
 
 from trading_system.brokers.binance import facts, wire
 from trading_system.brokers.binance.twin.data import MarketData
-from trading_system.brokers.binance.twin.forms import MS, Params, Refusal, answer, check_time, integer, merged, missing, proof, without_signature
+from trading_system.brokers.binance.twin.forms import (
+    MS,
+    Hmac,
+    Params,
+    Prover,
+    Refusal,
+    answer,
+    check_time,
+    ed25519_pair,
+    integer,
+    merged,
+    missing,
+    without_signature,
+)
 from trading_system.brokers.binance.twin.streams import MarketStreams, SocketApi
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.brokers.binance.twin.universe import universe
@@ -139,7 +152,8 @@ class BinanceTwin:
     """One Binance spot account. Without key and secret they are made from the seed; read them from the attributes.
 
     environment: "paper" (a testnet, which has nothing below /sapi) or "live". may_withdraw: what a live key says of itself. orders_streams: how many
-    connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay, by symbol.
+    connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay, by symbol. ed25519: the secret is
+    a private key, of which the twin keeps the public half.
     """
 
     def __init__(
@@ -158,12 +172,16 @@ class BinanceTwin:
         orders_per_10_s: int = facts.ORDERS_PER_10_S,
         orders_streams: int = 300,
         may_withdraw: bool = False,
+        ed25519: bool = False,
     ) -> None:
         names = Random(f"binance {seed}")  # noqa: S311 names, no secrets of anybody's
         letters = string.ascii_letters + string.digits
         self.environment = environment
         self.key = key or "".join(names.choices(letters, k=64))
         self.secret = secret or "".join(names.choices(letters, k=64))
+        self._prover: Prover = Hmac(self.secret)
+        if ed25519:
+            self.secret, self._prover = ed25519_pair(names.randbytes(32))
         self.universe = universe(hours, fee)
         self.market = Market(self.universe.listings, seed, recordings)
         ids = count(names.randrange(1_000_000, 9_000_000))
@@ -183,7 +201,7 @@ class BinanceTwin:
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
         self.trading = TradingDesk(self.exchange, self.data, uid=names.randrange(10**8, 10**9), fee=fee, collect=self._collect)
         self._weight = _Weight(weight_per_minute)
-        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self.secret, self._limits, self._weight.wait_s)
+        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self._prover, self._limits, self._weight.wait_s)
         self.market_streams = MarketStreams(self.data, self._send, start_ns)
         self._streams = orders_streams
         self._conns = 0
@@ -297,7 +315,7 @@ class BinanceTwin:
         params = merged(query, body)
         if not params.get("signature"):
             raise missing("signature")
-        if params["signature"].lower() != proof(without_signature(query) + without_signature(body), self.secret):
+        if not self._prover.proves(without_signature(query) + without_signature(body), params["signature"]):
             raise Refusal(400, -1022, "Signature for this request is not valid.")
         check_time(params, self.now_ns)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from trading_system.brokers.binance import facts, wire
 from trading_system.brokers.binance.twin.data import PERIODS, MarketData
-from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Refusal, check_time, missing, proof, shown
+from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Prover, Refusal, check_time, missing, shown
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.domain.fix import ExecType
 from trading_system.sim.exchange import Event
@@ -29,7 +29,7 @@ class SocketApi:
     """Requests as frames, and events of the account where they were asked for."""
 
     def __init__(
-        self, desk: TradingDesk, call: Call, send: Send, key: str, secret: str, limits: Callable[[bool], object], wait_s: Callable[[int], int]
+        self, desk: TradingDesk, call: Call, send: Send, key: str, prover: Prover, limits: Callable[[bool], object], wait_s: Callable[[int], int]
     ) -> None:
         """limits: what is used of the budgets, those for orders included or not. wait_s: until calls are let in again."""
         self.conns: dict[int, int | None] = {}  # the subscription of each connection
@@ -37,7 +37,7 @@ class SocketApi:
         self._desk = desk
         self._call = call
         self._send = send
-        self._key, self._secret = key, secret
+        self._key, self._prover = key, prover
         self._limits = limits
         self._wait_s = wait_s
         self._reports = 0
@@ -92,7 +92,7 @@ class SocketApi:
         if params.get("apiKey") != self._key:
             raise Refusal(401, -2015, "Invalid API-key, IP, or permissions for action.")
         payload = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
-        if params["signature"].lower() != proof(payload, self._secret):
+        if not self._prover.proves(payload, params["signature"]):
             raise Refusal(400, -1022, "Signature for this request is not valid.")
         check_time(params, now_ns)
 
