@@ -81,6 +81,10 @@ class Filter(_Camel, kw_only=True):
     ask_multiplier_down: str | None = None
     max_num_orders: int | None = None
     max_num_algo_orders: int | None = None
+    min_trailing_above_delta: int | None = None
+    max_trailing_above_delta: int | None = None
+    min_trailing_below_delta: int | None = None
+    max_trailing_below_delta: int | None = None
 
 
 class Symbol(_Camel, kw_only=True):
@@ -96,6 +100,7 @@ class Symbol(_Camel, kw_only=True):
     order_types: Sequence[str] | None = None
     iceberg_allowed: bool | None = None
     oco_allowed: bool | None = None
+    oto_allowed: bool | None = None
     quote_order_qty_market_allowed: bool | None = None
     allow_trailing_stop: bool | None = None
     cancel_replace_allowed: bool | None = None
@@ -249,6 +254,25 @@ class CommissionRates(_Camel, kw_only=True):
     seller: str | None = None
 
 
+class Discount(_Camel, kw_only=True):
+    """What paying fees in BNB saves."""
+
+    enabled_for_account: bool
+    enabled_for_symbol: bool
+    discount_asset: str
+    discount: str
+
+
+class Commission(_Camel, kw_only=True):
+    """GET /account/commission."""
+
+    symbol: str
+    standard_commission: CommissionRates
+    special_commission: CommissionRates
+    tax_commission: CommissionRates
+    discount: Discount
+
+
 class Account(_Camel, kw_only=True):
     """GET /account. can_withdraw is the account's, not the key's."""
 
@@ -301,9 +325,40 @@ class Order(_Camel, kw_only=True):
     transact_time: int | None = None
     is_working: bool | None = None
     working_time: int | None = None
+    trailing_delta: int | None = None  # basis points
+    trailing_time: int | None = None  # since when it follows the market; -1: not yet
     self_trade_prevention_mode: str | None = None
     expiry_reason: str | None = None
     fills: Sequence[Fill] | None = None
+
+
+class ListedOrder(_Camel, kw_only=True):
+    """One order of a list, by its names alone."""
+
+    symbol: str
+    order_id: int
+    client_order_id: str
+
+
+class OrderList(_Camel, kw_only=True):
+    """Orders that depend on one another. list_status_type: RESPONSE, EXEC_STARTED, UPDATED, ALL_DONE; list_order_status: EXECUTING, ALL_DONE,
+    REJECT. contingency_type: OCO, or OTO whatever follows the working order. Reports come where something was asked for."""
+
+    order_list_id: int
+    contingency_type: str
+    list_status_type: str
+    list_order_status: str
+    list_client_order_id: str
+    transaction_time: int
+    symbol: str
+    orders: Sequence[ListedOrder]
+    order_reports: Sequence[Order] | None = None
+
+
+class Canceled(_Camel, kw_only=True):
+    """What the answer to a cancel is: an order's row, or the list's with what became of its orders, where the order was one of a list."""
+
+    order_reports: Sequence[Order] | None = None
 
 
 class OrderAck(_Camel, kw_only=True):
@@ -397,8 +452,34 @@ class ExecutionReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     cum_quote: str = msgspec.field(name="Z")
     last_quote: str = msgspec.field(name="Y")
     quote_order_qty: str = msgspec.field(name="Q")
+    trailing_delta: int | None = msgspec.field(name="d", default=None)
+    trailing_time: int | None = msgspec.field(name="D", default=None)
     self_trade_prevention_mode: str | None = msgspec.field(name="V", default=None)
     expiry_reason: str | None = msgspec.field(name="eR", default=None)
+
+
+class ListStatusOrder(msgspec.Struct, kw_only=True):
+    """One order of a list, in an event."""
+
+    symbol: str = msgspec.field(name="s")
+    order_id: int = msgspec.field(name="i")
+    client_order_id: str = msgspec.field(name="c")
+
+
+class ListStatus(msgspec.Struct, kw_only=True):
+    """Something happened to a list as a whole."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    order_list_id: int = msgspec.field(name="g")
+    contingency_type: str = msgspec.field(name="c")
+    list_status_type: str = msgspec.field(name="l")
+    list_order_status: str = msgspec.field(name="L")
+    reject_reason: str = msgspec.field(name="r")
+    list_client_order_id: str = msgspec.field(name="C")
+    transact_time: int = msgspec.field(name="T")
+    orders: Sequence[ListStatusOrder] = msgspec.field(name="O")
 
 
 class AccountBalance(msgspec.Struct, kw_only=True):

@@ -2,7 +2,7 @@
 
 Sans-IO: sim/host.py gives it sockets, sim/network.py virtual time. It reads wire.py and facts.py and none of the connector, so that a shared
 misreading cannot pass the tests.
-Paths alone decide what is asked: REST, WebSocket API and market streams may share one port. Left out: order lists, pegs, icebergs, trailing stops,
+Paths alone decide what is asked: REST, WebSocket API and market streams may share one port. Left out: lists that buy to close, pegs, icebergs,
 amends, self-trade prevention, SBE and FIX.
 """
 
@@ -78,6 +78,14 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "order/test"): Route("test", facts.CHANGE, signed=True),
     ("DELETE", "order"): Route("cancel", facts.CHANGE, signed=True, changes=True),
     ("POST", "order/cancelReplace"): Route("cancel_replace", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/oco"): Route("oco", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/oto"): Route("oto", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/otoco"): Route("otoco", facts.CHANGE, signed=True, changes=True),
+    ("DELETE", "orderList"): Route("cancel_list", facts.CHANGE, signed=True, changes=True),
+    ("GET", "orderList"): Route("order_list", facts.ORDER_LIST, signed=True),
+    ("GET", "allOrderList"): Route("all_order_lists", facts.ORDER_LISTS, signed=True),
+    ("GET", "openOrderList"): Route("open_order_lists", facts.OPEN_ORDER_LISTS, signed=True),
+    ("GET", "account/commission"): Route("commission", facts.COMMISSION, signed=True),
     ("GET", "openOrders"): Route("open_orders", facts.OPEN_ORDERS, signed=True),
     ("DELETE", "openOrders"): Route("cancel_all", facts.CHANGE, signed=True, changes=True),
     ("GET", "allOrders"): Route("all_orders", facts.ALL_ORDERS, signed=True),
@@ -104,6 +112,14 @@ METHODS: Mapping[str, tuple[str, str]] = {  # of the WebSocket API
     "order.test": ("POST", "order/test"),
     "order.cancel": ("DELETE", "order"),
     "order.cancelReplace": ("POST", "order/cancelReplace"),
+    "orderList.place.oco": ("POST", "orderList/oco"),
+    "orderList.place.oto": ("POST", "orderList/oto"),
+    "orderList.place.otoco": ("POST", "orderList/otoco"),
+    "orderList.cancel": ("DELETE", "orderList"),
+    "orderList.status": ("GET", "orderList"),
+    "allOrderLists": ("GET", "allOrderList"),
+    "openOrderLists.status": ("GET", "openOrderList"),
+    "account.commission": ("GET", "account/commission"),
     "openOrders.status": ("GET", "openOrders"),
     "openOrders.cancelAll": ("DELETE", "openOrders"),
     "allOrders": ("GET", "allOrders"),
@@ -213,7 +229,8 @@ class BinanceTwin:
         }
 
     def _handler(self, name: str) -> Callable[[Params, int], object]:
-        found: Callable[[Params, int], object] = getattr(self.trading, name, None) or getattr(self.data, name)
+        places = (self.trading, self.trading.lists, self.data)
+        found: Callable[[Params, int], object] = next(getattr(place, name) for place in places if hasattr(place, name))
         return found
 
     @property
