@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from trading_system.brokers.binance import wire
 from trading_system.brokers.binance.facts import BASIS_POINT, DOLLAR, MAX_FEE_IN_KIND, NAME, PROFIT_NAME, QUOTE, STOP_NAME
-from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError, Rejected
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS
@@ -19,6 +19,7 @@ from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, parse_decimal, plain, round_qty
 from trading_system.domain.order import Approved, NewOrder
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.times import parse_rfc3339
 
 Symbols = Mapping[str, InstrumentID]  # our name of each of Binance's symbols: BTCUSDT does not say where the base ends
 
@@ -57,6 +58,8 @@ _EVENT = {
     "EXPIRED": ExecType.EXPIRED,
     "TRADE_PREVENTION": ExecType.ORDER_STATUS,  # the status says whether it lives on
 }
+_DEPOSITED = {"0": False, "1": True, "2": False, "6": True, "7": False, "8": False}
+_WITHDRAWN = {"0": True, "1": False, "2": True, "3": False, "4": True, "5": False, "6": True}
 _INTERVALS = {
     60: "1m",
     180: "3m",
@@ -330,6 +333,50 @@ def decode_account(
         text="" if account.can_trade else "the account may not trade (canTrade is false)",
         transact_ns=transact_ns,
         recv_ns=recv_ns,
+    )
+
+
+def decode_deposit(deposit: wire.Deposit, tradable: frozenset[InstrumentID]) -> Flow | None:
+    """Money or units that came in; None: not yet, or never.
+
+    Raises: ProtocolError: a status we do not know.
+    Source: developers.binance.com/docs/wallet/capital/deposite-history
+    """
+    if not _word(_DEPOSITED, str(deposit.status), "status of a deposit"):
+        return None
+    moved, time_ns = _positive(deposit.amount, "amount"), _time(deposit.insert_time)
+    return _flow(f"deposit-{deposit.id or deposit.tx_id}", deposit.coin, moved, tradable, time_ns, f"deposit {deposit.tx_id}")
+
+
+def decode_withdrawal(withdrawal: wire.Withdrawal, tradable: frozenset[InstrumentID]) -> Flow:
+    """Money or units that went out, with the fee. They are gone when it is asked for, and come back where it fails.
+
+    Raises: ProtocolError: a status we do not know.
+    Source: developers.binance.com/docs/wallet/capital/withdraw-history
+    """
+    moved = _positive(withdrawal.amount, "amount") + _number(withdrawal.transaction_fee or "0")
+    try:
+        time_ns = parse_rfc3339(f"{withdrawal.apply_time}Z")
+    except ValueError as error:
+        raise ProtocolError(str(error), withdrawal.apply_time.encode()) from None
+    text = f"withdrawal {withdrawal.tx_id or withdrawal.id}"
+    flow = _flow(f"withdrawal-{withdrawal.id}", withdrawal.coin, -moved, tradable, time_ns, text)
+    return replace(flow, canceled=not _word(_WITHDRAWN, str(withdrawal.status), "status of a withdrawal"))
+
+
+def _flow(flow_id: str, coin: str, moved: Decimal, tradable: frozenset[InstrumentID], time_ns: int, text: str) -> Flow:
+    """What no pair with USDT names is neither money nor a position: the text alone tells of it."""
+    money, instrument = coin in (QUOTE, DOLLAR), held_as(coin, tradable)
+    return Flow(
+        broker=NAME,
+        flow_id=flow_id,
+        kind=FlowKind.TRANSFER,
+        currency=coin if money else QUOTE,
+        amount=moved if money else ZERO,
+        instrument=instrument,
+        qty=ZERO if instrument is None else moved,
+        text=f"{text}: {plain(moved)} {coin}",
+        transact_ns=time_ns,
     )
 
 

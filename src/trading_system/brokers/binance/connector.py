@@ -320,8 +320,36 @@ class BinanceConnector:
         return row
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
-        """None: deposits and withdrawals stand in the wallet's API, which the testnet does not have. What comes or goes shows as a difference."""
-        return ()
+        """Deposits and withdrawals, by the wallet's API, which the testnet does not have. What else moves between wallets shows as a difference."""
+        if self._environment != LIVE:
+            return ()
+        await self._load()
+        tradable = frozenset(self._symbols.values())
+        deposits = await self._capital(facts.DEPOSITS_PATH, since_ns, wire.Deposit)
+        withdrawals = await self._capital(facts.WITHDRAWALS_PATH, since_ns, wire.Withdrawal)
+        came = [flow for deposit in deposits if (flow := codec.decode_deposit(deposit, tradable)) is not None]
+        went = [codec.decode_withdrawal(withdrawal, tradable) for withdrawal in withdrawals]
+        return tuple(sorted((*came, *went), key=lambda flow: flow.transact_ns))
+
+    async def _capital(self, path: str, since_ns: int, kind: type[_T]) -> list[_T]:
+        """All rows since then, span by span and page by page."""
+        found: list[_T] = []
+        now_ns, start_ns = self._broker_ns(self._clock.now_ns()), since_ns
+        for _ in range(PAGES_MAX):
+            end_ns = min(now_ns, start_ns + facts.FLOWS_SPAN_NS - _MINUTE_NS)
+            query = {"startTime": str(start_ns // _MS), "endTime": str(end_ns // _MS), "limit": str(ROWS_MAX)}
+            for page in range(PAGES_MAX):
+                asked = await self._get(path, {**query, "offset": str(page * ROWS_MAX)}, facts.FLOWS, signed=True)
+                rows = self._decoded(asked, list[kind])  # type: ignore[valid-type]
+                found += rows
+                if len(rows) < ROWS_MAX:
+                    break
+            else:
+                raise ProtocolError(f"more than {PAGES_MAX} pages of {path}")
+            if end_ns == now_ns:
+                return found
+            start_ns = end_ns
+        raise ProtocolError(f"more than {PAGES_MAX} spans of {path}")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Order events as they come; after each LIVE the desk reads again what the stream did not replay."""

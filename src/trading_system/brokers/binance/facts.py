@@ -48,6 +48,7 @@ SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API call
     ("POST", "/orderList/oto"): "orderList.place.oto",
     ("POST", "/orderList/otoco"): "orderList.place.otoco",
 }
+DEPOSITS_PATH, WITHDRAWALS_PATH = "/sapi/v1/capital/deposit/hisrec", "/sapi/v1/capital/withdraw/history"
 KEY_RIGHTS_PATH = "/sapi/v1/account/apiRestrictions"  # what the key may do; the testnet has nothing below /sapi, which tells the two apart
 
 PAGES: Mapping[str, str] = {
@@ -75,6 +76,7 @@ ORDERS_10_S_HEADER = "X-MBX-ORDER-COUNT-10S"
 ORDERS_DAY_HEADER = "X-MBX-ORDER-COUNT-1D"
 ROWS_MAX = 1_000  # of trades, aggregated trades and klines
 STREAMS_MAX = 1_024  # per connection
+FLOWS_SPAN_NS = 90 * 86_400 * 1_000_000_000  # of deposits and withdrawals: more than what may be asked for at once
 SPAN_NS = 86_400 * 1_000_000_000  # myTrades and allOrders: the most between startTime and endTime
 
 # What a call costs. Since 2026-04-02 one that changes something and succeeds costs nothing; refused, it costs CHANGE.
@@ -87,6 +89,7 @@ DAY_TICKERS = ((20, 2), (100, 40), (None, 80))  # (symbols up to, weight)
 COMMISSION, AMEND = 20, 4
 DEPTH = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))  # (levels up to, weight)
 DEPTH_SNAPSHOT = 50  # of a thousand levels
+FLOWS = 1
 SOCKET_OPENED = 2
 SUBSCRIBE = 2
 

@@ -237,6 +237,37 @@ class KeyRights(_Camel, kw_only=True):
     enable_spot_and_margin_trading: bool | None = None
 
 
+class Deposit(_Camel, kw_only=True):
+    """One of GET /sapi/v1/capital/deposit/hisrec. status: 0 pending, 6 credited and not to be withdrawn yet, 1 success, others came to nothing."""
+
+    id: str | None = None
+    amount: str
+    coin: str
+    network: str | None = None
+    status: int
+    address: str | None = None
+    tx_id: str
+    insert_time: int
+    transfer_type: int | None = None
+    confirm_times: str | None = None
+
+
+class Withdrawal(_Camel, kw_only=True):
+    """One of GET /sapi/v1/capital/withdraw/history. status: 0 mail sent, 1 cancelled, 2 awaiting approval, 3 rejected, 4 processing, 5 failure,
+    6 completed. The fee leaves besides the amount. apply_time is UTC, as text."""
+
+    id: str
+    amount: str
+    transaction_fee: str | None = None
+    coin: str
+    status: int
+    address: str | None = None
+    tx_id: str | None = None
+    apply_time: str
+    network: str | None = None
+    transfer_type: int | None = None
+
+
 class Balance(_Camel, kw_only=True):
     """One asset. locked: what open orders hold."""
 

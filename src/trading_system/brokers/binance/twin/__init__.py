@@ -34,6 +34,7 @@ from trading_system.brokers.binance.twin.forms import (
 from trading_system.brokers.binance.twin.streams import MarketStreams, SocketApi
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.brokers.binance.twin.universe import universe
+from trading_system.brokers.binance.twin.wallet import Wallet
 from trading_system.sim.exchange import NO_LATENCY, Event, Exchange
 from trading_system.sim.market import Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
@@ -222,11 +223,26 @@ class BinanceTwin:
         self._streams = orders_streams
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
+        self.wallet = Wallet()
+        self._wallet_calls: Mapping[tuple[str, str], Callable[[Params, int], object]] = {  # only where there is /sapi
+            ("GET", facts.KEY_RIGHTS_PATH): self._key_rights,
+            ("GET", facts.DEPOSITS_PATH): self.wallet.deposits,
+            ("GET", facts.WITHDRAWALS_PATH): self.wallet.withdrawals,
+        }
         self._calls: Mapping[str, Callable[[Params, int], object]] = {
             "ping": lambda _params, _now: {},
             "time": lambda _params, now_ns: wire.Time(server_time=now_ns // MS),
             **{route.name: self._handler(route.name) for route in ROUTES.values() if route.name not in ("ping", "time")},
         }
+
+    def _key_rights(self, _params: Params, _now_ns: int) -> wire.KeyRights:
+        return wire.KeyRights(
+            ip_restrict=False,
+            enable_reading=True,
+            enable_withdrawals=self.may_withdraw,
+            enable_internal_transfer=False,
+            enable_spot_and_margin_trading=True,
+        )
 
     def _handler(self, name: str) -> Callable[[Params, int], object]:
         places = (self.trading, self.trading.lists, self.data)
@@ -265,16 +281,10 @@ class BinanceTwin:
     def _answer(self, request: Request, path: str, query: str) -> object:
         """Raises Refusal."""
         body = request.body.decode("utf-8", "replace")
-        if path == facts.KEY_RIGHTS_PATH and self.environment == facts.LIVE:
+        if path.startswith("/sapi/") and self.environment == facts.LIVE and (request.method, path) in self._wallet_calls:
             self._weight.take(facts.KEY_RIGHTS, self.now_ns)
             self._authorize(request, query, body)
-            return wire.KeyRights(
-                ip_restrict=False,
-                enable_reading=True,
-                enable_withdrawals=self.may_withdraw,
-                enable_internal_transfer=False,
-                enable_spot_and_margin_trading=True,
-            )
+            return self._wallet_calls[request.method, path](merged(query, body), self.now_ns)
         route = ROUTES.get((request.method, path[_CHUNK:])) if path.startswith(f"{facts.API}/") else None
         if route is None:
             raise Refusal(404, -1000, "Path not found.")
@@ -382,10 +392,11 @@ class BinanceTwin:
 
     # -- what no order made ------------------------------------------------------------------------------------------------------------------------
 
-    def transfer(self, amount: Decimal) -> None:
-        """USDT in, or out below zero."""
-        self.exchange.deposit(facts.QUOTE, amount)
-        self.socket_api.tell_balances((facts.QUOTE,), self.now_ns // MS)
+    def transfer(self, amount: Decimal, asset: str = facts.QUOTE) -> None:
+        """Money or units in, or out below zero. The fee of what goes out is part of it."""
+        self.exchange.deposit(asset, amount)
+        self.wallet.book(asset, amount, self.now_ns)
+        self.socket_api.tell_balances((asset,), self.now_ns // MS)
 
     def _send(self, conn: int, frame: str | bytes | None) -> None:
         self._out.append((conn, frame))
