@@ -97,6 +97,8 @@ class Symbol(_Camel, kw_only=True):
     quote_asset: str
     quote_precision: int | None = None
     quote_asset_precision: int | None = None
+    base_commission_precision: int | None = None
+    quote_commission_precision: int | None = None
     order_types: Sequence[str] | None = None
     iceberg_allowed: bool | None = None
     oco_allowed: bool | None = None
@@ -235,6 +237,12 @@ class KeyRights(_Camel, kw_only=True):
     enable_withdrawals: bool
     enable_internal_transfer: bool | None = None
     enable_spot_and_margin_trading: bool | None = None
+    create_time: int | None = None
+    permits_universal_transfer: bool | None = None
+    enable_vanilla_options: bool | None = None
+    enable_futures: bool | None = None
+    enable_margin: bool | None = None
+    trading_authority_expiration_time: int | None = None
 
 
 class Deposit(_Camel, kw_only=True):
@@ -249,7 +257,9 @@ class Deposit(_Camel, kw_only=True):
     tx_id: str
     insert_time: int
     transfer_type: int | None = None
+    address_tag: str | None = None
     confirm_times: str | None = None
+    unlock_confirm: str | None = None
 
 
 class Withdrawal(_Camel, kw_only=True):
@@ -264,6 +274,7 @@ class Withdrawal(_Camel, kw_only=True):
     address: str | None = None
     tx_id: str | None = None
     apply_time: str
+    withdraw_order_id: str | None = None
     network: str | None = None
     transfer_type: int | None = None
 
@@ -312,6 +323,9 @@ class Account(_Camel, kw_only=True):
     can_trade: bool
     can_withdraw: bool | None = None
     can_deposit: bool | None = None
+    brokered: bool | None = None
+    require_self_trade_prevention: bool | None = None
+    prevent_sor: bool | None = None
     update_time: int | None = None
     maker_commission: int | None = None
     taker_commission: int | None = None

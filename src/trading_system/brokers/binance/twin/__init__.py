@@ -45,6 +45,7 @@ __all__ = ["TWIN", "BinanceTwin", "universe"]
 MEAN_WEIGHT = 10  # what a request costs, about
 
 REFUSED_MAX = 20  # calls after a 429 that are borne; then the address is banned
+KEY_LIFE_MS = 90 * 86_400_000  # of a key without a list of addresses
 BAN_NS = 2 * MINUTE_NS  # the shortest that Binance states
 _SYMBOL_OR_ALL = {"book_ticker": facts.TICKERS, "price_ticker": facts.TICKERS, "open_orders": facts.OPEN_ORDERS_ALL}
 
@@ -213,6 +214,7 @@ class BinanceTwin:
             ids=lambda: str(next(ids)),
         )
         self.now_ns = start_ns
+        self._start_ms = start_ns // MS
         self.may_withdraw = may_withdraw
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
@@ -242,6 +244,12 @@ class BinanceTwin:
             enable_withdrawals=self.may_withdraw,
             enable_internal_transfer=False,
             enable_spot_and_margin_trading=True,
+            create_time=self._start_ms,
+            permits_universal_transfer=False,
+            enable_vanilla_options=False,
+            enable_futures=False,
+            enable_margin=False,
+            trading_authority_expiration_time=self._start_ms + KEY_LIFE_MS,
         )
 
     def _handler(self, name: str) -> Callable[[Params, int], object]:

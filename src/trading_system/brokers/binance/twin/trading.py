@@ -107,6 +107,9 @@ class TradingDesk:
             can_trade=self.can_trade,
             can_withdraw=True,
             can_deposit=True,
+            brokered=False,
+            require_self_trade_prevention=False,
+            prevent_sor=False,
             update_time=now_ns // MS,
             maker_commission=points,
             taker_commission=points,
@@ -200,9 +203,7 @@ class TradingDesk:
         return {}
 
     def place(self, params: Params, now_ns: int) -> object:
-        shape = params.get("newOrderRespType") or ("FULL" if params.get("type") in ("MARKET", "LIMIT") else "ACK")
-        if shape not in _SHOWN_WITH:
-            raise Refusal(400, -1130, "Data sent for parameter 'newOrderRespType' is not valid.")
+        shape = _shown_with(params)
         ticket = self.ticket(params, now_ns)
         self.count(now_ns)
         order = self._submit(ticket, params, now_ns)
@@ -288,7 +289,7 @@ class TradingDesk:
                 raise Refusal(400, -2022, "Order cancel-replace failed.", done) from None
         try:
             ticket = self.ticket(params, now_ns)
-            done["newOrderResponse"] = self._placed(self._submit(ticket, params, now_ns), params.get("newOrderRespType") or "RESULT")
+            done["newOrderResponse"] = self._placed(self._submit(ticket, params, now_ns), _shown_with(params))
             done["newOrderResult"] = "SUCCESS"
         except Refusal as refusal:
             done |= {"newOrderResult": "FAILURE", "newOrderResponse": refusal.body}
@@ -578,6 +579,14 @@ class TradingDesk:
             self_trade_prevention_mode="NONE",
             expiry_reason=self.reason(order),
         )
+
+
+def _shown_with(params: Params) -> str:
+    """How much of the order the answer shows. Raises Refusal."""
+    shape = params.get("newOrderRespType") or ("FULL" if params.get("type") in ("MARKET", "LIMIT") else "ACK")
+    if shape not in _SHOWN_WITH:
+        raise Refusal(400, -1130, "Data sent for parameter 'newOrderRespType' is not valid.")
+    return shape
 
 
 def _affordable(levels: list[tuple[Decimal, Decimal]], cash: Decimal, lot: Decimal) -> Decimal:

@@ -88,6 +88,8 @@ def describe(pair: Pair) -> wire.Symbol:
         quote_asset=facts.QUOTE,
         quote_precision=8,
         quote_asset_precision=8,
+        base_commission_precision=8,
+        quote_commission_precision=8,
         order_types=ORDER_TYPES,
         iceberg_allowed=False,
         oco_allowed=True,

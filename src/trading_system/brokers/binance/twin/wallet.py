@@ -34,7 +34,9 @@ class Wallet:
                 tx_id=f"0x{number:064x}",
                 insert_time=now_ns // MS,
                 transfer_type=0,
+                address_tag="",
                 confirm_times="12/12",
+                unlock_confirm="12/12",
             )
             self._deposits.append((now_ns // MS, row))
             return
@@ -47,6 +49,7 @@ class Wallet:
             address="0x94df",
             tx_id=f"0x{number:064x}",
             apply_time=f"{datetime.fromtimestamp(now_ns // SECOND_NS, UTC):%Y-%m-%d %H:%M:%S}",
+            withdraw_order_id="",
             network="ETH",
             transfer_type=0,
         )
