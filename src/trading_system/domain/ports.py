@@ -1,7 +1,7 @@
 """What the desk asks of a broker and of the clock: Protocols and the capability data beside them. docs/decisions/0002-the-port.md holds the table
 of every method against the seven brokers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -169,6 +169,15 @@ class Broker(Protocol):
         ...
 
     def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]: ...
+
+
+@runtime_checkable
+class KeepsOrderIds(Protocol):
+    """A broker under which an order that was changed keeps the ids it had first: its connector has to know what it is called here by now."""
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """What an earlier run knew, oldest order first. Once, before anything is asked."""
+        ...
 
 
 class Kinds(msgspec.Struct, frozen=True):
