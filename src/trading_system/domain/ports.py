@@ -1,7 +1,7 @@
 """What the desk asks of a broker and of the clock: Protocols and the capability data beside them. docs/decisions/0002-the-port.md holds the table
 of every method against the seven brokers."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -243,7 +243,7 @@ class NewsData(Protocol):
 class DepthData(Protocol):
     """Order books, where a broker passes them on. Raises as MarketData."""
 
-    def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncIterator[BookSnapshot | StreamState]:
+    def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
         """Each book after every change, its best levels. A gap ends in GAP and begins anew with a snapshot; no book is shown between the two."""
         ...
 

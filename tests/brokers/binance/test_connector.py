@@ -15,6 +15,7 @@ from tests.conformance.test_orders import WIDE, approved_of
 from tests.desks import Bench, SteppedClock, on_bench, settled
 from tests.subjects import BINANCE
 from trading_system.brokers.binance import connect
+from trading_system.brokers.binance import connector as module
 from trading_system.domain.errors import AuthFailed, BadRequest, RateLimited, Rejected
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
@@ -23,6 +24,7 @@ from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Kinds
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
+from trading_system.transport.clock import SAMPLES_MAX
 
 D = Decimal
 ETH, SOL = InstrumentID("ETH/USDT"), InstrumentID("SOL/USDT")
@@ -85,6 +87,9 @@ def test_a_clock_that_is_an_hour_off_does_no_harm_and_one_that_steps_is_read_aga
         await connector.connect()
 
         assert connector.skew_ns() > HOUR_NS - SECOND_NS
+        for _ in range(SAMPLES_MAX):
+            await asyncio.sleep(61)
+            await connector.account()  # reads the time anew: what is known of it is old and much
         clock.offset_ns = -HOUR_NS
         assert (await connector.account()).balances["USDT"] == 100_000
         assert connector.skew_ns() > HOUR_NS - SECOND_NS
@@ -185,8 +190,29 @@ def test_a_change_is_not_made_of_an_order_that_has_fills_by_then(tmp_path: Path)
     told(tmp_path, story)
 
 
-def test_a_trade_by_hand_in_another_pair_shows_by_its_balance_and_is_read(tmp_path: Path) -> None:
+def test_what_was_bought_is_guarded_but_for_its_fee_and_goes_out_whole(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            await desk.instrument(BINANCE.broker, ETH)
+            quote = await desk.hub.fetch(BINANCE.broker, ETH)
+            assert quote.bid_px is not None
+            stop_px = (quote.bid_px * D("0.95")).quantize(D("0.01"))
+            await settled(desk, await desk.submit(wish("a", "1", protect_stop_px=stop_px)))
+            await asyncio.sleep(5)
+            (stop,) = bench.twin.exchange.open_orders()
+
+            assert (stop.ticket.ord_type, stop.stop_px, stop.qty) == (OrdType.STOP_LIMIT, stop_px, D("0.999"))
+            assert desk.books.halts == {}
+            assert not [text for text, _ in desk.books.critical()]
+            residue = await desk.flatten()
+            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
+
+    told(tmp_path, story)
+
+
+def test_a_trade_by_hand_in_another_pair_shows_by_its_balance_and_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(bench: Bench) -> None:
+        monkeypatch.setattr(module, "QUIET_PER_LOOK", 0)  # it is not found because it was its turn
         connector = bench.connector()
         await connector.connect()
         await connector.account()
