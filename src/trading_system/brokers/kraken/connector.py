@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -13,6 +13,7 @@ from msgspec.structs import replace as changed
 
 from trading_system.brokers.kraken import auth, codec, wire
 from trading_system.brokers.kraken.amends import Amend, Amends
+from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import Meaning, edge, failed, meaning, refusal
 from trading_system.brokers.kraken.facts import (
@@ -20,6 +21,7 @@ from trading_system.brokers.kraken.facts import (
     AMEND_COST,
     AMEND_COSTS,
     BARS_MAX,
+    BOOK_DEPTHS,
     BUDGET_HELP,
     CANCEL_COSTS,
     DEADLINE_NS,
@@ -50,9 +52,9 @@ from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
@@ -479,6 +481,26 @@ class KrakenConnector:
             else:
                 assert isinstance(event, Quote | Trade | Bar)
                 yield event
+
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """Books by snapshot, changes and checksum. Raises BadRequest: a pair that Kraken does not have, or more levels than it shows."""
+        names = await self._listed()
+        if levels > BOOK_DEPTHS[-1]:
+            raise BadRequest(f"Kraken shows {BOOK_DEPTHS[-1]} levels of a book")
+        pairs = {instrument: _listed_or_refuse(instrument, names) for instrument in instruments}
+        session = BookSession(self._urls.public_stream, pairs, levels)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            now_ns = self._clock.now_ns()
+            match event:
+                case LinkEvent():
+                    yield stream_state(event, "books", now_ns)
+                case Doubtful(instrument=instrument):
+                    text = f"the book of {instrument} does not add up: it is asked for again"
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.GAP, text=text, recv_ns=now_ns)
+                case Sound(instrument=instrument):
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.LIVE, text=f"the book of {instrument}", recv_ns=now_ns)
+                case BookSnapshot():
+                    yield event
 
     async def _of_pair(self, call: str, instrument: InstrumentID, query: Mapping[str, str], kind: type[Any], inner: type[Any] | None = None) -> Any:
         """What a public call says of one pair. Raises BadRequest: there is no such pair."""
