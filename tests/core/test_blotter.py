@@ -68,6 +68,60 @@ def test_an_order_is_found_by_either_id() -> None:
     assert blotter.find(report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=ClOrdID("x"), order_id=None)) is None
 
 
+SECOND, THIRD = ClOrdID("q1bbbbbbbbbbbbbbbb"), ClOrdID("q1cccccccccccccccc")
+
+
+def kept() -> Blotter:
+    """A working order with a fill, and the change of it, as a broker tells of both that keeps its order."""
+    blotter = Blotter()
+    blotter.open(approved())
+    blotter.apply(report(ExecType.NEW, OrdStatus.NEW))
+    blotter.apply(trade("e1", "2", "100", None))
+    blotter.open(replace(approved(), cl_ord_id=SECOND, orig_cl_ord_id=CL, orig_order_id=OrderID("o1")))
+    changed = report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=SECOND)
+    assert blotter.succeed(blotter.get(SECOND), changed) == blotter.get(CL)  # type: ignore[arg-type]
+    blotter.apply(changed)
+    return blotter
+
+
+def test_an_order_that_the_broker_keeps_through_a_change_is_the_new_intents() -> None:
+    blotter = kept()
+    old, new = blotter.get(CL), blotter.get(SECOND)
+    assert old is not None
+    assert new is not None
+
+    assert (old.ord_status, old.cum_qty, new.ord_status, new.prior_qty, new.leaves_qty) == (OrdStatus.REPLACED, 2, OrdStatus.PARTIALLY_FILLED, 2, 8)
+    assert blotter.find(trade("e1", "2", "100", None)) == old  # told again: the old intent's
+    assert blotter.find(trade("e2", "8", "100", None)) == new
+    assert blotter.find(report(ExecType.REPLACED, OrdStatus.REPLACED)) == old
+    assert blotter.find(report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=ClOrdID(""))) == new
+    assert (blotter.asked_as(new), blotter.asked_as(old)) == (CL, CL)
+
+    done = blotter.apply(trade("e2", "8", "100", None, full=True)).order
+
+    assert (done.cl_ord_id, done.ord_status, done.cum_qty, blotter.total) == (SECOND, OrdStatus.FILLED, 10, NOTHING)
+    assert blotter.succeed(done, report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=SECOND)) is None
+
+
+def test_an_old_intent_is_forgotten_without_its_successor() -> None:
+    blotter = kept()
+    blotter.forget(blotter.get(CL))  # type: ignore[arg-type]
+
+    assert blotter.by_order_id(BROKER, OrderID("o1")) == blotter.get(SECOND)
+    assert blotter.asked_as(blotter.get(SECOND)) == SECOND  # type: ignore[arg-type]
+
+
+def test_a_change_that_came_too_late_leaves_the_old_order_as_it_ended() -> None:
+    blotter = Blotter()
+    blotter.open(approved())
+    blotter.apply(trade("e1", "10", "100", None, full=True))
+    blotter.open(replace(approved(), cl_ord_id=THIRD, orig_cl_ord_id=CL, orig_order_id=OrderID("o1")))
+    old = blotter.succeed(blotter.get(THIRD), report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cl_ord_id=THIRD, cum_qty=D(10)))  # type: ignore[arg-type]
+
+    assert old is not None
+    assert old.ord_status is OrdStatus.FILLED
+
+
 def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
     blotter = Blotter()
     found = report(ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, cl_ord_id=ClOrdID(""), cum_qty=D(4), price=D(90))

@@ -40,6 +40,13 @@ def test_each_difference_has_its_name() -> None:
     assert kinds([WORKING], []) == [Kind.ABSENT_ORDER]
 
 
+def test_an_order_that_the_broker_kept_through_a_change_is_compared_with_the_new_intent() -> None:
+    old = replace(WORKING, ord_status=OrdStatus.REPLACED)
+    new = replace(WORKING, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb"), orig_cl_ord_id=WORKING.cl_ord_id)
+
+    assert compare_orders([new], {old.cl_ord_id: old, new.cl_ord_id: new}, [OPEN]) == ()
+
+
 def test_positions_differ_by_fees_or_by_something_to_look_at() -> None:
     found = compare_positions({AAPL: D(5), BTC: D(1)}, [position("5"), position("0.998", BTC)], {}, {BTC: D("0.003")})
 

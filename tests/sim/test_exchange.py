@@ -226,6 +226,46 @@ def test_a_replace_makes_an_order_for_what_is_left() -> None:
     assert x.reserved == 5000 - done
 
 
+def test_an_amended_order_stays_the_order_it_is() -> None:
+    x = exchange(SLOW)
+    order = x.submit(ticket("10", ord_type=OrdType.LIMIT, price=D(1)), NOON)
+    x.advance(NOON + SECOND)
+    x.amend(order, ticket("7", ord_type=OrdType.LIMIT, price=D(2)), NOON + SECOND)
+    x.advance(NOON + 4 * SECOND)
+
+    assert words(x, order) == [ExecType.PENDING_NEW, ExecType.NEW, ExecType.PENDING_REPLACE, ExecType.REPLACED]
+    assert (order.ord_status, order.qty, order.price, x.reserved) == (OrdStatus.NEW, 7, 2, 14)
+    assert list(x.orders.values()) == [order]
+
+    x.amend(order, ticket("7", ord_type=OrdType.LIMIT, price=D(900)), NOON + 5 * SECOND)
+    x.advance(NOON + 10 * SECOND)
+
+    assert (order.ord_status, order.filled_qty) == (OrdStatus.FILLED, 7)
+    conserved(x)
+
+
+def test_an_amendment_can_lose_the_race() -> None:
+    x = exchange(SLOW)
+    bid = x.market.tick("AAPL", NOON // TICK_NS).bids[0][0] * D("0.0001")
+    order = x.submit(ticket("300000", ord_type=OrdType.LIMIT, price=bid), NOON)
+    now = NOON
+    while not order.filled_qty:
+        now += TICK_NS
+        x.advance(now)
+    x.amend(order, ticket("1", ord_type=OrdType.LIMIT, price=bid), now)
+    x.advance(now + 4 * SECOND)
+
+    assert ExecType.REPLACE_REJECTED in words(x, order)
+    assert (order.ord_status, order.qty) == (OrdStatus.PARTIALLY_FILLED, 300000)
+
+    x.amend(order, ticket("4000", ord_type=OrdType.LIMIT, price=D(1)), now + 4 * SECOND)
+    x.cancel_at_once(now + 5 * SECOND)
+    x.advance(now + 10 * SECOND)
+
+    assert (order.ord_status, order.qty) == (OrdStatus.CANCELED, 300000)
+    assert words(x, order)[-1] is ExecType.REPLACE_REJECTED
+
+
 def test_a_stop_goes_off_at_its_price_and_not_before() -> None:
     x = exchange()
     x.submit(ticket("100"), NOON)
@@ -288,6 +328,18 @@ def test_a_crypto_fee_is_taken_in_what_is_credited_and_posted_after_the_day() ->
 
     assert bought == D("0.1") - D("0.00025")
     assert postings == {"BTC": D("0.00025"), "USD": x.fees["USD"]}
+    conserved(x)
+
+
+def test_a_contract_is_charged_in_money_whichever_way_it_goes() -> None:
+    terms = {"BTC/USD": Terms(base="BTC-PERP", taker_fee=D("0.001"), fees_in_money=True)}
+    x = Exchange(Market(LISTINGS, 5), terms, rng=Random(5), start_ns=NOON, cash=CASH, latency=NO_LATENCY)
+    for side in Side:
+        x.submit(ticket("0.1", symbol="BTC/USD", tif=TimeInForce.GTC, side=side), NOON)
+    x.advance(NOON)
+
+    assert x.position("BTC/USD") == 0
+    assert {done.fee_asset for done in x.executions.values()} == set(x.fees) == {"USD"}
     conserved(x)
 
 

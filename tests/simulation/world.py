@@ -92,6 +92,8 @@ class TwinOrder(msgspec.Struct, frozen=True):
 class TwinTruth:
     """What the twin's exchange knows."""
 
+    grain = Decimal("1e-8")
+
     def __init__(self, exchange: Exchange, clock: VirtualClock) -> None:
         self.currency = exchange.money
         self._exchange = exchange

@@ -293,7 +293,7 @@ class Desk:
         if order.order_id is None:  # in doubt, or its answer is still on the way
             self.record(CancelAsked(cl_ord_id=cl_ord_id, sent=False, now_ns=self.clock.now_ns()))
         if order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
-            report = await self.brokers[order.broker].order_status(cl_ord_id)
+            report = await self.brokers[order.broker].order_status(self.books.blotter.asked_as(order))
             order = self._known(cl_ord_id) if report is None else self.on_report(report)
             if order.ord_status.terminal or order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
                 return order
@@ -307,7 +307,7 @@ class Desk:
             report = await broker.cancel(order)
         except InDoubt as error:
             try:
-                answer = await broker.order_status(order.cl_ord_id)
+                answer = await broker.order_status(self.books.blotter.asked_as(order))
             except Unavailable:
                 raise error from None  # the cancel may have arrived: not even the question did
             return self._known(order.cl_ord_id) if answer is None else self.on_report(answer)

@@ -196,7 +196,7 @@ class Recovery:
     async def _ask(self, broker: Broker, order: Order) -> bool:
         """One question by id. True: it answered "not found"."""
         try:
-            report = await broker.order_status(order.cl_ord_id)
+            report = await broker.order_status(self.desk.books.blotter.asked_as(order))
         except DeskError:
             return False
         if report is None:
@@ -257,10 +257,9 @@ class Watch:
                     self._desk.on_account(event)
                 case StreamState(link=link):
                     self.live = link in (Link.LIVE, Link.BACKFILLED)
-                    if self.live:
-                        self.wake()
-                    else:
+                    if not self.live:
                         self._desk.ready[self.name] = False
+                    self.wake()  # whether it is back or gone: what it did not tell is read now
                     if link is Link.REFUSED:
                         self._refused = True
                         now_ns = self._desk.clock.now_ns()
@@ -355,7 +354,7 @@ class Watch:
         assert difference.cl_ord_id is not None
         order = self._desk.books.blotter.get(difference.cl_ord_id)
         if order is not None and not order.ord_status.terminal:
-            report = await self._broker.order_status(order.cl_ord_id)
+            report = await self._broker.order_status(self._desk.books.blotter.asked_as(order))
             if report is not None:
                 self._desk.on_report(report)
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trading_system.core.lifecycle import Applied, apply
-from trading_system.domain.fix import Contingency, Doubt, OrdStatus, Side
+from trading_system.domain.fix import Contingency, Doubt, ExecType, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
@@ -75,12 +75,37 @@ class Blotter:
         return self._orders.get(cl_ord_id)
 
     def find(self, report: ExecutionReport) -> Order | None:
-        """The order a report is about: by our id, else by the broker's."""
+        """The order a report is about: by our id, else by the broker's. A broker that keeps an order through a change goes on naming the first
+        intent: such a report is about the last one, but for executions that an earlier one has booked."""
         order = self._orders.get(report.cl_ord_id)
         if order is None and report.order_id is not None:
-            cl_ord_id = self._by_order_id.get((report.broker, report.order_id))
-            order = None if cl_ord_id is None else self._orders[cl_ord_id]
-        return order
+            order = self.by_order_id(report.broker, report.order_id)
+        if order is None or order.ord_status is not OrdStatus.REPLACED or report.exec_type is ExecType.REPLACED or order.order_id is None:
+            return order
+        line = self._line(self.by_order_id(order.broker, order.order_id) or order)
+        return next((one for one in line if any(fill.exec_id == report.exec_id for fill in one.fills)), line[0])
+
+    def asked_as(self, order: Order) -> ClOrdID:
+        """The id that the broker has an order under: of one that it kept through changes, the first's."""
+        return self._line(order)[-1].cl_ord_id
+
+    def _line(self, order: Order) -> tuple[Order, ...]:
+        """The order, and those that it was before, where the broker kept its own through the changes."""
+        line = [order]
+        while (before := self._orders.get(line[-1].orig_cl_ord_id or ClOrdID(""))) is not None and before.order_id == order.order_id:
+            line.append(before)
+        return tuple(line)
+
+    def succeed(self, order: Order, report: ExecutionReport) -> Order | None:
+        """The first word on a changed order that the broker kept ends the one it was; what that had filled counts as filled before. Gives the old
+        one, where there is one."""
+        old = self._orders.get(order.orig_cl_ord_id or ClOrdID(""))
+        if old is None or order.order_id is not None or report.order_id is None or old.order_id != report.order_id:
+            return None
+        self.put(replace(order, prior_qty=old.cum_qty, cum_qty=old.cum_qty, stated_cum_qty=old.cum_qty, order_id=old.order_id))
+        ended = old if old.ord_status.terminal else replace(old, ord_status=OrdStatus.REPLACED, doubt=Doubt.NONE)
+        self.put(ended)
+        return ended
 
     def by_order_id(self, broker: BrokerName, order_id: OrderID) -> Order | None:
         cl_ord_id = self._by_order_id.get((broker, order_id))
@@ -120,8 +145,8 @@ class Blotter:
         """Drop a settled order from memory."""
         assert order.settled
         del self._orders[order.cl_ord_id]
-        if order.order_id is not None:
-            self._by_order_id.pop((order.broker, order.order_id), None)
+        if order.order_id is not None and self._by_order_id.get((order.broker, order.order_id)) == order.cl_ord_id:
+            del self._by_order_id[order.broker, order.order_id]
 
     def open(self, approved: Approved) -> Order:
         """Enter an approved order: its exposure counts from this step on, before any await."""
@@ -201,7 +226,9 @@ class Blotter:
         new = reservation(order)
         self._orders[order.cl_ord_id] = order
         if order.order_id is not None:
-            self._by_order_id[order.broker, order.order_id] = order.cl_ord_id
+            after = order.ord_status is OrdStatus.REPLACED  # then the broker's id may be its successor's already
+            known = self._by_order_id.get((order.broker, order.order_id), order.cl_ord_id)
+            self._by_order_id[order.broker, order.order_id] = known if after else order.cl_ord_id
         on_key = self._on.setdefault(key, {})
         if order.settled:
             self._unsettled.pop(order.cl_ord_id, None)

@@ -234,6 +234,9 @@ class Books:
             before = self.blotter.link(before, parent)
             self._guard(before)
         key = (report.broker, report.instrument)
+        old = self.blotter.succeed(before, report)
+        if old is not None:
+            self._gone(old)
         applied = self.blotter.apply(report)
         for booking in applied.bookings:
             self.bookings += 1

@@ -38,12 +38,13 @@ NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset. A price is of one of `multiplier`
-    units that each quantity is about."""
+    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money. A price is of one
+    of `multiplier` units that each quantity is about."""
 
     base: str
     maker_fee: Decimal = ZERO
     taker_fee: Decimal = ZERO
+    fees_in_money: bool = False  # of contracts, of which nothing can be taken
     multiplier: Decimal = ONE
     contract: Contract | None = None
     expires_ns: int = 0
@@ -391,6 +392,15 @@ class Exchange:
         self._later(now_ns + self._draw(self.latency.replace_ns), self._replaced, new)
         return new
 
+    def amend(self, order: SimOrder, ticket: Ticket, now_ns: int) -> None:
+        """Ask for a change of a working order that stays the order it is. ticket's qty is the new total, fills included. It goes behind all others
+        at its price, and a fill may win the race."""
+        assert order.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
+        assert order.order_id not in self.groups
+        order.ord_status = OrdStatus.PENDING_REPLACE
+        self._emit(ExecType.PENDING_REPLACE, order, now_ns)
+        self._later(now_ns + self._draw(self.latency.replace_ns), lambda order, then_ns: self._amended(order, ticket, then_ns), order)
+
     def cancel_at_once(self, now_ns: int) -> None:
         """Cancel every open order without a race, as a broker does before it closes all positions."""
         for order in self.open_orders():
@@ -668,6 +678,20 @@ class Exchange:
             self._emit(ExecType.PENDING_NEW, new, now_ns)
         else:
             self._acknowledge(new, now_ns)
+
+    def _amended(self, order: SimOrder, ticket: Ticket, now_ns: int) -> None:
+        if order.ord_status.terminal:
+            self._emit(ExecType.REPLACE_REJECTED, order, now_ns)
+            return
+        order.ord_status = OrdStatus.PARTIALLY_FILLED if order.filled_qty else OrdStatus.NEW
+        if ticket.qty is not None and ticket.qty <= order.filled_qty:
+            self._emit(ExecType.REPLACE_REJECTED, order, now_ns)
+            return
+        self._leave(order)
+        order.ticket, order.qty, order.price, order.stop_px = ticket, ticket.qty, ticket.price, ticket.stop_px
+        self._hold(order)
+        self._emit(ExecType.REPLACED, order, now_ns)
+        self._activate(order, now_ns)
 
     def _expire(self, order: SimOrder, now_ns: int) -> None:
         if not order.ord_status.terminal:
@@ -978,7 +1002,8 @@ class Exchange:
         terms = self.terms[order.symbol]
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
-        fee_asset = order.ticket.fee_asset or (terms.base if side is Side.BUY else self.money)
+        in_kind = side is Side.BUY and not terms.fees_in_money
+        fee_asset = order.ticket.fee_asset or (terms.base if in_kind else self.money)
         fee = ((qty if fee_asset == terms.base else qty * price) * rate).quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty

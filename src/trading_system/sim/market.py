@@ -286,10 +286,11 @@ def _tick_of(place: int, prints: int) -> int:
 class Market:
     """Every listing's prices. The same question has the same answer for ever, but for a split, which changes what a unit of price is worth."""
 
-    def __init__(self, listings: Iterable[Listing], seed: int, recordings: Mapping[str, Recording] | None = None) -> None:
+    def __init__(self, listings: Iterable[Listing], seed: int, recordings: Mapping[str, Source] | None = None) -> None:
+        """recordings: where the minutes of a listing come from, if not from a walk of its own."""
         self.listings = {listing.symbol: listing for listing in listings}
         self._seed = seed
-        recorded: Mapping[str, Source] = recordings or {}
+        recorded = recordings or {}
         self._minute: dict[str, Callable[[int], Minute]] = {
             name: lru_cache(maxsize=2048)((recorded.get(name) or Walk(listing, seed)).minute) for name, listing in self.listings.items()
         }

@@ -459,8 +459,8 @@ class Streams:
                     return [trade]
                 return [trade, self._ended(placed, "filled", time)]
             case ExecType.REPLACED:
-                whole = msgspec.structs.replace(self._whole(placed), exec_type="amended", timestamp=time)
-                return [whole]
+                status = "partially_filled" if placed.trades else "new"  # what it fills at once is told after this
+                return [msgspec.structs.replace(self._whole(placed), exec_type="amended", order_status=status, timestamp=time)]
             case ExecType.CANCELED | ExecType.EXPIRED:
                 return [self._ended(placed, "expired" if placed.expired else event.exec_type.value, time)]
             case _:

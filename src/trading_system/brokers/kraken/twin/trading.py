@@ -64,7 +64,7 @@ class Placed(msgspec.Struct, kw_only=True):
     def qty(self) -> Decimal:
         """Units asked for in all, over every amend."""
         assert self.now.qty is not None
-        return self.filled_qty + self.now.qty - self.now.filled_qty
+        return sum((order.filled_qty for order in self.orders[:-1]), ZERO) + self.now.qty
 
     @property
     def filled_qty(self) -> Decimal:
