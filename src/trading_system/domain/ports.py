@@ -172,11 +172,12 @@ class Broker(Protocol):
 
 
 @runtime_checkable
-class KeepsOrderIds(Protocol):
-    """A broker under which an order that was changed keeps the ids it had first: its connector has to know what it is called here by now."""
+class RecallsChanges(Protocol):
+    """A broker that keeps an order's ids through a change and names the change nowhere: its connector has to know what was asked for, to say
+    whether it happened."""
 
     def recall(self, orders: Iterable[Order]) -> None:
-        """What an earlier run knew, oldest order first. Once, before anything is asked."""
+        """Every order that the desk remembers, the oldest first. Once at a start, before anything is asked."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -123,7 +123,6 @@ class KrakenConnector:
         self._system = "online"
         self._rows: OrderedDict[str, _Row] = OrderedDict()
         self._amends = Amends()
-        self._said: deque[ExecutionReport] = deque()  # what the stream will not say: that an amend ended an order of ours
         self._stream: Supervisor | None = None
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
@@ -210,35 +209,27 @@ class KrakenConnector:
         return report
 
     async def replace(self, approved: Approved) -> ExecutionReport:
-        """Kraken changes the order and keeps its id: the old intent is told of as replaced, the new one under the same OrderID."""
-        order_id, before = approved.orig_order_id, approved.orig_cl_ord_id
+        """Kraken changes the order and goes on naming the first intent; the desk knows what that means."""
+        order_id = approved.orig_order_id
         assert order_id is not None
-        assert before is not None
         form = codec.encode_amend(approved)
         row = self._rows.get(order_id)
         age_ns = self._clock.now_ns() - (row.report.transact_ns if row is not None else 0)
         self._afford_order(approved.request.instrument, AMEND_COST + _cost(AMEND_COSTS, age_ns))
-        amend = Amend(cl_ord_id=approved.cl_ord_id, before=before, order_id=order_id, wish=approved.request)
-        self._amends.begin(amend)
+        self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
         try:
             await self._change("AmendOrder", form, wire.Amended, deadline=True)
-        except (Rejected, Unavailable):
-            self._amends.drop(approved.cl_ord_id)
-            raise
         except _Missing as error:
-            self._amends.drop(approved.cl_ord_id)
+            self._amends.settle(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        self._amended(amend)
+        except (Rejected, Unavailable):
+            self._amends.settle(approved.cl_ord_id)
+            raise
+        self._amends.settle(approved.cl_ord_id)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
 
-    def _amended(self, amend: Amend) -> None:
-        """From here on the order is the new intent's. The old one's end is said once, by the stream of events, and to whoever asks."""
-        if not amend.done:  # the stream may have been quicker than the answer
-            self._amends.finish(amend)
-            self._said.append(amend.end_of_before(self._clock.now_ns()))
-
     def recall(self, orders: Iterable[Order]) -> None:
-        """Orders that were amended are called by other names here than at Kraken: what an earlier run knew of that."""
+        """Changes that an earlier run was in doubt about."""
         self._amends.recall(orders)
 
     async def cancel(self, order: Order) -> ExecutionReport:
@@ -262,13 +253,10 @@ class KrakenConnector:
         return tuple([await self._row(order_id, order) for order_id, order in found.open.items()])
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """Among the open orders, then among those that are over. An id that an amend gave or took is not Kraken's: the order's own is asked for."""
+        """Among the open orders, then among those that are over. A change without an answer is looked for in its order."""
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             return await self._amend_status(amend)
-        after = self._amends.after(cl_ord_id)
-        if after is not None:
-            return after.end_of_before(self._clock.now_ns())
         working = await self._ask("OpenOrders", {"cl_ord_id": cl_ord_id}, wire.OpenOrders, urgent=True)
         over = {} if working.open else await self._closed(cl_ord_id)
         rows = {order_id: order for order_id, order in (*working.open.items(), *over.items()) if order.cl_ord_id == cl_ord_id}
@@ -281,19 +269,14 @@ class KrakenConnector:
         return (await self._ask("ClosedOrders", {"cl_ord_id": cl_ord_id}, wire.ClosedOrders, cost=HISTORY_COST, urgent=True)).closed
 
     async def _amend_status(self, amend: Amend) -> ExecutionReport | None:
-        """How an amended order stands. None: as far as its row tells, the amend has not happened."""
-        order_id = amend.order_id
-        rows = await self._ask("QueryOrders", {"txid": order_id}, dict[str, wire.Order], urgent=True)
-        if order_id not in rows:
+        """An amended order by its row, which says no more than how it stands."""
+        rows = await self._ask("QueryOrders", {"txid": amend.order_id}, dict[str, wire.Order], urgent=True)
+        if amend.order_id not in rows:
             return None
-        report = await self._row(order_id, rows[order_id])
-        if not amend.done:
-            if not amend.asked(report):
-                return None
-            self._amended(amend)
-            report = self._amends.named(report)
-        later = self._amends.after(amend.cl_ord_id)
-        return report if later is None else later.end_of_before(report.recv_ns)
+        found = amend.found(await self._row(amend.order_id, rows[amend.order_id]))
+        if found is not None:
+            self._amends.settle(amend.cl_ord_id)
+        return found
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Every trade since then, oldest first, each joined with its order's row."""
@@ -306,7 +289,7 @@ class KrakenConnector:
             if row is None:
                 raise ProtocolError("a trade of an order that Kraken does not know", fill.ordertxid.encode())
             report = codec.decode_fill(exec_id, fill, row.report, names, fee_in_base=row.fee_in_base, recv_ns=self._clock.now_ns())
-            reports.append(self._amends.named(report))
+            reports.append(report)
         return tuple(report for report in sorted(reports, key=lambda one: one.transact_ns) if report.transact_ns >= since_ns)
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
@@ -351,10 +334,7 @@ class KrakenConnector:
                         self._give_up(event)
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
-                        report = await self._execution(event)
-                        while self._said:
-                            yield self._said.popleft()
-                        yield report
+                        yield await self._execution(event)
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
@@ -374,17 +354,13 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
-        if event.exec_type == "amended":
-            for amend in self._amends.open_on(event.order_id):
-                if amend.asked(report):
-                    self._amended(amend)
-        return self._amends.named(report)
+        return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
         """Remember an order's row for its fills, and translate it."""
         report = codec.decode_order(order_id, order, await self._listed(), self._clock.now_ns())
         self._remember(self._rows, order_id, _Row(report, fee_in_base="fcib" in order.oflags.split(",")))
-        return self._amends.named(report)
+        return report
 
     @staticmethod
     def _remember(known: OrderedDict[Any, _T], name: str, value: _T) -> None:
