@@ -35,7 +35,8 @@ LAYER = "stack"
 BROKER = BrokerName("alpaca")
 KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency_ns", "enabled"))
 WAYS = ("websocket", "websocket", "sse")  # how order events come
-ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up
+ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up …
+ANSWERED_MIN_ELSEWHERE = 0.4  # … and the exchanges are asked more at the start
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
@@ -72,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
         rates |= {kind: 0.15 for kind in KINDS if kind in tilt}
-        if math.prod(1 - rate for rate in rates.values()) < ANSWERED_MIN:
+        if math.prod(1 - rate for rate in rates.values()) < (ANSWERED_MIN if layer == LAYER else ANSWERED_MIN_ELSEWHERE):
             rates = {kind: rate / 2 for kind, rate in rates.items()}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         way = random.Random(f"{layer} events {seed}").choice(WAYS)
