@@ -16,7 +16,7 @@ from trading_system.domain.fix import Doubt, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID
 from trading_system.domain.money import plain
 from trading_system.domain.order import Order
-from trading_system.domain.ports import Broker, Link, StreamState
+from trading_system.domain.ports import Broker, Link, RecallsChanges, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import ClosedUnsent, Doubted, Escalated, Started, Watermark
 
@@ -62,6 +62,8 @@ class Recovery:
         desk.explain = lambda snapshot: self._watches[snapshot.broker].outside.explain(snapshot)
         for name, broker in desk.brokers.items():
             await broker.connect()
+            if isinstance(broker, RecallsChanges):
+                broker.recall(order for order in desk.books.blotter if order.broker == name)
             snapshot = await broker.account()
             self._account_lease(snapshot)
             desk.accounts[name] = snapshot

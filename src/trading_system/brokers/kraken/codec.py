@@ -1,6 +1,6 @@
 """Kraken's messages and ours: one function a message, named encode_x and decode_x. Every word is in a table or refused."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TypeVar
 
@@ -314,7 +314,7 @@ def decode_order(order_id: str, order: wire.Order, names: Names, recv_ns: int) -
         stop_px=stop if ord_type.waits else None,
         trail_px=_distance(descr.price) if trails and not descr.price.endswith("%") else None,
         trail_pct=_distance(descr.price.removesuffix("%")) / 100 if trails and descr.price.endswith("%") else None,
-        cum_qty=filled,
+        cum_qty=None if cash else filled,  # of an amount of money it is money, too: the fills say how many units
         text=order.reason or "",
         transact_ns=_seconds(order.closetm or order.opentm),
         recv_ns=recv_ns,
@@ -605,20 +605,6 @@ def decode_bar(bar: wire.Ohlc) -> Bar:
 def one_of(found: Mapping[str, _Word], names: Iterable[str]) -> _Word | None:
     """The entry of a pair, under whichever of its names the answer comes."""
     return next((found[name] for name in names if name in found), None)
-
-
-def checksum_text(levels: Sequence[tuple[Decimal, Decimal]], price_decimals: int, qty_decimals: int) -> str:
-    """What the checksum of a book runs over, for one side: prices and sizes at the pair's decimals, without point and leading zeros.
-
-    Source: docs.kraken.com/api/docs/guides/spot-ws-book-v2
-    >>> checksum_text([(Decimal("45285.2"), Decimal("0.00100000"))], 1, 8)
-    '452852100000'
-    """
-    return "".join(_digits(price, price_decimals) + _digits(qty, qty_decimals) for price, qty in levels)
-
-
-def _digits(value: Decimal, decimals: int) -> str:
-    return f"{value:.{decimals}f}".replace(".", "").lstrip("0")
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------------------------------------

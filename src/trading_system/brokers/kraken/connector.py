@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -12,6 +12,8 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from trading_system.brokers.kraken import auth, codec, wire
+from trading_system.brokers.kraken.amends import Amend, Amends
+from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import Meaning, edge, failed, meaning, refusal
 from trading_system.brokers.kraken.facts import (
@@ -19,6 +21,7 @@ from trading_system.brokers.kraken.facts import (
     AMEND_COST,
     AMEND_COSTS,
     BARS_MAX,
+    BOOK_DEPTHS,
     BUDGET_HELP,
     CANCEL_COSTS,
     DEADLINE_NS,
@@ -47,12 +50,11 @@ from trading_system.brokers.kraken.facts import (
 from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Moved, PrivateSession, Reply, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import ExecType, OrdStatus
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
@@ -80,13 +82,6 @@ class _Row(msgspec.Struct, frozen=True):
 
     report: ExecutionReport
     fee_in_base: bool
-
-
-class _Amend(msgspec.Struct, frozen=True):
-    """An intent to change an order, which Kraken knows under the first one's id for ever."""
-
-    approved: Approved
-    before: ClOrdID  # what the order was called until then
 
 
 class KrakenConnector:
@@ -127,11 +122,7 @@ class KrakenConnector:
         self._info: wire.KeyInfo | None = None
         self._system = "online"
         self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._amends: OrderedDict[ClOrdID, _Amend] = OrderedDict()  # by the new id, sent and perhaps done
-        self._called: OrderedDict[str, ClOrdID] = OrderedDict()  # by order id: its name since its last amend
-        self._given: OrderedDict[str, ClOrdID] = OrderedDict()  # by execution: the order it was told of with
-        self._told: OrderedDict[str, ExecutionReport] = OrderedDict()  # by order id: the last report, its cum_qty above all
-        self._said: deque[ExecutionReport] = deque()  # what the stream will not say: that an amend ended an order of ours
+        self._amends = Amends()
         self._stream: Supervisor | None = None
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
@@ -218,33 +209,28 @@ class KrakenConnector:
         return report
 
     async def replace(self, approved: Approved) -> ExecutionReport:
-        """Kraken changes the order and keeps its id: the old intent is told of as replaced, the new one under the same OrderID."""
-        order_id, before = approved.orig_order_id, approved.orig_cl_ord_id
+        """Kraken changes the order and goes on naming the first intent; the desk knows what that means."""
+        order_id = approved.orig_order_id
         assert order_id is not None
-        assert before is not None
         form = codec.encode_amend(approved)
         row = self._rows.get(order_id)
         age_ns = self._clock.now_ns() - (row.report.transact_ns if row is not None else 0)
         self._afford_order(approved.request.instrument, AMEND_COST + _cost(AMEND_COSTS, age_ns))
-        self._remember(self._amends, approved.cl_ord_id, _Amend(approved, before))
+        self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
         try:
             await self._change("AmendOrder", form, wire.Amended, deadline=True)
-        except (Rejected, Unavailable):
-            self._amends.pop(approved.cl_ord_id)
-            raise
         except _Missing as error:
-            self._amends.pop(approved.cl_ord_id)
+            self._amends.settle(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        if not self._done(self._amends[approved.cl_ord_id]):  # the stream may have been quicker
-            self._amended(approved, before)
+        except (Rejected, Unavailable):
+            self._amends.settle(approved.cl_ord_id)
+            raise
+        self._amends.settle(approved.cl_ord_id)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
 
-    def _amended(self, approved: Approved, before: ClOrdID) -> None:
-        """From here on the order is the new intent's. The old one's end is said once, by the stream of events and to whoever asks."""
-        order_id = approved.orig_order_id
-        assert order_id is not None
-        self._remember(self._called, order_id, approved.cl_ord_id)
-        self._said.append(_replaced(approved, before, self._clock.now_ns()))
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Changes that an earlier run was in doubt about."""
+        self._amends.recall(orders)
 
     async def cancel(self, order: Order) -> ExecutionReport:
         """Done in the answer; an order that is not there any more is a question. The answer is always how the order stands after it."""
@@ -267,13 +253,10 @@ class KrakenConnector:
         return tuple([await self._row(order_id, order) for order_id, order in found.open.items()])
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """Among the open orders, then among those that are over. An id that an amend gave or took is not Kraken's: the order's own is asked for."""
+        """Among the open orders, then among those that are over. A change without an answer is looked for in its order."""
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             return await self._amend_status(amend)
-        after = next((one.approved for one in self._amends.values() if one.before == cl_ord_id and self._done(one)), None)
-        if after is not None:
-            return _replaced(after, cl_ord_id, self._clock.now_ns())
         working = await self._ask("OpenOrders", {"cl_ord_id": cl_ord_id}, wire.OpenOrders, urgent=True)
         over = {} if working.open else await self._closed(cl_ord_id)
         rows = {order_id: order for order_id, order in (*working.open.items(), *over.items()) if order.cl_ord_id == cl_ord_id}
@@ -285,29 +268,15 @@ class KrakenConnector:
     async def _closed(self, cl_ord_id: ClOrdID) -> Mapping[str, wire.Order]:
         return (await self._ask("ClosedOrders", {"cl_ord_id": cl_ord_id}, wire.ClosedOrders, cost=HISTORY_COST, urgent=True)).closed
 
-    def _done(self, amend: _Amend) -> bool:
-        """Whether the order is, or was, called what the amend calls it."""
-        order_id = amend.approved.orig_order_id
-        called = self._called.get(order_id or "")
-        while called is not None and called != amend.approved.cl_ord_id:
-            called = self._amends[called].before if called in self._amends else None
-        return called is not None
-
-    async def _amend_status(self, amend: _Amend) -> ExecutionReport | None:
-        """How an amended order stands. None: as far as its row tells, the amend has not happened."""
-        approved, order_id = amend.approved, amend.approved.orig_order_id
-        assert order_id is not None
-        rows = await self._ask("QueryOrders", {"txid": order_id}, dict[str, wire.Order], urgent=True)
-        if order_id not in rows:
+    async def _amend_status(self, amend: Amend) -> ExecutionReport | None:
+        """An amended order by its row, which says no more than how it stands."""
+        rows = await self._ask("QueryOrders", {"txid": amend.order_id}, dict[str, wire.Order], urgent=True)
+        if amend.order_id not in rows:
             return None
-        report = await self._row(order_id, rows[order_id])
-        if not self._done(amend):
-            if not _is_as_asked(report, approved):
-                return None
-            self._amended(approved, amend.before)
-            report = self._renamed(report)
-        later = report.cl_ord_id != approved.cl_ord_id  # it was amended again since
-        return _replaced(self._amends[report.cl_ord_id].approved, approved.cl_ord_id, report.recv_ns) if later else report
+        found = amend.found(await self._row(amend.order_id, rows[amend.order_id]))
+        if found is not None:
+            self._amends.settle(amend.cl_ord_id)
+        return found
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Every trade since then, oldest first, each joined with its order's row."""
@@ -320,7 +289,7 @@ class KrakenConnector:
             if row is None:
                 raise ProtocolError("a trade of an order that Kraken does not know", fill.ordertxid.encode())
             report = codec.decode_fill(exec_id, fill, row.report, names, fee_in_base=row.fee_in_base, recv_ns=self._clock.now_ns())
-            reports.append(self._renamed(report))
+            reports.append(report)
         return tuple(report for report in sorted(reports, key=lambda one: one.transact_ns) if report.transact_ns >= since_ns)
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
@@ -365,10 +334,7 @@ class KrakenConnector:
                         self._give_up(event)
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
-                        report = await self._execution(event)
-                        while self._said:
-                            yield self._said.popleft()
-                        yield report
+                        yield await self._execution(event)
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
@@ -388,26 +354,13 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
-        if event.exec_type == "amended":
-            for amend in [one for one in self._amends.values() if one.approved.orig_order_id == event.order_id and not self._done(one)]:
-                if _is_as_asked(report, amend.approved):
-                    self._amended(amend.approved, amend.before)
-        return self._renamed(report)
+        return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
         """Remember an order's row for its fills, and translate it."""
         report = codec.decode_order(order_id, order, await self._listed(), self._clock.now_ns())
         self._remember(self._rows, order_id, _Row(report, fee_in_base="fcib" in order.oflags.split(",")))
-        return self._renamed(report)
-
-    def _renamed(self, report: ExecutionReport) -> ExecutionReport:
-        """Under the name that the order has since its last amend. A trade stays with the name it was first told of with."""
-        order_id, exec_id = report.order_id or "", report.exec_id
-        called = self._called.get(order_id, report.cl_ord_id)
-        if exec_id is not None:
-            called = self._given.get(exec_id, called)
-            self._remember(self._given, exec_id, called)
-        return report if called == report.cl_ord_id else changed(report, cl_ord_id=called)
+        return report
 
     @staticmethod
     def _remember(known: OrderedDict[Any, _T], name: str, value: _T) -> None:
@@ -504,6 +457,26 @@ class KrakenConnector:
             else:
                 assert isinstance(event, Quote | Trade | Bar)
                 yield event
+
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """Books by snapshot, changes and checksum. Raises BadRequest: a pair that Kraken does not have, or more levels than it shows."""
+        names = await self._listed()
+        if levels > BOOK_DEPTHS[-1]:
+            raise BadRequest(f"Kraken shows {BOOK_DEPTHS[-1]} levels of a book")
+        pairs = {instrument: _listed_or_refuse(instrument, names) for instrument in instruments}
+        session = BookSession(self._urls.public_stream, pairs, levels)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            now_ns = self._clock.now_ns()
+            match event:
+                case LinkEvent():
+                    yield stream_state(event, "books", now_ns)
+                case Doubtful(instrument=instrument):
+                    text = f"the book of {instrument} does not add up: it is asked for again"
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.GAP, text=text, recv_ns=now_ns)
+                case Sound(instrument=instrument):
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.LIVE, text=f"the book of {instrument}", recv_ns=now_ns)
+                case BookSnapshot():
+                    yield event
 
     async def _of_pair(self, call: str, instrument: InstrumentID, query: Mapping[str, str], kind: type[Any], inner: type[Any] | None = None) -> Any:
         """What a public call says of one pair. Raises BadRequest: there is no such pair."""
@@ -679,34 +652,6 @@ def _listed_or_refuse(instrument: InstrumentID, names: codec.Names) -> wire.Asse
     if known is not None and known != instrument and known.endswith(f"/{QUOTE}"):
         raise BadRequest(f"write {known}, not {instrument}")
     raise BadRequest(f"Kraken has no {instrument} here: this version trades pairs in {QUOTE}, written BTC/{QUOTE}")
-
-
-def _is_as_asked(report: ExecutionReport, approved: Approved) -> bool:
-    """Whether an order stands as an amend wanted it."""
-    request = approved.request
-    stop_px = report.stop_px if request.ord_type.has_stop else None
-    return (report.order_qty, report.price, stop_px) == (request.order_qty, request.price, request.stop_px)
-
-
-def _replaced(after: Approved, before: ClOrdID, now_ns: int) -> ExecutionReport:
-    """The end of an intent whose order goes on as another's."""
-    request = after.request
-    assert after.orig_order_id is not None
-    return ExecutionReport(
-        broker=FACTS.broker,
-        cl_ord_id=before,
-        order_id=OrderID(after.orig_order_id),
-        exec_type=ExecType.REPLACED,
-        ord_status=OrdStatus.REPLACED,
-        instrument=request.instrument,
-        side=request.side,
-        ord_type=request.ord_type,
-        time_in_force=request.time_in_force,
-        order_qty=None,
-        replaced_by=OrderID(after.orig_order_id),
-        transact_ns=now_ns,
-        recv_ns=now_ns,
-    )
 
 
 def _decoded(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T:
