@@ -50,6 +50,7 @@ from trading_system.brokers.kraken.facts import (
 from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Moved, PrivateSession, Reply, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
+from trading_system.domain.errors import NotSent as Stopped
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -123,6 +124,7 @@ class KrakenConnector:
         self._system = "online"
         self._rows: OrderedDict[str, _Row] = OrderedDict()
         self._amends = Amends()
+        self._look: Callable[[Approved], None] = _no_look
         self._stream: Supervisor | None = None
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
@@ -198,9 +200,9 @@ class KrakenConnector:
         form = codec.encode_order(approved, pair)
         self._afford_order(instrument, ADD_COST)
         if self._by_stream and self._live and self._stream is not None:
-            order_id = await self._add_by_stream(form, approved.symbol)
+            order_id = await self._add_by_stream(form, approved)
         else:
-            added = await self._change("AddOrder", form, wire.Added, deadline=True)
+            added = await self._change("AddOrder", form, wire.Added, approved)
             if len(added.txid) != 1:
                 raise InDoubt(f"Kraken took the order and names {len(added.txid)} ids for it")
             order_id = added.txid[0]
@@ -218,15 +220,19 @@ class KrakenConnector:
         self._afford_order(approved.request.instrument, AMEND_COST + _cost(AMEND_COSTS, age_ns))
         self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
         try:
-            await self._change("AmendOrder", form, wire.Amended, deadline=True)
+            await self._change("AmendOrder", form, wire.Amended, approved)
         except _Missing as error:
             self._amends.settle(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        except (Rejected, Unavailable):
+        except (Rejected, Stopped, Unavailable):
             self._amends.settle(approved.cl_ord_id)
             raise
         self._amends.settle(approved.cl_ord_id)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
+
+    def look_with(self, look: Callable[[Approved], None]) -> None:
+        """Called right before an order's bytes leave."""
+        self._look = look
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Changes that an earlier run was in doubt about."""
@@ -371,13 +377,14 @@ class KrakenConnector:
 
     # -- order entry by stream ----------------------------------------------------------------------------------------------------
 
-    async def _add_by_stream(self, form: Mapping[str, str], symbol: str) -> str:
+    async def _add_by_stream(self, form: Mapping[str, str], approved: Approved) -> str:
         """add_order over the account's stream. Once the frame is handed over, only a reply says what became of it."""
         assert self._stream is not None
         token = await self._token()
         self._number += 1
         number = self._number
-        params = codec.encode_add_params({**form, "deadline": self._deadline()}, symbol)
+        self._look(approved)
+        params = codec.encode_add_params({**form, "deadline": self._deadline()}, approved.symbol)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             await self._stream.send((auth.method("add_order", number, token, params),))
@@ -490,11 +497,14 @@ class KrakenConnector:
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
-    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], *, deadline: bool = False) -> _T:
-        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it."""
+    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], approved: Approved | None = None) -> _T:
+        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it. NotSent: it
+        had to wait for its turn, and may not go any more."""
         try:
             async with self._my_turn(within_ns=TURN_WITHIN_NS):
-                form = {**form, "deadline": self._deadline()} if deadline else form
+                if approved is not None:
+                    self._look(approved)
+                    form = {**form, "deadline": self._deadline()}
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Kraken could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
@@ -669,3 +679,7 @@ def _cost(costs: Sequence[tuple[int, int]], age_ns: int) -> int:
 
 def _told(counter: Counter, wait_ns: int) -> str:
     return f"Wait {-(-wait_ns // NS)} s; the budget is {counter.most} points, which come back by themselves."
+
+
+def _no_look(_: Approved) -> None:
+    """Nobody halts anything where there is no desk."""
