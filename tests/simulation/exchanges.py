@@ -78,8 +78,11 @@ class KeptTruth(TwinTruth):
             owner = self._owner(placed.txid)
             if owner is not None and owner.cl_ord_id == cl_ord_id:
                 return self._placed(placed, cl_ord_id)
+            if placed.asked.cl_ord_id == cl_ord_id and owner is not None:
+                before = owner.prior_qty if owner.orig_cl_ord_id == cl_ord_id else ZERO  # what it filled until it was changed
+                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, before, ZERO, foreign=False)
             if placed.asked.cl_ord_id == cl_ord_id:
-                return self._placed(placed, cl_ord_id) if owner is None else TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False)
+                return self._placed(placed, cl_ord_id)
         return None
 
     def _placed(self, placed: Any, cl_ord_id: str) -> TwinOrder:

@@ -68,7 +68,7 @@ from trading_system.transport.websocket import Connection, Dialer
 ANSWER_WITHIN_NS = 10 * NS
 TURN_WITHIN_NS = 3 * NS  # how long an order waits for the call before it: longer, and the look at the halts is too old
 BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
-ASKS_MAX = 3  # of one question: no answer, or a passing failure
+ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders remembered: for fills, which name only an order's id, and for amends
@@ -519,10 +519,9 @@ class KrakenConnector:
             await self._afford(self._calls, cost, "the key's", urgent=urgent)
             try:
                 return await self._ask_once(name, form, kind)
-            except (RateLimited, AuthFailed):
-                raise
-            except Unavailable:
-                if asked == ASKS_MAX:
+            except Unavailable as error:
+                spent = isinstance(error, RateLimited) and self._calls.wait_ns(self._clock.monotonic_ns(), cost, urgent=True)
+                if asked == ASKS_MAX or spent:  # the edge's "too many" passes; the key's counter has to fall
                     raise
             await self._clock.sleep_ns(self._rng.randrange(pause_ns))
             pause_ns *= 2
