@@ -66,7 +66,6 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Connection, Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
-TURN_WITHIN_NS = 3 * NS  # how long an order waits for the call before it: longer, and the look at the halts is too old
 BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
@@ -113,7 +112,10 @@ class KrakenConnector:
         self._nonces = nonces
         self._tier = TIERS[options.get("tier", DEFAULT_TIER)]
         self._by_stream = options.get("order_entry", "rest") == "websocket"
-        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one call at a time
+        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one call at a time …
+        self._orders = 0  # … but for orders, which leave at once
+        self._no_orders = asyncio.Event()
+        self._no_orders.set()
         self._calls = Counter(self._tier.calls_max, self._tier.calls_decay)
         self._public = Counter(PUBLIC_BURST, PUBLIC_PER_SECOND)
         self._pairs: dict[InstrumentID, Counter] = {}  # the engine's counters
@@ -124,6 +126,7 @@ class KrakenConnector:
         self._rows: OrderedDict[str, _Row] = OrderedDict()
         self._amends = Amends()
         self._stream: Supervisor | None = None
+        self._session: PrivateSession | None = None  # its token holds for as long as its connection does
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
         self._number = FIRST_FREE
@@ -324,7 +327,7 @@ class KrakenConnector:
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Orders and money as they move. After each LIVE the desk reads again what ended while nobody listened."""
-        session = PrivateSession(self._urls.private_stream)
+        self._session = session = PrivateSession(self._urls.private_stream)
         self._stream = Supervisor(session, _TokenDialer(self._dialer, session, self._token), self._clock, self._rng)
         try:
             async for event in self._stream.run():
@@ -354,6 +357,8 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
+        if event.exec_type == "amended":  # by us, it may be: then what follows is the new intent's, whenever the answer comes
+            return next((found for amend in self._amends.on(event.order_id) if (found := amend.found(report)) is not None), report)
         return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
@@ -374,13 +379,13 @@ class KrakenConnector:
     async def _add_by_stream(self, form: Mapping[str, str], symbol: str) -> str:
         """add_order over the account's stream. Once the frame is handed over, only a reply says what became of it."""
         assert self._stream is not None
-        token = await self._token()
+        assert self._session is not None
         self._number += 1
         number = self._number
         params = codec.encode_add_params({**form, "deadline": self._deadline()}, symbol)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._stream.send((auth.method("add_order", number, token, params),))
+            await self._stream.send((auth.method("add_order", number, self._session.token, params),))
             async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
                 frame = await waiting
         except TimeoutError:
@@ -390,7 +395,7 @@ class KrakenConnector:
         if not frame.success:
             raise refusal((frame.error,), changes=True)
         try:
-            return strict.decode(frame.result, wire.MethodOrder).order_id
+            return msgspec.json.decode(frame.result, type=wire.MethodOrder).order_id
         except wire.UNREADABLE as error:
             raise InDoubt(f"Kraken's stream answered with something that is no order ({error})") from None
 
@@ -491,9 +496,12 @@ class KrakenConnector:
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
     async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], *, deadline: bool = False) -> _T:
-        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it."""
+        """One call that changes something, sent once. deadline: it is an order or an amend, which does not wait and is worth nothing late.
+
+        Raises: Unavailable: not sent. InDoubt: sent, no answer that says what became of it.
+        """
         try:
-            async with self._my_turn(within_ns=TURN_WITHIN_NS):
+            async with self._at_once() if deadline else self._my_turn():
                 form = {**form, "deadline": self._deadline()} if deadline else form
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
@@ -529,7 +537,7 @@ class KrakenConnector:
 
     async def _ask_once(self, name: str, form: Mapping[str, str], kind: type[_T]) -> _T:
         try:
-            async with self._my_turn(within_ns=0):
+            async with self._my_turn():
                 sent_ns = self._clock.now_ns()
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except TransportError as error:
@@ -568,17 +576,24 @@ class KrakenConnector:
         return auth.sign(Request(method="POST", url=f"{self._urls.rest}{PRIVATE}{name}", headers=headers, body=body), self._key, self._secret, nonce)
 
     @asynccontextmanager
-    async def _my_turn(self, *, within_ns: int) -> AsyncIterator[None]:
-        """Nonces have to arrive in order, so nothing leaves while an answer is awaited. Raises NotSent: it took too long."""
-        try:
-            async with asyncio.timeout(within_ns / NS if within_ns else None):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise NotSent("the call before it is still unanswered") from None
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """Nonces have to arrive in order: nothing leaves while an answer is awaited, an order's or any other."""
+        async with self._turn:
+            await self._no_orders.wait()
+            yield
+
+    @asynccontextmanager
+    async def _at_once(self) -> AsyncIterator[None]:
+        """An order does not wait: the desk has looked at the halts for the last time. Should it overtake a question, that is refused and asked
+        again; should one order overtake another, Kraken refuses that one, and nothing came of it."""
+        self._orders += 1
+        self._no_orders.clear()
         try:
             yield
         finally:
-            self._turn.release()
+            self._orders -= 1
+            if not self._orders:
+                self._no_orders.set()
 
     def _deadline(self) -> str:
         return codec.encode_deadline(self._broker_ns() + DEADLINE_NS)
