@@ -47,7 +47,7 @@ from trading_system.brokers.kraken.facts import (
     WITHDRAWS,
     Urls,
 )
-from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Moved, PrivateSession, Reply, stream_state
+from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole, Moved, PrivateSession, Reply, Whole, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.ids import ClOrdID, InstrumentID
@@ -338,6 +338,12 @@ class KrakenConnector:
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
                         yield await self._execution(event)
+                    case Hole(text=text):
+                        self._live = False
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.GAP, text=text, recv_ns=self._clock.now_ns())
+                    case Whole():
+                        self._live = True
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.LIVE, text="begun anew", recv_ns=self._clock.now_ns())
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
