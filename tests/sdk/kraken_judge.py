@@ -196,20 +196,23 @@ class Book(SpotOrderBookClient):
 
     URL, WS_URL, AUTH_WS_URL = URL, WS_URL, WS_URL
     updates = 0
+    enough: asyncio.Event
 
     async def on_book_update(self, pair: str, message: list[Any]) -> None:
         self.updates += 1
+        if self.updates == 20:
+            self.enough.set()
 
 
 @step
 async def the_sdks_own_book_adds_up() -> None:
     kraken.spot.Market.URL = URL
     book = Book(depth=10)
+    book.enough = asyncio.Event()
     await book.start()
     await book.add_book(pairs=[SYMBOL])
     async with asyncio.timeout(WAIT_S):
-        while book.updates < 20:
-            await asyncio.sleep(0.05)
+        await book.enough.wait()
     known = book.get(pair=SYMBOL)
     assert known["valid"], known
     assert len(known["bid"]) == 5

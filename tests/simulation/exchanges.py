@@ -14,7 +14,7 @@ from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import Order
+from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
 from trading_system.transport.message import Request
 
@@ -65,24 +65,23 @@ class KeptTruth(TwinTruth):
 
     grain = Decimal("0.001")  # each fee is stated with five decimals
 
-    def __init__(self, twin: Any, clock: VirtualClock, owner: Callable[[str], Order | None]) -> None:
+    def __init__(self, twin: Any, clock: VirtualClock, books: Callable[[], Books]) -> None:
         super().__init__(twin.exchange, clock)
         self._twin = twin
-        self._owner = owner  # of a broker's order id: the newest of ours that has it
+        self._books = books  # the desk's
 
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
         return [self._placed(placed, placed.asked.cl_ord_id or "") for placed in self._twin.trading.placed.values()]
 
     def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        blotter = self._books().blotter
+        mine = blotter.get(ClOrdID(cl_ord_id))
         for placed in self._twin.trading.placed.values():
-            owner = self._owner(placed.txid)
-            if owner is not None and owner.cl_ord_id == cl_ord_id:
+            heirs = [order for order in blotter if order.order_id == placed.txid and order.ord_status is not OrdStatus.REPLACED]
+            if any(heir.cl_ord_id == cl_ord_id for heir in heirs):
                 return self._placed(placed, cl_ord_id)
-            if placed.asked.cl_ord_id == cl_ord_id and owner is not None:
-                before = owner.prior_qty if owner.orig_cl_ord_id == cl_ord_id else ZERO  # what it filled until it was changed
-                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, before, ZERO, foreign=False)
-            if placed.asked.cl_ord_id == cl_ord_id:
-                return self._placed(placed, cl_ord_id)
+            if placed.asked.cl_ord_id == cl_ord_id or (mine is not None and mine.order_id == placed.txid):
+                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False) if heirs else self._placed(placed, cl_ord_id)
         return None
 
     def _placed(self, placed: Any, cl_ord_id: str) -> TwinOrder:
@@ -103,11 +102,7 @@ class KrakenWorld(TwinWorld):
         return KrakenTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, tier="pro")
 
     def truth(self) -> TwinTruth:
-        return KeptTruth(self.twin, self.clock, self._owner)
-
-    def _owner(self, order_id: str) -> Order | None:
-        known = [order for order in self.desk.books.blotter if order.order_id == order_id]
-        return next((order for order in known if order.ord_status is not OrdStatus.REPLACED), None)
+        return KeptTruth(self.twin, self.clock, lambda: self.desk.books)
 
     def connection(self) -> Mapping[str, str]:
         return {"tier": "pro"}

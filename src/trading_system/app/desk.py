@@ -189,7 +189,7 @@ class Desk:
         self.step("intent durable")
         broker = self.brokers[approved.request.broker]
         try:
-            self._last_hop(approved)  # the kill switch has the last word
+            self.last_hop(approved)  # the kill switch has the last word
             self.step("last hop passed")
             report = await (broker.submit(approved) if approved.orig_cl_ord_id is None else broker.replace(approved))
             self.step("answer received")
@@ -197,8 +197,8 @@ class Desk:
             return self._outcome(approved, error)
         return self.on_report(report)
 
-    def _last_hop(self, approved: Approved) -> None:
-        """Between the disk and the socket. Raises NotSent."""
+    def last_hop(self, approved: Approved) -> None:
+        """Between the disk and the socket; again where a connector lets an order wait. Raises NotSent."""
         request = approved.request
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")

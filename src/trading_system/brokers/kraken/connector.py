@@ -50,6 +50,7 @@ from trading_system.brokers.kraken.facts import (
 from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole, Moved, PrivateSession, Reply, Whole, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
+from trading_system.domain.errors import NotSent as Stopped
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -66,6 +67,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Connection, Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
+TURN_WITHIN_NS = 3 * NS  # how long an order waits for the call before it: longer, and the look at the halts is too old
 BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
@@ -112,10 +114,7 @@ class KrakenConnector:
         self._nonces = nonces
         self._tier = TIERS[options.get("tier", DEFAULT_TIER)]
         self._by_stream = options.get("order_entry", "rest") == "websocket"
-        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one call at a time …
-        self._orders = 0  # … but for orders, which leave at once
-        self._no_orders = asyncio.Event()
-        self._no_orders.set()
+        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one call at a time
         self._calls = Counter(self._tier.calls_max, self._tier.calls_decay)
         self._public = Counter(PUBLIC_BURST, PUBLIC_PER_SECOND)
         self._pairs: dict[InstrumentID, Counter] = {}  # the engine's counters
@@ -125,6 +124,7 @@ class KrakenConnector:
         self._system = "online"
         self._rows: OrderedDict[str, _Row] = OrderedDict()
         self._amends = Amends()
+        self._look: Callable[[Approved], None] = _no_look
         self._stream: Supervisor | None = None
         self._session: PrivateSession | None = None  # its token holds for as long as its connection does
         self._live = False
@@ -201,9 +201,9 @@ class KrakenConnector:
         form = codec.encode_order(approved, pair)
         self._afford_order(instrument, ADD_COST)
         if self._by_stream and self._live and self._stream is not None:
-            order_id = await self._add_by_stream(form, approved.symbol)
+            order_id = await self._add_by_stream(form, approved)
         else:
-            added = await self._change("AddOrder", form, wire.Added, deadline=True)
+            added = await self._change("AddOrder", form, wire.Added, approved)
             if len(added.txid) != 1:
                 raise InDoubt(f"Kraken took the order and names {len(added.txid)} ids for it")
             order_id = added.txid[0]
@@ -221,15 +221,19 @@ class KrakenConnector:
         self._afford_order(approved.request.instrument, AMEND_COST + _cost(AMEND_COSTS, age_ns))
         self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
         try:
-            await self._change("AmendOrder", form, wire.Amended, deadline=True)
+            await self._change("AmendOrder", form, wire.Amended, approved)
         except _Missing as error:
             self._amends.settle(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        except (Rejected, Unavailable):
+        except (Rejected, Stopped, Unavailable):
             self._amends.settle(approved.cl_ord_id)
             raise
         self._amends.settle(approved.cl_ord_id)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
+
+    def look_with(self, look: Callable[[Approved], None]) -> None:
+        """Called right before an order's bytes leave."""
+        self._look = look
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Changes that an earlier run was in doubt about."""
@@ -382,13 +386,14 @@ class KrakenConnector:
 
     # -- order entry by stream ----------------------------------------------------------------------------------------------------
 
-    async def _add_by_stream(self, form: Mapping[str, str], symbol: str) -> str:
+    async def _add_by_stream(self, form: Mapping[str, str], approved: Approved) -> str:
         """add_order over the account's stream. Once the frame is handed over, only a reply says what became of it."""
         assert self._stream is not None
         assert self._session is not None
         self._number += 1
         number = self._number
-        params = codec.encode_add_params({**form, "deadline": self._deadline()}, symbol)
+        self._look(approved)
+        params = codec.encode_add_params({**form, "deadline": self._deadline()}, approved.symbol)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             await self._stream.send((auth.method("add_order", number, self._session.token, params),))
@@ -501,14 +506,14 @@ class KrakenConnector:
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
-    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], *, deadline: bool = False) -> _T:
-        """One call that changes something, sent once. deadline: it is an order or an amend, which does not wait and is worth nothing late.
-
-        Raises: Unavailable: not sent. InDoubt: sent, no answer that says what became of it.
-        """
+    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], approved: Approved | None = None) -> _T:
+        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it. NotSent: it
+        had to wait for its turn, and may not go any more."""
         try:
-            async with self._at_once() if deadline else self._my_turn():
-                form = {**form, "deadline": self._deadline()} if deadline else form
+            async with self._my_turn(within_ns=TURN_WITHIN_NS):
+                if approved is not None:
+                    self._look(approved)
+                    form = {**form, "deadline": self._deadline()}
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Kraken could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
@@ -543,7 +548,7 @@ class KrakenConnector:
 
     async def _ask_once(self, name: str, form: Mapping[str, str], kind: type[_T]) -> _T:
         try:
-            async with self._my_turn():
+            async with self._my_turn(within_ns=0):
                 sent_ns = self._clock.now_ns()
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except TransportError as error:
@@ -582,24 +587,17 @@ class KrakenConnector:
         return auth.sign(Request(method="POST", url=f"{self._urls.rest}{PRIVATE}{name}", headers=headers, body=body), self._key, self._secret, nonce)
 
     @asynccontextmanager
-    async def _my_turn(self) -> AsyncIterator[None]:
-        """Nonces have to arrive in order: nothing leaves while an answer is awaited, an order's or any other."""
-        async with self._turn:
-            await self._no_orders.wait()
-            yield
-
-    @asynccontextmanager
-    async def _at_once(self) -> AsyncIterator[None]:
-        """An order does not wait: the desk has looked at the halts for the last time. Should it overtake a question, that is refused and asked
-        again; should one order overtake another, Kraken refuses that one, and nothing came of it."""
-        self._orders += 1
-        self._no_orders.clear()
+    async def _my_turn(self, *, within_ns: int) -> AsyncIterator[None]:
+        """Nonces have to arrive in order, so nothing leaves while an answer is awaited. Raises NotSent: it took too long."""
+        try:
+            async with asyncio.timeout(within_ns / NS if within_ns else None):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise NotSent("the call before it is still unanswered") from None
         try:
             yield
         finally:
-            self._orders -= 1
-            if not self._orders:
-                self._no_orders.set()
+            self._turn.release()
 
     def _deadline(self) -> str:
         return codec.encode_deadline(self._broker_ns() + DEADLINE_NS)
@@ -689,3 +687,7 @@ def _cost(costs: Sequence[tuple[int, int]], age_ns: int) -> int:
 
 def _told(counter: Counter, wait_ns: int) -> str:
     return f"Wait {-(-wait_ns // NS)} s; the budget is {counter.most} points, which come back by themselves."
+
+
+def _no_look(_: Approved) -> None:
+    """Nobody halts anything where there is no desk."""
