@@ -41,6 +41,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[bytes, ...]  # an order's status as it stands in an answer or a frame: the suite makes words of it that nobody knows
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
+    framed: Callable[[str | bytes], Request | None] = lambda _: None  # a frame that asks for a change, as the request that says the same
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -138,5 +139,13 @@ KRAKEN = Subject(
     spends=young_cancels,
     symbol="ETH/USD",
 )
+
+
+def added_by_frame(frame: str | bytes) -> Request | None:
+    text = frame if isinstance(frame, str) else frame.decode()
+    return Request(method="POST", url="https://api.kraken.com/0/private/AddOrder") if '"method":"add_order"' in text else None
+
+
+KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"}, framed=added_by_frame)
 SUBJECTS = (ALPACA, BINANCE, KRAKEN)
-WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite
+WAYS = (*SUBJECTS, ALPACA_SSE, KRAKEN_WS)  # the same brokers, and other ways to send orders and to hear of them: for the conformance suite

@@ -28,6 +28,7 @@ class Between:
         self._subject = subject
         self.asked: list[Request] = []  # requests for a change
         self.refused = 0  # answers that the budget is spent
+        self.deaf = False  # orders that come by frame are lost on the way
         self.answers: Mangle = bytes
         self.frames: Mangle = bytes
 
@@ -45,6 +46,11 @@ class Between:
         return self._wire.open(path, headers, now_ns)
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
+        request = self._subject.framed(frame)
+        if request is not None and self.deaf:
+            return
+        if request is not None:
+            self.asked.append(request)
         self._wire.frame(conn, frame, now_ns)
 
     def closed(self, conn: int) -> None:

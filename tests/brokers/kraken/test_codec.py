@@ -15,7 +15,7 @@ from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import ERRORS, Meaning, edge, refusal
 from trading_system.brokers.kraken.facts import FACTS
-from trading_system.brokers.kraken.session import DataSession, Moved, PrivateSession
+from trading_system.brokers.kraken.session import DataSession, Hole, Moved, PrivateSession, Whole
 from trading_system.core.risk import Limits
 from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
@@ -501,13 +501,27 @@ def test_a_fee_in_the_coin_names_the_position_that_paid() -> None:
         codec.decode_execution(replace(entry, fees=[wire.ExecutionFee(asset="KFEE", qty=D(1))]), NOW)
 
 
-def test_a_hole_in_the_numbers_breaks_the_line_and_a_repetition_is_nothing_new() -> None:
+def test_a_hole_in_the_numbers_begins_the_channel_anew_and_a_repetition_is_nothing_new() -> None:
     session = private()
     session.on_frame(raw("stream_pending_new"), NOW)
-
     assert session.on_frame(raw("stream_pending_new"), NOW).events == ()
-    with pytest.raises(Broken, match="10 came after 8"):
+    step = session.on_frame(raw("stream_execution"), NOW)
+    assert [type(event) for event in step.events] == [wire.Execution, Hole]  # what came is not lost
+    assert [json.loads(frame)["method"] for frame in step.send] == ["unsubscribe", "subscribe"]
+    assert [type(event) for event in session.on_frame(raw("stream_canceled"), NOW).events] == [wire.Execution]
+    again = b'{"channel":"executions","type":"snapshot","data":[],"sequence":1}'
+
+    assert session.on_frame(again, NOW).events == (Whole(),)
+    assert session.on_frame(raw("stream_new").replace(b'"sequence":9', b'"sequence":2'), NOW).events
+
+
+def test_a_channel_that_does_not_begin_anew_breaks_the_line() -> None:
+    for frame, later_ns in ((raw("stream_status"), 4 * SECOND), (raw("stream_new").replace(b'"sequence":9', b'"sequence":2'), 0)):
+        session = private()
+        session.on_frame(raw("stream_pending_new"), NOW)
         session.on_frame(raw("stream_execution"), NOW)
+        with pytest.raises(Broken):
+            session.on_frame(frame, NOW + later_ns)
 
 
 def test_money_that_no_trade_moved_is_told_and_trades_are_not_told_twice() -> None:

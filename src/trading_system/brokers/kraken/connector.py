@@ -47,7 +47,7 @@ from trading_system.brokers.kraken.facts import (
     WITHDRAWS,
     Urls,
 )
-from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Moved, PrivateSession, Reply, stream_state
+from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole, Moved, PrivateSession, Reply, Whole, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
@@ -69,7 +69,7 @@ from trading_system.transport.websocket import Connection, Dialer
 ANSWER_WITHIN_NS = 10 * NS
 TURN_WITHIN_NS = 3 * NS  # how long an order waits for the call before it: longer, and the look at the halts is too old
 BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
-ASKS_MAX = 3  # of one question: no answer, or a passing failure
+ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders remembered: for fills, which name only an order's id, and for amends
@@ -126,6 +126,7 @@ class KrakenConnector:
         self._amends = Amends()
         self._look: Callable[[Approved], None] = _no_look
         self._stream: Supervisor | None = None
+        self._session: PrivateSession | None = None  # its token holds for as long as its connection does
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
         self._number = FIRST_FREE
@@ -330,7 +331,7 @@ class KrakenConnector:
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Orders and money as they move. After each LIVE the desk reads again what ended while nobody listened."""
-        session = PrivateSession(self._urls.private_stream)
+        self._session = session = PrivateSession(self._urls.private_stream)
         self._stream = Supervisor(session, _TokenDialer(self._dialer, session, self._token), self._clock, self._rng)
         try:
             async for event in self._stream.run():
@@ -341,6 +342,12 @@ class KrakenConnector:
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
                         yield await self._execution(event)
+                    case Hole(text=text):
+                        self._live = False
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.GAP, text=text, recv_ns=self._clock.now_ns())
+                    case Whole():
+                        self._live = True
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.LIVE, text="begun anew", recv_ns=self._clock.now_ns())
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
@@ -360,6 +367,8 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
+        if event.exec_type == "amended":  # by us, it may be: then what follows is the new intent's, whenever the answer comes
+            return next((found for amend in self._amends.on(event.order_id) if (found := amend.found(report)) is not None), report)
         return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
@@ -380,14 +389,14 @@ class KrakenConnector:
     async def _add_by_stream(self, form: Mapping[str, str], approved: Approved) -> str:
         """add_order over the account's stream. Once the frame is handed over, only a reply says what became of it."""
         assert self._stream is not None
-        token = await self._token()
+        assert self._session is not None
         self._number += 1
         number = self._number
         self._look(approved)
         params = codec.encode_add_params({**form, "deadline": self._deadline()}, approved.symbol)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._stream.send((auth.method("add_order", number, token, params),))
+            await self._stream.send((auth.method("add_order", number, self._session.token, params),))
             async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
                 frame = await waiting
         except TimeoutError:
@@ -397,7 +406,7 @@ class KrakenConnector:
         if not frame.success:
             raise refusal((frame.error,), changes=True)
         try:
-            return strict.decode(frame.result, wire.MethodOrder).order_id
+            return msgspec.json.decode(frame.result, type=wire.MethodOrder).order_id
         except wire.UNREADABLE as error:
             raise InDoubt(f"Kraken's stream answered with something that is no order ({error})") from None
 
@@ -529,10 +538,9 @@ class KrakenConnector:
             await self._afford(self._calls, cost, "the key's", urgent=urgent)
             try:
                 return await self._ask_once(name, form, kind)
-            except (RateLimited, AuthFailed):
-                raise
-            except Unavailable:
-                if asked == ASKS_MAX:
+            except Unavailable as error:
+                spent = isinstance(error, RateLimited) and self._calls.wait_ns(self._clock.monotonic_ns(), cost, urgent=True)
+                if asked == ASKS_MAX or spent:  # the edge's "too many" passes; the key's counter has to fall
                     raise
             await self._clock.sleep_ns(self._rng.randrange(pause_ns))
             pause_ns *= 2
