@@ -28,7 +28,6 @@ class Between:
         self._subject = subject
         self.asked: list[Request] = []  # requests for a change
         self.refused = 0  # answers that the budget is spent
-        self.deaf = False  # orders that come by frame are lost on the way
         self.answers: Mangle = bytes
         self.frames: Mangle = bytes
 
@@ -46,10 +45,8 @@ class Between:
         return self._wire.open(path, headers, now_ns)
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
-        request = self._subject.framed(frame)
-        if request is not None and self.deaf:
-            return
-        if request is not None:
+        request = Request(method="", url="", body=frame.encode() if isinstance(frame, str) else frame)
+        if self._subject.changes(request):
             self.asked.append(request)
         self._wire.frame(conn, frame, now_ns)
 
@@ -66,7 +63,8 @@ class Between:
         return [(conn, frame if frame is None else self._mangled(frame)) for conn, frame in self._wire.drain()]
 
     def _mangled(self, frame: str | bytes) -> bytes:
-        return self.frames(frame.encode() if isinstance(frame, str) else frame)  # what comes out may be no text
+        raw = frame.encode() if isinstance(frame, str) else frame
+        return (self.answers if self._subject.replies(raw) else self.frames)(raw)  # what comes out may be no text
 
     @property
     def placed(self) -> int:

@@ -14,7 +14,7 @@ from trading_system.sim.host import serve
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 SPEED = 10  # a minute bar every six seconds
-STEPS = 22
+STEPS = 23
 TWINS = {"binance ETH/USDT": BinanceTwin, "kraken ETH/USD": KrakenTwin}
 
 
