@@ -7,6 +7,7 @@ import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.ports import Facts
@@ -56,5 +57,24 @@ ALPACA = Subject(
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
-SUBJECTS = (ALPACA,)
+
+
+def _bybit(*, requests_per_minute: int, **changes: Any) -> BybitTwin:
+    """What the suite asks as one question is up to four here: two categories, among the living and in the history."""
+    return BybitTwin(requests_per_minute=requests_per_minute * 3, **changes)
+
+
+BYBIT = Subject(
+    name="bybit",
+    broker=BrokerName("bybit"),
+    twin=_bybit,
+    credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
+    instruments={AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"), AssetClass.CRYPTO: InstrumentID("BTC/USDT")},
+    nobody=InstrumentID("NOBODY/USDT"),
+    misspelt=InstrumentID("SOLUSDT"),
+    statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),
+    changes=lambda request: request.method == "POST",
+    places=lambda request: request.method == "POST" and request.url.endswith("/v5/order/create"),
+)
+SUBJECTS = (ALPACA, BYBIT)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

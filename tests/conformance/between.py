@@ -59,8 +59,8 @@ class Between:
     def drain(self) -> list[tuple[int, str | bytes | None]]:
         return [(conn, frame if frame is None else self._mangled(frame)) for conn, frame in self._wire.drain()]
 
-    def _mangled(self, frame: str | bytes) -> str | bytes:
-        return self.frames(frame.encode()).decode() if isinstance(frame, str) else self.frames(frame)
+    def _mangled(self, frame: str | bytes) -> bytes:
+        return self.frames(frame.encode() if isinstance(frame, str) else frame)  # what comes out may be no text
 
     @property
     def placed(self) -> int:
@@ -92,7 +92,7 @@ def order(subject: Subject, asset_class: AssetClass, intent: str, qty: str = "1"
     return NewOrder(**({"order_qty": Decimal(qty), "intent": IntentID(intent)} | fields | changes))
 
 
-_RECORD = re.compile(rb'\{(?="[a-z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
+_RECORD = re.compile(rb'\{(?="[a-z][a-zA-Z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
 
 
 def new_fields(body: bytes) -> bytes:
@@ -100,7 +100,7 @@ def new_fields(body: bytes) -> bytes:
     return _RECORD.sub(b'{"added_in_december":{"a":[1,null,"x"]},', body)
 
 
-_TEXT = re.compile(rb'"[a-z_]+":"[^"]*"')
+_TEXT = re.compile(rb'"[a-zA-Z_]{2,}":"[^"]*"')
 
 
 def doubled_fields(body: bytes) -> bytes:
