@@ -75,6 +75,7 @@ ROWS_MAX = 5_000  # orders remembered: their rows for their fills, and where eac
 FILLS_BACK_NS = 730 * 86_400 * SECOND_NS  # older ones Bybit does not keep
 AMEND_LOOKS = 5  # at an order whose change was taken in, until it is what was asked for
 AMEND_LOOK_NS = 200 * _MS
+_WHOLE_MS = 2_000  # a reset further away than this is no endpoint's
 WAITING_MAX = 10_000  # events of one subscription that nobody has read
 SYMBOL_OF_ALL = "BTCUSDT"  # a contract that every account may ask about
 _INTERVALS = {1: "1", 3: "3", 5: "5", 15: "15", 30: "30", 60: "60", 120: "120", 240: "240", 360: "360", 720: "720", 1440: "D", 10080: "W"}
@@ -223,7 +224,7 @@ class BybitConnector:
                 page = await self._ask("/v5/market/instruments-info", {"category": category, "symbol": name}, wire.Instruments)
                 for entry in page.list:
                     return codec.decode_instrument(entry, category)
-        base = symbol.partition("/")[0].removesuffix(QUOTE)
+        base = symbol.partition("/")[0].partition("-")[0].removesuffix(QUOTE)
         hint = f" Did you mean {base}/{QUOTE} (spot) or {base}-PERP/{QUOTE} (swap)?" if codec.coin_pair(base) in self._pairs else ""
         raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}; nothing else is traded here.")
 
@@ -569,30 +570,39 @@ class BybitConnector:
         return answer
 
     def _learn(self, path: str, response: Response, *, spent: bool) -> None:
-        """Take Bybit's own count over. A window longer than an endpoint's second is that of all requests together."""
+        """Take Bybit's own count over. A window longer than an endpoint's second is that of all requests together; of a second that slides only its
+        limit is worth knowing, and that it is spent."""
         names = (LIMIT_HEADER, LEFT_HEADER, RESET_HEADER)
         limit, left, reset = (response.headers.get(name.lower(), "") for name in names)
-        now_ms, epoch_ns = self._now_ms(), self._now_ms() * _MS
-        whole = reset.isdecimal() and int(reset) - now_ms > 2_000
-        budget = self._budget if whole else self._budgets.get(path)
-        if budget is None or not (limit.isdecimal() and left.isdecimal() and reset.isdecimal()):
+        if not (limit.isdecimal() and left.isdecimal() and reset.isdecimal()):
             return
-        told = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": left, "x-ratelimit-reset": str(-(-int(reset) // 1000))}
-        budget.learn(429 if spent else 200, told, self._clock.monotonic_ns(), epoch_ns)
+        whole = int(reset) - self._now_ms() > _WHOLE_MS
+        budget = self._budget if whole else self._budgets.get(path)
+        told = {"x-ratelimit-limit": limit}
+        if whole:
+            told |= {"x-ratelimit-remaining": left, "x-ratelimit-reset": str(-(-int(reset) // 1000))}
+        elif spent:
+            told["retry-after"] = "1"
+        if budget is not None:
+            budget.learn(200, told, self._clock.monotonic_ns(), self._now_ms() * _MS)
 
     async def _afford(self, path: str, *, urgent: bool) -> None:
-        """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time.
-        Raises RateLimited: nothing was sent."""
-        budgets = [self._budget, *([self._budgets[path]] if path in self._budgets else [])]
-        waited_ns = 0
-        while wait_ns := max(budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent) for budget in budgets):
+        """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time. Endpoints
+        take nothing from one another: the reserve for cancels is of what all have together. Raises RateLimited: nothing was sent."""
+        own, waited_ns = self._budgets.get(path), 0
+        while wait_ns := max(self._wait_ns(self._budget, urgent=urgent), 0 if own is None else self._wait_ns(own, urgent=True)):
             waited_ns += wait_ns
             if not urgent or waited_ns > BUDGET_WAIT_MAX_NS:
-                told = errors.budget_text({LIMIT_HEADER.lower(): str(min(budget.limit for budget in budgets))}, wait_ns)
+                limit = self._budget.limit if own is None or self._wait_ns(self._budget, urgent=urgent) else own.limit
+                told = errors.budget_text({LIMIT_HEADER.lower(): str(limit)}, wait_ns)
                 raise RateLimited(f"Bybit's request budget is spent. {told} {BUDGET_HELP}", wait_ns)
             await self._clock.sleep_ns(wait_ns)
-        for budget in budgets:
-            budget.take(self._clock.monotonic_ns())
+        for budget in (self._budget, own):
+            if budget is not None:
+                budget.take(self._clock.monotonic_ns())
+
+    def _wait_ns(self, budget: RateBudget, *, urgent: bool) -> int:
+        return budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent)
 
     def _now_ms(self) -> int:
         """Bybit's time."""
