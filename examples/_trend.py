@@ -6,16 +6,17 @@ from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 
+from _desk import BROKER
+
 from trading_system.app.desk import Desk
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Side, TimeInForce
-from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.market import Quote
 from trading_system.domain.money import plain, round_qty
 from trading_system.domain.order import NewOrder, Order
 from trading_system.domain.ports import Kinds
 
-BROKER = BrokerName("alpaca")
 AVERAGE_OF = 8  # quotes
 REFUSALS_MAX = 3
 SETTLE_NS = 10_000_000_000

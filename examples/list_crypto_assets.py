@@ -1,14 +1,14 @@
-"""Which coins the broker lists, on which grid, and what those of CRYPTO_SYMBOLS cost now."""
+"""Which coins the broker lists, on which grid, and what those of CRYPTO_SYMBOLS cost now.
 
-from _desk import main
+python examples/list_crypto_assets.py [--broker NAME]
+"""
+
+from _desk import BROKER, main
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
-from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import plain
-
-BROKER = BrokerName("alpaca")
 
 
 async def story(desk: Desk, config: Config) -> None:
@@ -17,11 +17,10 @@ async def story(desk: Desk, config: Config) -> None:
     for coin in sorted(coins, key=lambda item: item.id):
         print(f"{coin.id:<12} {plain(coin.min_qty):>15} {plain(coin.lot):>15} {plain(coin.ticks[0].tick):>12}")
     print("\nCRYPTO_SYMBOLS now:")
-    listed = {coin.id for coin in coins}
-    for symbol in config.crypto_symbols:
-        if symbol in listed:
-            quote = await desk.hub.fetch(BROKER, InstrumentID(symbol))
-            print(f"  {symbol:<10} {quote.bid_px} / {quote.ask_px}")
+    wanted = [symbol.partition("/")[0] for symbol in config.crypto_symbols]
+    for coin in sorted((coin for coin in coins if coin.base in wanted), key=lambda coin: (wanted.index(coin.base), coin.id)):
+        quote = await desk.hub.fetch(BROKER, coin.id)
+        print(f"  {coin.id:<10} {quote.bid_px} / {quote.ask_px}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
 """Trade a coin while its price is above its average: each entry has a stop that the desk keeps at the broker, sized to what filled.
 
-python examples/live_trading_crypto.py [PAIR] [QUANTITY] [SECONDS]
+python examples/live_trading_crypto.py [--broker NAME] [COIN or PAIR] [QUANTITY] [SECONDS]
 """
 
 import sys
 from decimal import Decimal
 
-from _desk import main
-from _trend import BROKER, follow, tell_before
+from _desk import BROKER, main, pair
+from _trend import follow, tell_before
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
 from trading_system.domain.fix import OrdType, Side, TimeInForce
-from trading_system.domain.ids import InstrumentID, IntentID, parse_instrument
+from trading_system.domain.ids import IntentID, parse_instrument
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import round_price
@@ -40,8 +40,9 @@ def entry(instrument: Instrument, qty: Decimal, quote: Quote, intent: IntentID) 
 
 
 async def story(desk: Desk, config: Config) -> None:
-    pair, qty, seconds = [*sys.argv[1:4], *("BTC/USD", "0.01", "20")[len(sys.argv) - 1 :]]
-    instrument = await desk.instrument(BROKER, InstrumentID(parse_instrument(pair.upper())))
+    coin, qty, seconds = [*sys.argv[1:4], *("BTC", "0.01", "20")[len(sys.argv) - 1 :]]
+    name = parse_instrument(coin.upper()) if "/" in coin else await pair(desk, coin.upper())
+    instrument = await desk.instrument(BROKER, name)
     tell_before(desk, f"Trading {qty} {instrument.id}", int(seconds))
     await follow(desk, instrument.id, lambda quote, intent: entry(instrument, Decimal(qty), quote, intent), int(seconds))
     print("✅ Done; nothing is left open.")

@@ -6,8 +6,8 @@ python examples/live_trading_example.py [SYMBOL] [QUANTITY] [SECONDS]
 import sys
 from decimal import Decimal
 
-from _desk import main
-from _trend import BROKER, follow, tell_before
+from _desk import BROKER, main
+from _trend import follow, tell_before
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk

@@ -1,20 +1,22 @@
-"""The full check, step by step: it asks before each; without a terminal it takes every step that costs nothing."""
+"""The full check, step by step: it asks before each; without a terminal it takes every step that costs nothing.
+
+python examples/test_broker_connection.py [--broker NAME]
+"""
 
 import asyncio
 import sys
 from decimal import Decimal
 
-from _desk import main
+from _desk import BROKER, main, pair
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
 from trading_system.domain.fix import OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.market import Quote
 from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Kinds
 
-BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
 QUOTES = 5
 STREAM_S = 20
 
@@ -31,10 +33,10 @@ async def account(desk: Desk) -> None:
         print(f"   {position.qty} {position.instrument}, {position.unrealized_pnl} unrealised")
 
 
-async def quotes(desk: Desk) -> None:
+async def quotes(desk: Desk, btc: InstrumentID) -> None:
     seen = 0
     async with asyncio.timeout(STREAM_S):
-        async for event in desk.hub.stream(BROKER, (BTC,), Kinds()):
+        async for event in desk.hub.stream(BROKER, (btc,), Kinds()):
             if isinstance(event, Quote):
                 print(f"   {event.instrument} {event.bid_px} / {event.ask_px}")
                 seen += 1
@@ -43,14 +45,14 @@ async def quotes(desk: Desk) -> None:
     print("✅ quotes stream")
 
 
-async def order(desk: Desk) -> None:
+async def order(desk: Desk, btc: InstrumentID) -> None:
     """A limit order at half the price: it rests, and is cancelled."""
-    quote = await desk.hub.fetch(BROKER, BTC)
+    quote = await desk.hub.fetch(BROKER, btc)
     assert quote.bid_px is not None
     price = (quote.bid_px / 2).quantize(Decimal("0.01"))
     request = NewOrder(
         broker=BROKER,
-        instrument=BTC,
+        instrument=btc,
         side=Side.BUY,
         ord_type=OrdType.LIMIT,
         time_in_force=TimeInForce.GTC,
@@ -67,12 +69,13 @@ async def order(desk: Desk) -> None:
 
 async def story(desk: Desk, config: Config) -> None:
     await account(desk)
+    btc = await pair(desk, "BTC")
     if wanted("Stream a few quotes?"):
-        await quotes(desk)
+        await quotes(desk, btc)
     if desk.environment == "live":
         print("   (no test order on a live account)")
     elif wanted("Place a limit order far from the market and cancel it?"):
-        await order(desk)
+        await order(desk, btc)
     print("\n✅ All connection tests passed!")
 
 

@@ -1,25 +1,27 @@
-"""Buy a little BTC and sell it again, on paper or on the twin: the gate, the journal, one request each way."""
+"""Buy a little BTC and sell it again, on paper or on the twin: the gate, the journal, one request each way.
+
+python examples/test_crypto_order.py [--broker NAME]
+"""
 
 import sys
 from decimal import Decimal
 
-from _desk import main
+from _desk import BROKER, main, pair
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
 from trading_system.domain.fix import Side, TimeInForce
-from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.money import plain, round_qty
 from trading_system.domain.order import NewOrder, Order
 
-BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
 WITHIN_NS = 20_000_000_000
 
 
-async def trade(desk: Desk, side: Side, qty: Decimal) -> Order:
+async def trade(desk: Desk, btc: InstrumentID, side: Side, qty: Decimal) -> Order:
     request = NewOrder(
         broker=BROKER,
-        instrument=BTC,
+        instrument=btc,
         side=side,
         time_in_force=TimeInForce.GTC,
         order_qty=qty,
@@ -34,16 +36,17 @@ async def trade(desk: Desk, side: Side, qty: Decimal) -> Order:
 
 async def story(desk: Desk, config: Config) -> None:
     if desk.environment == "live":
-        print("This test buys and sells: it runs on paper only. Set TRADING_MODE=paper and ALPACA_PAPER=true.", file=sys.stderr)
+        print("This test buys and sells: it runs on paper only. Set TRADING_MODE=paper and the broker's own flag.", file=sys.stderr)
         sys.exit(1)
-    bought = await trade(desk, Side.BUY, Decimal("0.001"))
+    btc = await pair(desk, "BTC")
+    bought = await trade(desk, btc, Side.BUY, Decimal("0.001"))
     if not bought.cum_qty:
         sys.exit(1)
-    await desk.wait(lambda: desk.books.ledger.position(BROKER, BTC) < bought.cum_qty, WITHIN_NS // 10)  # the fee is taken from the coins
+    await desk.wait(lambda: desk.books.ledger.position(BROKER, btc) < bought.cum_qty, WITHIN_NS // 10)  # the fee is taken from the coins
     snapshot = await desk.refresh_account(BROKER)
-    held = next((position.qty for position in snapshot.positions if position.instrument == BTC), Decimal(0))
-    instrument = await desk.instrument(BROKER, BTC)
-    await trade(desk, Side.SELL, min(round_qty(held, instrument.lot), bought.cum_qty))
+    held = next((position.qty for position in snapshot.positions if position.instrument == btc), Decimal(0))
+    instrument = await desk.instrument(BROKER, btc)
+    await trade(desk, btc, Side.SELL, min(round_qty(held, instrument.lot), bought.cum_qty))
     print("✅ Crypto order test passed!")
 
 

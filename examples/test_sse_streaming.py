@@ -17,7 +17,7 @@ from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
 from trading_system.domain.money import plain
 from trading_system.domain.order import NewOrder
-from trading_system.domain.ports import Link
+from trading_system.domain.ports import Link, StreamState
 
 BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
 WITHIN_NS = 15_000_000_000
@@ -34,14 +34,14 @@ class Heard:
         self.count = 0
 
     async def listen(self, config: Config, account: build.Account) -> None:
-        async with build.order_events(config, account) as stream:
+        async with build.broker_events(config, account) as stream:
             async for event in stream:
                 if isinstance(event, AccountEvent):
                     self._tell(event)
-                elif event.link is Link.LIVE:
+                elif isinstance(event, StreamState) and event.link is Link.LIVE:
                     print("✅ the stream is live", flush=True)
                     self.live.set()
-                else:
+                elif isinstance(event, StreamState):
                     print(f"   {event.link}: {event.text}", flush=True)
 
     def _tell(self, event: AccountEvent) -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,9 +58,11 @@ class Bench:
         self.folder = folder
         self.subject = subject
         self.twin = subject.make(**twin)
+        self._nonces = count(1)  # one source for all desks and connectors: they share a key
         self.network = SimNetwork({"twin": between(self.twin)}, clock, random.Random(5), Faults(enabled=False))
 
     def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None) -> Any:
+        nonces = {"nonces": lambda: next(self._nonces)} if self.subject.facts.needs_nonces else {}
         return registry.folder(self.subject.broker).connect(
             http=self.network.http(),
             dialer=self.network.dialer(),
@@ -68,6 +71,7 @@ class Bench:
             credentials=credentials or self.subject.credentials(self.twin),
             environment=environment,
             options={"url": "http://twin", **self.subject.options},
+            **nonces,
         )
 
     @asynccontextmanager

@@ -1,19 +1,33 @@
 """What a broker brings to be tested: its twin, how to reach it, what to trade there. A new broker adds one entry, and passes tests/conformance."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
+from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.bybit.twin import BybitTwin
-from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.brokers.kraken.twin import KrakenTwin
+from trading_system.domain.errors import InDoubt
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass
+from trading_system.domain.order import Order
 from trading_system.domain.ports import Facts
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
+from trading_system.sim.exchange import NO_LATENCY, Latency
 from trading_system.transport.message import Request
+
+
+async def questions(connector: Any) -> None:
+    """Where questions and orders share one budget."""
+    for letter in "abcdefghijklmnopqrst":
+        await connector.order_status(ClOrdID(f"q1{'a' * 14}{letter}b"))
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +42,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[bytes, ...]  # an order's status as it stands in an answer or a frame: the suite makes words of it that nobody knows
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders
     places: Callable[[Request], bool]  # whether it places one
+    spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
+    wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
+    symbol: str  # one instrument as the broker spells it; it takes GTC limit orders of one unit
     name: str
 
     @property
@@ -37,7 +54,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     def make(self, **changes: Any) -> Any:
         """A twin that lets as many requests and streams through as a test may want."""
-        return self.twin(**({"seed": 5, "start_ns": START_NS, "requests_per_minute": 100_000, "orders_streams": 50} | changes))
+        return self.twin(**({"seed": 5, "start_ns": START_NS, "requests_per_minute": 100_000} | self.wide | changes))
 
 
 ALPACA = Subject(
@@ -55,8 +72,73 @@ ALPACA = Subject(
     statuses=(b'"status":"filled"', b'"status":"new"', b'"status":"pending_new"', b'"status":"partially_filled"', b'"status":"accepted"'),
     changes=lambda request: request.method in ("POST", "PATCH", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/v2/orders"),
+    wide={"orders_streams": 50},
+    symbol="AAPL",
 )
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
+
+
+def _binance(*, requests_per_minute: int, latency: Latency = NO_LATENCY, **changes: Any) -> BinanceTwin:
+    """Its engine answers when it is through, and it counts orders too."""
+    assert latency == NO_LATENCY
+    return BinanceTwin(requests_per_minute=requests_per_minute, orders_per_10_s=requests_per_minute, **changes)
+
+
+BINANCE = Subject(
+    name="binance",
+    broker=BrokerName("binance"),
+    twin=_binance,
+    credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USDT")},
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("ETHUSDT"),
+    statuses=tuple(
+        f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
+    ),
+    changes=lambda request: request.method != "GET",
+    places=lambda request: request.method == "POST" and "/order?" in request.url,
+    symbol="ETHUSDT",
+)
+
+
+async def young_cancels(connector: Any) -> None:
+    """Kraken counts orders for each pair apart from all else, and a cancel of a young one eight times."""
+    ghost = Order(
+        cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaaa"),
+        order_id=OrderID("OAAAAA-AAAAA-AAAAAA"),
+        broker=BrokerName("kraken"),
+        account="",
+        instrument=InstrumentID("ETH/USD"),
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        order_qty=Decimal(1),
+        sent_ns=1 << 62,
+    )
+    outcomes = await asyncio.gather(*(connector.cancel(ghost) for _ in range(40)), return_exceptions=True)
+
+    assert {type(outcome) for outcome in outcomes} == {InDoubt}
+
+
+KRAKEN = Subject(
+    name="kraken",
+    broker=BrokerName("kraken"),
+    twin=KrakenTwin,
+    credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
+    instruments={AssetClass.CRYPTO: InstrumentID("ETH/USD")},
+    nobody=InstrumentID("NOBODY/USD"),
+    misspelt=InstrumentID("ETHUSD"),
+    statuses=(
+        *(f'"order_status":"{status}"'.encode() for status in ("new", "partially_filled", "filled")),
+        *(f'"status":"{status}"'.encode() for status in ("open", "closed")),
+        b'"type":"buy"',  # a trade's row says no status
+    ),
+    changes=lambda request: request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder"),
+    places=lambda request: request.url.endswith("/AddOrder"),
+    options={"tier": "pro"},
+    spends=young_cancels,
+    symbol="ETH/USD",
+)
 
 
 def _bybit(*, requests_per_minute: int, **changes: Any) -> BybitTwin:
@@ -75,6 +157,7 @@ BYBIT = Subject(
     statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),
     changes=lambda request: request.method == "POST",
     places=lambda request: request.method == "POST" and request.url.endswith("/v5/order/create"),
+    symbol="SOLUSDT",
 )
-SUBJECTS = (ALPACA, BYBIT)
+SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
 WAYS = (*SUBJECTS, ALPACA_SSE)  # the same brokers, and other ways to hear of orders: for the conformance suite

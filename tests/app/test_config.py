@@ -9,7 +9,7 @@ from trading_system.app.build import accounts_of, limits_of
 from trading_system.app.config import Config, ConfigError, env_file_findings, load_config
 from trading_system.brokers.credentials import BrokerCredentials
 from trading_system.core.risk import Limits
-from trading_system.domain.errors import AuthFailed
+from trading_system.domain.errors import AuthFailed, BadRequest
 from trading_system.settings.keys import ALIASES, CREDENTIALS, KEYS, SECTIONS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,10 +100,10 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_unknown_settings_warn_and_later_ones_are_noticed(tmp_path: Path) -> None:
-    config = load(tmp_path, "SOMETHING_ELSE=1\nKELLY_FRACTION=0.25\nKRAKEN_API_KEY=abcdefgh\n")
+    config = load(tmp_path, "SOMETHING_ELSE=1\nKELLY_FRACTION=0.25\nOANDA_API_KEY=abcdefgh\n")
 
     assert "SOMETHING_ELSE is not a setting" in config.warnings[0]
-    assert config.notices == ("KRAKEN_API_KEY is set, not used yet", "KELLY_FRACTION is set, not used yet")
+    assert config.notices == ("OANDA_API_KEY is set, not used yet", "KELLY_FRACTION is set, not used yet")
 
 
 @pytest.mark.parametrize("alias", [alias for alias, name in ALIASES.items() if name == "ALPACA_API_KEY"])
@@ -233,3 +233,30 @@ def test_every_brokers_credentials_can_be_complete(tmp_path: Path, monkeypatch: 
 
     assert BrokerCredentials.from_env(tmp_path / ".env").configured() == tuple(CREDENTIALS)
     assert all(config.credentials(broker) for broker in CREDENTIALS)
+
+
+BINANCE = "BINANCE_API_KEY=abcdefgh\nBINANCE_API_SECRET=0123456789\n"
+ALPACA = "ALPACA_API_KEY=PK12345678\nALPACA_API_SECRET=0123456789\n"
+
+
+def brokers(config: Config) -> list[tuple[str, str, bool]]:
+    return [(account.broker, account.environment, account.twin) for account in accounts_of(config)]
+
+
+def test_one_desk_opens_every_broker_that_has_keys_and_whose_own_flag_agrees(tmp_path: Path) -> None:
+    both = load(tmp_path, ALPACA + BINANCE)
+    one = load(tmp_path, ALPACA + BINANCE + "TRADING_MODE=live\nBINANCE_TESTNET=false\n")
+
+    assert (brokers(both), both.warnings) == ([("alpaca", "paper", False), ("binance", "paper", False)], ())
+    assert brokers(one) == [("binance", "live", False)]
+    assert one.warnings == ("TRADING_MODE=live, but ALPACA_PAPER=true: Alpaca is left out; set ALPACA_PAPER=false to trade it live",)
+    assert [account.options.get("testnet") for account in accounts_of(both)] == [None, "true"]
+    assert [account.broker for account in accounts_of(both, "binance")] == ["binance"]
+
+
+def test_half_a_pair_is_named_and_twins_stay_among_themselves(tmp_path: Path) -> None:
+    with pytest.raises(AuthFailed, match="BINANCE_API_SECRET is missing"):
+        accounts_of(load(tmp_path, ALPACA + "BINANCE_API_KEY=abcdefgh\n"))
+    with pytest.raises(BadRequest, match="remove BINANCE_URL"):
+        accounts_of(load(tmp_path, ALPACA + BINANCE + "BINANCE_URL=http://127.0.0.1:8002\n"))
+    assert brokers(load(tmp_path, BINANCE + "BINANCE_URL=http://127.0.0.1:8002\n")) == [("binance", "paper", True)]

@@ -20,7 +20,7 @@ from tests.subjects import SUBJECTS, Subject
 from trading_system.brokers import registry
 from trading_system.core.blotter import Blotter
 from trading_system.domain.errors import DeskError, InDoubt
-from trading_system.domain.fix import OrdType
+from trading_system.domain.fix import OrdType, TimeInForce
 from trading_system.domain.ids import ClOrdID
 from trading_system.domain.order import Approved
 from trading_system.sim.exchange import NO_LATENCY
@@ -46,9 +46,11 @@ class Wired:
     def order(self) -> Approved:
         """A resting buy, its price a little different each time."""
         self._count += 1
-        price = D(50) + D(self._count) / 100
+        symbol = self.subject.symbol
+        far = (self.twin.exchange.mark(symbol, self.twin.now_ns) * D("0.9")).quantize(D(1))
+        passed = approved(plain_wish("1", ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(50)))
         cl_ord_id = ClOrdID(f"q1{''.join(chr(97 + int(digit)) for digit in f'{self._count:016d}')}")
-        return changed(approved(plain_wish("1", ord_type=OrdType.LIMIT, price=price)), cl_ord_id=cl_ord_id)
+        return changed(passed, request=changed(passed.request, price=far + D(self._count) / 100), cl_ord_id=cl_ord_id, symbol=symbol)
 
     async def resting(self) -> Approved:
         """An order that works at the broker, placed without any chaos."""
@@ -81,7 +83,7 @@ class Wired:
 async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: float = 0.4) -> AsyncIterator[Wired]:
     module = __import__(f"trading_system.brokers.{subject.broker}.connector", fromlist=["connector"])
     monkeypatch.setattr(module, "ANSWER_WITHIN_NS", int(within_s * 1_000_000_000))
-    monkeypatch.setattr(module, "REQUESTS_PER_MINUTE", 1_000_000)
+    monkeypatch.setattr(module, "REQUESTS_PER_MINUTE", 1_000_000, raising=False)  # where the broker does not say it itself
     twin = subject.make(start_ns=time.time_ns(), latency=NO_LATENCY, requests_per_minute=1_000_000)
     async with serve(twin) as host, proxy(host.port) as between:
         url = f"http://127.0.0.1:{between.port}"
@@ -95,6 +97,7 @@ async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: 
             options={"url": url},
         )
         try:
+            await connector.connect()
             yield Wired(subject, between, connector, twin)
         finally:
             await connector.aclose()

@@ -19,8 +19,8 @@ def keyless(*args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*TRADING, "events", *args], env=NO_KEYS, capture_output=True, text=True, timeout=60, check=False)
 
 
-def events(stdout: str) -> list[dict[str, Any]]:
-    return [line["event"] for line in map(json.loads, stdout.splitlines()) if "event" in line]
+def events(stdout: str, name: str = "event") -> list[dict[str, Any]]:
+    return [line[name] for line in map(json.loads, stdout.splitlines()) if name in line]
 
 
 @pytest.mark.parametrize("how", [(), ("--sse",), ("--broker-api",)])
@@ -35,16 +35,34 @@ def test_without_keys_it_shows_the_twin_and_ends(how: tuple[str, ...]) -> None:
     assert (done.stderr, "\x1b[" in done.stdout) == ("", False)
 
 
-def test_each_line_of_json_is_an_event_as_documented() -> None:
-    done = keyless("--sse", "--json", "--count", "4")
-    documented = re.search(r"^\| `event` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
-    found = events(done.stdout)
+def test_without_keys_activities_are_the_twins_and_end_with_its_last_trade() -> None:
+    done = keyless("--activities")
+    lines = [line for line in done.stdout.splitlines() if " TRD " in line]
+
+    assert done.returncode == 0, done.stderr
+    assert "activities: live" in done.stdout
+    assert "The orders are over" in done.stdout
+    for words in (
+        r"TRD +buy +3 AAPL +at [\d.]+ +-[\d,.]+ USD +executed",
+        r"TRD +sell +3 AAPL +at [\d.]+ +\+[\d,.]+ USD +executed",
+        r"TRD +buy +[\d.]+ ETH/USD",
+    ):
+        assert re.search(words, done.stdout), words
+    assert len({line.index(" USD ") for line in lines}) == 1  # columns
+    assert (done.stderr, "\x1b[" in done.stdout) == ("", False)
+
+
+@pytest.mark.parametrize(("how", "name"), [("--sse", "event"), ("--activities", "activity")])
+def test_each_line_of_json_is_an_event_as_documented(how: str, name: str) -> None:
+    done = keyless(how, "--json", "--count", "3")
+    documented = re.search(rf"^\| `{name}` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
+    found = events(done.stdout, name)
 
     assert done.returncode == 0, done.stderr
     assert documented is not None
-    assert len(found) == 4
+    assert len(found) == 3
     assert sorted(found[0]) == sorted(re.findall(r"`([a-z_]+)`", documented.group(1)))
-    assert len({event["event_id"] for event in found}) == 4
+    assert len({event["event_id"] for event in found}) == 3
     assert "No keys in .env" in done.stderr
 
 
@@ -71,6 +89,17 @@ def test_beside_a_running_desk_it_sees_each_order_once_and_ctrl_c_ends_it(
     assert [bool(event["event_id"] and event["account"]) for event in seen] == [has_ids] * 3
 
 
+def test_a_firm_reads_what_is_booked_from_the_past_on(shell: Shell, twin: dict[str, str]) -> None:
+    firm = {"ALPACA_OAUTH_CLIENT_ID": twin["client_id"], "ALPACA_OAUTH_CLIENT_SECRET": twin["client_secret"]}
+    start = datetime.now(UTC).isoformat()
+    bought = shell.ask("buy", "F", "1")
+    done = shell.run("events", "--activities", "--since", start, "--count", "1", "--json", **firm)
+    (booked,) = events(done.stdout, "activity")
+
+    assert (booked["cl_ord_id"], booked["exec_type"], booked["qty"], booked["price"]) == (bought["cl_ord_id"], "trade", "1", bought["avg_px"])
+    assert (booked["amount"], booked["currency"]) == (f"-{bought['avg_px']}", "USD")
+
+
 def test_it_can_begin_in_the_past(shell: Shell) -> None:
     start = datetime.now(UTC).isoformat()
     bought = shell.ask("buy", "F", "1")
@@ -86,6 +115,8 @@ def test_it_can_begin_in_the_past(shell: Shell) -> None:
         (("--sse",), {"ALPACA_API_SECRET": "wrong-secret-here"}, 4, "ALPACA_API_SECRET"),
         (("--sse",), {"ALPACA_API_SECRET": ""}, 4, "ALPACA_API_SECRET is missing"),
         (("--broker-api",), {}, 4, "ALPACA_OAUTH_CLIENT_ID and ALPACA_OAUTH_CLIENT_SECRET missing"),
+        (("--activities",), {}, 4, "ALPACA_OAUTH_CLIENT_ID and ALPACA_OAUTH_CLIENT_SECRET missing"),
+        (("--activities",), {"ALPACA_OAUTH_CLIENT_ID": "CKsomebody", "ALPACA_OAUTH_CLIENT_SECRET": "wrong-secret-here"}, 4, "invalid_client"),
         (("--broker-api",), {"ALPACA_OAUTH_CLIENT_ID": "CKsomebody"}, 4, "ALPACA_OAUTH_CLIENT_SECRET missing"),
         (("--broker-api",), {"ALPACA_OAUTH_CLIENT_ID": "CKsomebody", "ALPACA_OAUTH_CLIENT_SECRET": "wrong-secret-here"}, 4, "invalid_client"),
         ((), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "connection"),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.factories import AAPL, BROKER, NOW, D, approved, mark
+from tests.factories import AAPL, BROKER, NOW, D, account, approved, mark
 from trading_system.core.blotter import Blotter
 from trading_system.core.ledger import NS_PER_DAY, EquityMark, Ledger, adjustment, mark_equity, postings_of, references_moved, transferred
 from trading_system.core.lifecycle import Booking
@@ -128,3 +128,10 @@ def test_money_is_known_by_broker_and_currency() -> None:
     ledger.post(BROKER, adjustment("USD", D(100)))
 
     assert (ledger.cash(BROKER, "USD"), ledger.cash(BROKER, "EUR")) == (D(100), D(0))
+
+
+def test_an_account_of_one_currency_has_its_cash_and_one_of_several_its_balances() -> None:
+    one, several = account(), account(balances={"USD": D(1), "USDT": D(2)})
+
+    assert one.moneys == {one.currency: one.cash}
+    assert several.moneys == {"USD": D(1), "USDT": D(2)}

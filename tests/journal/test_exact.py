@@ -364,6 +364,14 @@ def sell(instrument: InstrumentID, asset_class: AssetClass, *fills: ExecutionRep
     return [intent(request=request), *(reported(replace(fill, instrument=instrument, side=Side.SELL), asset_class=asset_class) for fill in fills)]
 
 
+def test_a_fee_that_the_fill_states_is_not_waited_for() -> None:
+    fills = (trade("e1", "4", "100", "4", fee=D("0.004"), fee_currency=AAPL), trade("e2", "2", "100", "6"))
+    books = replay([intent(), *(reported(fill) for fill in fills)])
+
+    assert books.bought == {(BROKER, AAPL): D(2)}
+    assert books.ledger.position(BROKER, AAPL) == D("5.996")
+
+
 def test_units_bought_and_money_from_coins_sold_add_up_until_their_fee_is_booked() -> None:
     fills = trade("e1", "4", "100", "4"), trade("e2", "2", "50", "6")
     bought = replay([intent(), *(reported(fill) for fill in fills)])

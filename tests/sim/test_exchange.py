@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -303,6 +304,19 @@ def test_a_money_order_spends_its_money_and_no_more() -> None:
     assert x.reserved == 0
 
 
+def test_a_fee_is_taken_from_what_the_order_says() -> None:
+    x = exchange()
+    for side, asset in ((Side.BUY, "USD"), (Side.SELL, "USD"), (Side.BUY, "BTC"), (Side.SELL, "BTC")):
+        asked = ticket("0.1", symbol="BTC/USD", side=side, tif=TimeInForce.GTC)
+        order = x.submit(msgspec.structs.replace(asked, reserve_px=D(100_000), fee_asset=asset), NOON)
+        x.advance(NOON)
+        (done,) = (one for one in x.executions.values() if one.order_id == order.order_id)
+
+        assert (done.fee_asset, done.fee) == (asset, D("0.1") * (done.price if asset == "USD" else 1) * D("0.0025"))
+        conserved(x)
+    assert x.position("BTC/USD") == -2 * D("0.1") * D("0.0025")
+
+
 def test_a_crypto_fee_is_taken_in_what_is_credited_and_posted_after_the_day() -> None:
     x = exchange()
     x.submit(ticket("0.1", symbol="BTC/USD", tif=TimeInForce.GTC), NOON)
@@ -429,3 +443,27 @@ def test_the_pace_at_which_time_is_told_changes_nothing(jump: int) -> None:
         return [(done.symbol, done.qty, done.price, done.transact_ns) for done in x.executions.values()]
 
     assert run(jump) == run(22 * MINUTE_NS)
+
+
+def test_another_currency_and_other_names_are_kept_throughout() -> None:
+    names = iter(range(1, 1_000))
+    x = Exchange(
+        Market(LISTINGS, 5),
+        TERMS,
+        rng=Random(5),
+        start_ns=NOON,
+        cash=CASH,
+        latency=NO_LATENCY,
+        money="USDT",
+        ids=lambda: str(next(names)),
+    )
+    bought = x.submit(ticket("1", symbol="BTC/USD"), NOON)
+    x.advance(NOON)
+    sold = x.submit(ticket("0.5", symbol="BTC/USD", side=Side.SELL), NOON)
+    x.advance(NOON)
+    conserved(x)
+
+    assert (bought.ord_status, sold.ord_status) == (OrdStatus.FILLED, OrdStatus.FILLED)
+    assert set(x.holdings) == {"USDT", "BTC"} == set(x.fees)
+    assert x.cash == x.holdings["USDT"] != CASH
+    assert all(name.isdecimal() for name in (*x.orders, *x.executions))

@@ -6,11 +6,13 @@ from pathlib import Path
 import msgspec
 
 from tests.simulation import core_world, world
+from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.stage import Verdict
 
 CORPUS = Path(__file__).with_name("seeds.txt")
-KINDS = {"core": (*core_world.KINDS, "slow_disk", "step_clock"), "stack": (*world.KINDS, "slow_disk", "step_clock")}
-VENUES_MAX = {"core": 3, "stack": 1}
+WORLDS = {world.LAYER: world.World, **EXCHANGES}  # of the full stack, by layer
+KINDS = {"core": (*core_world.KINDS, "slow_disk", "step_clock"), **dict.fromkeys(WORLDS, (*world.KINDS, "slow_disk", "step_clock"))}
+VENUES_MAX = {"core": 3, **dict.fromkeys(WORLDS, 1)}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,15 +51,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(parts)
 
     def options(self) -> core_world.Options | world.Options:
-        layer = core_world if self.layer == core_world.LAYER else world
-        return layer.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt)
+        if self.layer == core_world.LAYER:
+            return core_world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt)
+        return world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt, layer=self.layer)
 
 
 def run(case: Case) -> Verdict:
     """A world that breaks down is a violation too."""
     options = case.options()
     try:
-        return core_world.run_core(options) if isinstance(options, core_world.Options) else world.run_stack(options)
+        return core_world.run_core(options) if isinstance(options, core_world.Options) else world.run_twin(WORLDS[case.layer], options)
     except Exception as error:  # noqa: BLE001  whatever it was, it is what this case found
         return Verdict(
             layer=case.layer,

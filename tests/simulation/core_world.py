@@ -67,6 +67,8 @@ def _faults(rng: random.Random, off: frozenset[str], tilt: frozenset[str]) -> Ve
 class Venues:
     """The truth of all venues."""
 
+    currency, grain = "USD", Decimal("1e-8")
+
     def __init__(self, venues: Mapping[BrokerName, Venue]) -> None:
         self._venues = venues
 

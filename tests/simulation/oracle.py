@@ -36,7 +36,7 @@ SURPRISE_NS = 300 * SECOND_NS  # a move that nobody told the desk of is not held
 SLACK = Decimal("1.05")  # the desk's equity and mark may be a minute old
 DOUBT_ALERT_NS = 20 * SECOND_NS  # ten seconds, and the stage's own pace of looking
 ORDERS_PER_MINUTE = 600
-CASH_DIGIT = Decimal("1e-8")  # Alpaca states no smaller part of cash
+NOT_READY = "I6 the desk is not ready"
 
 
 class TrueOrder(Protocol):
@@ -56,6 +56,9 @@ class TrueOrder(Protocol):
 
 class Truth(Protocol):
     """What the venues know, whatever they tell."""
+
+    currency: str  # what cash is in
+    grain: Decimal  # the smallest part of cash that its messages state
 
     def orders(self, broker: BrokerName) -> Iterable[TrueOrder]: ...
     def order(self, broker: BrokerName, cl_ord_id: str) -> TrueOrder | None: ...
@@ -320,11 +323,11 @@ class Oracle:
                 here, there = self.desk.books.ledger.position(broker, name), self.truth.position(broker, name)
                 if here != there:
                     found.append(f"I3 {name} at {broker}: {there} there, {here} here")
-            here, there = self.desk.books.ledger.balance(broker, "assets", "USD"), self.truth.cash(broker)
-            if abs(here - there) > CASH_DIGIT:
+            here, there = self.desk.books.ledger.balance(broker, "assets", self.truth.currency), self.truth.cash(broker)
+            if abs(here - there) > self.truth.grain:
                 found.append(f"I3 cash at {broker}: {there} there, {here} here")
         if not all(self.desk.ready.values()):
-            found.append("I6 the desk is not ready")
+            found.append(NOT_READY)
         return found
 
     def _survivors(self, broker: BrokerName) -> list[str]:

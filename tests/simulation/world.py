@@ -4,15 +4,17 @@ import asyncio
 import json
 import math
 import random
-from collections.abc import Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from tests.simulation.oracle import Oracle
-from tests.simulation.stage import NAMES, STRANGER, Life, Stage, Verdict, plan_of
-from trading_system.brokers.alpaca import connect
+from tests.simulation.stage import STRANGER, Life, Stage, Verdict, plan_of
+from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.alpaca.twin.forms import Refusal
 from trading_system.core.risk import Limits
@@ -21,9 +23,10 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import Right, occ
 from trading_system.domain.ports import Connector
+from trading_system.settings.keys import CREDENTIALS
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
-from trading_system.sim.exchange import SimOrder
+from trading_system.sim.exchange import Exchange, Execution, SimOrder
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.transport.http import Http
 from trading_system.transport.message import Request, Response
@@ -32,7 +35,8 @@ LAYER = "stack"
 BROKER = BrokerName("alpaca")
 KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency_ns", "enabled"))
 WAYS = ("websocket", "websocket", "sse")  # how order events come
-ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up
+ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up …
+ANSWERED_MIN_ELSEWHERE = 0.4  # … and the exchanges are asked more at the start
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
@@ -46,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     faults: Faults
     order_events: str
+    layer: str = LAYER
 
     @classmethod
     def of(
@@ -56,8 +61,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         off: frozenset[str] = frozenset(),
         venues: int = 1,
         tilt: frozenset[str] = frozenset(),
+        layer: str = LAYER,
     ) -> "Options":
-        rng = random.Random(f"stack options {seed}")
+        rng = random.Random(f"{layer} options {seed}")
         plan = plan_of(rng, rng.randrange(4, 16), rng.choice((0, 0, 1, 1, 2, 3)), tilt)
         limits = Limits(
             max_position_pct=Decimal(rng.choice(("0.05", "0.30"))),
@@ -67,11 +73,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
         rates = {kind: rng.choice((0.0, 0.0, rng.uniform(0, 0.3))) / (3 if kind in RARE else 1) for kind in KINDS}
         rates |= {kind: 0.15 for kind in KINDS if kind in tilt}
-        if math.prod(1 - rate for rate in rates.values()) < ANSWERED_MIN:
+        if math.prod(1 - rate for rate in rates.values()) < (ANSWERED_MIN if layer == LAYER else ANSWERED_MIN_ELSEWHERE):
             rates = {kind: rate / 2 for kind, rate in rates.items()}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
-        way = random.Random(f"stack events {seed}").choice(WAYS)
-        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults, order_events=way)
+        way = random.Random(f"{layer} events {seed}").choice(WAYS)
+        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults, order_events=way, layer=layer)
 
 
 class TwinOrder(msgspec.Struct, frozen=True):
@@ -87,10 +93,20 @@ class TwinOrder(msgspec.Struct, frozen=True):
 class TwinTruth:
     """What the twin's exchange knows."""
 
-    def __init__(self, twin: AlpacaTwin, clock: VirtualClock) -> None:
-        self._twin = twin
-        self._exchange = twin.exchange
+    grain = Decimal("1e-8")
+
+    def __init__(self, exchange: Exchange, clock: VirtualClock) -> None:
+        self.currency = exchange.money
+        self._exchange = exchange
         self._clock = clock
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        """The exchange's own name of an instrument."""
+        return instrument
+
+    def exec_id(self, execution: Execution) -> str:
+        """The name that the venue's messages give an execution."""
+        return execution.exec_id
 
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
         return [self._shown(order) for order in self._exchange.orders.values()]
@@ -102,13 +118,15 @@ class TwinTruth:
         return False
 
     def executions(self, broker: BrokerName) -> Mapping[str, tuple[Decimal, Decimal]]:
-        return {execution.exec_id: (execution.qty, execution.price) for execution in self._exchange.executions.values()}
+        return {self.exec_id(execution): (execution.qty, execution.price) for execution in self._exchange.executions.values()}
 
     def position(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
-        return self._exchange.position(instrument) if instrument in self._exchange.terms else ZERO  # a contract that nobody has traded
+        symbol = self.symbol(instrument)
+        return self._exchange.position(symbol) if symbol in self._exchange.terms else ZERO  # a contract that nobody has traded
 
     def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
-        return self._exchange.mark(instrument, self._clock.now_ns()) if instrument in self._exchange.terms else ZERO
+        symbol = self.symbol(instrument)
+        return self._exchange.mark(symbol, self._clock.now_ns()) if symbol in self._exchange.terms else ZERO
 
     def cash(self, broker: BrokerName) -> Decimal:
         return self._exchange.cash
@@ -117,8 +135,8 @@ class TwinTruth:
         return self._exchange.equity(self._clock.now_ns())
 
     def posts(self, broker: BrokerName) -> Mapping[str, int]:
-        """Of our own orders; a second desk may ask twice."""
-        return {cl_ord_id: count for cl_ord_id, count in self._twin.trading.posts.items() if not cl_ord_id.startswith(STRANGER)}
+        """Arrivals by client id, where the twin counts them; the oracle counts the sends."""
+        return {}
 
     def streaming(self, broker: BrokerName) -> bool:
         return True
@@ -151,10 +169,22 @@ def _near_money(twin: AlpacaTwin) -> tuple[InstrumentID, ...]:
     return names
 
 
+class AlpacaTruth(TwinTruth):
+    """Alpaca's twin names everything as we do, and counts."""
+
+    def __init__(self, twin: AlpacaTwin, clock: VirtualClock) -> None:
+        super().__init__(twin.exchange, clock)
+        self._twin = twin
+
+    def posts(self, broker: BrokerName) -> Mapping[str, int]:
+        """Of our own orders; a second desk may ask twice."""
+        return {cl_ord_id: count for cl_ord_id, count in self._twin.trading.posts.items() if not cl_ord_id.startswith(STRANGER)}
+
+
 class WatchedHttp:
     """The desk's end of the wire: every order is seen before its first byte leaves."""
 
-    def __init__(self, http: Http, world: "World", life: Life) -> None:
+    def __init__(self, http: Http, world: "TwinWorld", life: Life) -> None:
         self._http = http
         self._world = world
         self._life = life
@@ -163,47 +193,78 @@ class WatchedHttp:
         await self._http.aclose()
 
     async def send(self, request: Request, *, within_ns: int) -> Response:
-        if request.method in ("POST", "PATCH"):
-            cl_ord_id = ClOrdID(json.loads(request.body)["client_order_id"])
-            if not self._world.leaving(self._life, BROKER, cl_ord_id):
-                await asyncio.get_running_loop().create_future()
+        cl_ord_id = self._world.placed(request)
+        if cl_ord_id is not None and not self._world.leaving(self._life, self._world.broker, cl_ord_id):
+            await asyncio.get_running_loop().create_future()
         return await self._http.send(request, within_ns=within_ns)
 
 
-class World(Stage):
-    """A desk on the Alpaca twin."""
+class TwinWorld(Stage):
+    """A desk on a broker's twin. A subclass brings the twin, and what the broker's words are."""
 
     protects = True
+    broker: BrokerName
+    twin: Any  # a Wire with credentials and an exchange
 
     def __init__(self, options: Options, clock: VirtualClock) -> None:
-        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, options.off)
-        self.twin = AlpacaTwin(seed=options.seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
+        super().__init__(options.layer, options.seed, options.plan, options.skip, options.limits, clock, options.off)
+        self.options = options
+        self.twin = self.make(options.seed)
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
         self.network.hit = self.hit
         slack_ns = 4000 * SECOND_NS if "step_clock" in options.plan else 0
-        self.contracts = _near_money(self.twin)
-        names = (*NAMES, *self.contracts)
-        self.oracle = Oracle(TwinTruth(self.twin, clock), clock, options.limits, names, clock_slack_ns=slack_ns)
+        self.oracle = Oracle(self.truth(), clock, options.limits, (*self.names, *self.contracts), clock_slack_ns=slack_ns)
         self.carrier = asyncio.create_task(self.network.run())
         self.keep.add(self.carrier)
         self.strangers = 0
-        self.order_events = options.order_events
-        self.hit[f"by {self.order_events}"] += 1
+
+    # -- what a broker brings ---------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def make(self, seed: int) -> Any:
+        """The twin."""
+
+    @abstractmethod
+    def truth(self) -> TwinTruth:
+        """What its exchange knows."""
+
+    @abstractmethod
+    def placed(self, request: Request) -> ClOrdID | None:
+        """The client id of the order that a request places or changes into; None: it does neither."""
+
+    @abstractmethod
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        """Somebody else's order at the market. False: the twin refuses it."""
+
+    def connection(self) -> Mapping[str, str]:
+        """Options of the connector, beside the twin's address."""
+        return {}
+
+    # -- what a stage wants -----------------------------------------------------------------------------------------------------------
 
     def spared(self) -> set[object]:
         return self.network._background | self.keep
 
     def connectors(self, life: Life, rng: random.Random) -> dict[BrokerName, Connector]:
-        connector = connect(
+        nonces = {"nonces": self.nonce} if registry.facts(self.broker).needs_nonces else {}
+        connector = registry.folder(self.broker).connect(
             http=WatchedHttp(self.network.http(), self, life),
             dialer=self.network.dialer(),
             clock=self.desk_clock,
             rng=rng,
-            credentials={"key": Secret(self.twin.key), "secret": Secret(self.twin.secret)},
+            credentials={field: Secret(self.twin.credentials[field]) for field in CREDENTIALS[self.broker]},
             environment="paper",
-            options={"url": "http://twin", "order_events": self.order_events},
+            options={"url": "http://twin", **self.connection()},
+            **nonces,
         )
-        return {BROKER: connector}
+        return {self.broker: connector}
+
+    def nonce(self) -> int:
+        """As transport/nonces.py keeps it: it rises over crashes and stepping clocks."""
+        self.last_nonce = max(self.last_nonce + 1, self.desk_clock.now_ns() // 1000)
+        return self.last_nonce
+
+    last_nonce = 0
 
     def calm(self) -> None:
         self.network.faults = Faults(enabled=False)
@@ -219,24 +280,14 @@ class World(Stage):
         self, rng: random.Random, broker: BrokerName, instrument: InstrumentID, *, silent: bool = False, cl_ord_id: ClOrdID | None = None
     ) -> None:
         self.strangers += 1
-        side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.twin.exchange.position(instrument) >= 4 else Side.BUY
-        body = {
-            "symbol": instrument,
-            "qty": str(rng.randrange(1, 5) if "/" not in instrument else Decimal("0.01")),
-            "side": side,
-            "type": "market",
-            "time_in_force": "gtc" if "/" in instrument else "day",
-            "client_order_id": cl_ord_id or f"stranger-{self.strangers}",
-        }
+        side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.oracle.truth.position(broker, instrument) >= 4 else Side.BUY
+        qty = Decimal(rng.randrange(1, 5)) if "/" not in instrument else Decimal("0.01")
         if silent:
             self.network.faults = Faults(lost_frame=1.0)
             asyncio.get_running_loop().call_later(2, self._speak)
-        try:
-            self.twin.trading.submit(json.dumps(body).encode(), self.clock.now_ns())
-        except Refusal:
-            return  # the stranger has no luck
-        self.oracle.surprise(broker, instrument, side.sign * Decimal(str(body["qty"])))
-        self.network.carry(self.twin)
+        if self.trade(instrument, side, qty, cl_ord_id or f"stranger-{self.strangers}"):
+            self.oracle.surprise(broker, instrument, side.sign * qty)
+            self.network.carry(self.twin)
 
     def _speak(self) -> None:
         self.network.faults = Faults(enabled=False)
@@ -247,13 +298,52 @@ class World(Stage):
     def secrets_on_disk(self) -> bool:
         """I14: whether the key or the secret is in any record."""
         records = b"".join(self.oracle.told)
-        return any(text.encode() in records for text in (self.twin.key, self.twin.secret))
+        return any(text.encode() in records for text in self.twin.credentials.values())
 
 
-def run_stack(options: Options) -> Verdict:
+class World(TwinWorld):
+    """A desk on the Alpaca twin."""
+
+    broker = BROKER
+
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(options, clock)
+        self.hit[f"by {options.order_events}"] += 1
+
+    def make(self, seed: int) -> AlpacaTwin:
+        twin = AlpacaTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
+        self.contracts = _near_money(twin)
+        return twin
+
+    def truth(self) -> TwinTruth:
+        return AlpacaTruth(self.twin, self.clock)
+
+    def connection(self) -> Mapping[str, str]:
+        return {"order_events": self.options.order_events}
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        return ClOrdID(json.loads(request.body)["client_order_id"]) if request.method in ("POST", "PATCH") else None
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        body = {
+            "symbol": instrument,
+            "qty": str(qty),
+            "side": side,
+            "type": "market",
+            "time_in_force": "gtc" if "/" in instrument else "day",
+            "client_order_id": cl_ord_id,
+        }
+        try:
+            self.twin.trading.submit(json.dumps(body).encode(), self.clock.now_ns())
+        except Refusal:
+            return False  # the stranger has no luck
+        return True
+
+
+def run_twin(world: Callable[[Options, VirtualClock], TwinWorld], options: Options) -> Verdict:
     """One world from its options."""
 
     async def main(clock: VirtualClock) -> Verdict:
-        return await World(options, clock).run()
+        return await world(options, clock).run()
 
     return run_virtual(main)

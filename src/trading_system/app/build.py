@@ -61,6 +61,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Mapping[str, Secret]
     options: Mapping[str, str]
     twin: bool = False  # the broker is a twin on loopback
+    paper: Path | None = None  # the venue has no paper account: fills are simulated on its live prices, and the account is kept here
 
 
 def limits_of(config: Config) -> Limits:
@@ -112,7 +113,14 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
         if missing and len(missing) < len(fields):
             raise AuthFailed(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.", _advice(config, name))
     found = tuple(
-        Account(broker=name, environment=kind, credentials=credentials, options=config.options[name], twin="url" in config.options[name])
+        Account(
+            broker=name,
+            environment=kind,
+            credentials=credentials,
+            options=config.options[name],
+            twin="url" in config.options[name],
+            paper=_paper(config, name, kind),
+        )
         for name in names
         if (credentials := config.credentials(name)) and (kind := config.kind(name))
     )
@@ -122,6 +130,11 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
         twins = " and ".join(f"{account.broker.upper()}_URL" for account in found if account.twin)
         raise BadRequest(f"one desk trades with twins or with brokers, not with both: remove {twins}, or the keys of the others")
     return found
+
+
+def _paper(config: Config, broker: BrokerName, kind: str) -> Path | None:
+    real = kind == "live" or "url" in config.options[broker] or registry.facts(broker).has_paper
+    return None if real else state_folder(config) / f"{broker}-paper.json"
 
 
 def _advice(config: Config, broker: str) -> str:
@@ -336,6 +349,7 @@ def _dialer(account: Account, tape: "Tape | None") -> "Dialer":
 
 
 def _connector(account: Account, tape: "Tape | None") -> Connector:
+    from trading_system.sim.paper import PaperBroker
     from trading_system.transport.clock import SystemClock
     from trading_system.transport.http import AiohttpHttp, Http
     from trading_system.transport.tape import TapedHttp
@@ -355,7 +369,9 @@ def _connector(account: Account, tape: "Tape | None") -> Connector:
         options=account.options,
         **nonces,
     )
-    return connector
+    if account.paper is None:
+        return connector
+    return PaperBroker(connector, path=account.paper, clock=clock, rng=random.Random(secrets.randbits(64)))  # noqa: S311  a simulation's chance
 
 
 def _nonces(account: Account, now_ns: Callable[[], int]) -> Nonces:
@@ -397,9 +413,10 @@ def has_alpaca_keys(config: Config) -> bool:
 _OAUTH: Mapping[str, str] = {"client_id": "ALPACA_OAUTH_CLIENT_ID", "client_secret": "ALPACA_OAUTH_CLIENT_SECRET"}
 
 
-def watched(config: Config, *, sse: bool = False, broker_api: bool = False, since: str = "") -> Account:
-    """The account or firm whose order events are to be read. Raises AuthFailed: its credentials are not all there. BadRequest: since is no time."""
-    if not broker_api:
+def watched(config: Config, *, sse: bool = False, broker_api: bool = False, activities: bool = False, since: str = "") -> Account:
+    """The account or firm whose events are to be read; activities are a firm's. Raises AuthFailed: its credentials are not all there. BadRequest:
+    since is no time."""
+    if not (broker_api or activities):
         (account,) = accounts_of(config, "alpaca")
         return _reading(account, sse=sse or bool(since) or account.options["order_events"] == "sse", since=since)
     missing = [name for name in _OAUTH.values() if name not in config.secrets]
@@ -415,16 +432,16 @@ def watched(config: Config, *, sse: bool = False, broker_api: bool = False, sinc
         options={"url": options["url"]} if "url" in options else {},
         twin="url" in options,
     )
-    return _reading(firm, sse=True, since=since)
+    return _reading(firm, sse=True, activities=activities, since=since)
 
 
-def watched_twin(twin: Mapping[str, str], *, sse: bool, broker_api: bool, since: str = "") -> Account:
+def watched_twin(twin: Mapping[str, str], *, sse: bool, broker_api: bool, activities: bool = False, since: str = "") -> Account:
     """The same, of a served twin."""
     account = twin_account("alpaca", twin)
-    if broker_api:
+    if broker_api or activities:
         firm = {field: Secret(twin[field]) for field in _OAUTH}
         account = msgspec.structs.replace(account, credentials=firm)
-    return _reading(account, sse=sse or broker_api, since=since)
+    return _reading(account, sse=sse or broker_api or activities, activities=activities, since=since)
 
 
 def desk_beside(twin: Mapping[str, str], watched: Account) -> Account:
@@ -434,13 +451,13 @@ def desk_beside(twin: Mapping[str, str], watched: Account) -> Account:
     return msgspec.structs.replace(account, options={**account.options, "order_events": other})
 
 
-def _reading(account: Account, *, sse: bool, since: str) -> Account:
+def _reading(account: Account, *, sse: bool, since: str, activities: bool = False) -> Account:
     try:
         _ = since and (date.fromisoformat(since) if len(since) <= len("2026-11-24") else parse_rfc3339(since))
     except ValueError:
         raise BadRequest(f"--since {since}: a day (2026-11-24) or a time with its offset (2026-11-24T14:30:00Z)") from None
-    options = {**account.options, "order_events": "sse" if sse else "websocket", "since": since}
-    return msgspec.structs.replace(account, options=options)
+    how = {"order_events": "sse" if sse else "websocket", "topic": "activities" if activities else "orders", "since": since}
+    return msgspec.structs.replace(account, options={**account.options, **how})
 
 
 async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterator[NewsItem | StreamState]":
@@ -459,8 +476,8 @@ async def follow_news(config: Config, symbols: tuple[str, ...]) -> "AsyncIterato
 
 
 @asynccontextmanager
-async def order_events(config: Config, account: Account) -> "AsyncIterator[AsyncIterator[Seen]]":
-    """What happens to orders at a broker, for a watcher: it takes no lease and changes nothing.
+async def broker_events(config: Config, account: Account) -> "AsyncIterator[AsyncIterator[Seen]]":
+    """What happens to orders or on accounts at a broker, for a watcher: it takes no lease and changes nothing.
 
     Raises: AuthFailed, while it is read: the broker will not have us.
     """
@@ -490,7 +507,7 @@ async def order_events(config: Config, account: Account) -> "AsyncIterator[Async
                 options=account.options,
             )
             events = reader.events
-        yield follow(account.broker, events, SystemClock())
+        yield follow(account.broker, account.options["topic"], events, SystemClock())
 
 
 def _there(path: Path) -> bool:
@@ -622,7 +639,9 @@ async def watch_heartbeat(config: Config, *, after_ns: int, say: Callable[[str],
     from trading_system.app.deadman import guard
     from trading_system.transport.clock import SystemClock
 
-    accounts = accounts_of(config)
+    accounts = [account for account in accounts_of(config) if account.paper is None]
+    if not accounts:
+        raise BadRequest("a paper account that is simulated here needs no watchdog: its orders fill only while a desk runs")
     async with AsyncExitStack() as stack:
         brokers = [_connector(account, None) for account in accounts]
         for broker in brokers:
@@ -640,7 +659,7 @@ async def served_twin(
     hours: str = "always",
     kind: str = "paper",
     speed: int = 1,
-    rate: int = 200,
+    rate: int | None = None,
     replay: tuple[str, ...] = (),
     faults: int | None = None,
 ) -> AsyncIterator[Mapping[str, str]]:
@@ -658,7 +677,7 @@ async def served_twin(
         cash=cash,
         hours=hours,
         environment=kind,
-        requests_per_minute=rate,
+        **({} if rate is None else {"requests_per_minute": rate}),
         recordings=_recordings(module.universe(hours).listings, replay, now_ns),
     )
     async with AsyncExitStack() as stack:

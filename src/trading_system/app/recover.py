@@ -16,7 +16,7 @@ from trading_system.domain.fix import Doubt, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID
 from trading_system.domain.money import plain
 from trading_system.domain.order import Order
-from trading_system.domain.ports import Broker, Link, StreamState
+from trading_system.domain.ports import Broker, Link, RecallsChanges, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import ClosedUnsent, Doubted, Escalated, Started, Watermark
 
@@ -62,6 +62,8 @@ class Recovery:
         desk.explain = lambda snapshot: self._watches[snapshot.broker].outside.explain(snapshot)
         for name, broker in desk.brokers.items():
             await broker.connect()
+            if isinstance(broker, RecallsChanges):
+                broker.recall(order for order in desk.books.blotter if order.broker == name)
             snapshot = await broker.account()
             self._account_lease(snapshot)
             desk.accounts[name] = snapshot
@@ -125,7 +127,9 @@ class Recovery:
         error = task.exception()
         for name in self.desk.ready:
             self.desk.ready[name] = False
-        if not isinstance(error, JournalError):
+        if isinstance(error, BaseExceptionGroup):  # of the protector, who places several stops at once
+            _, error = error.split(JournalError)
+        if error is not None and not isinstance(error, JournalError):
             text = f"{task.get_name()} stopped: {error!r}"
             self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
 
@@ -253,10 +257,9 @@ class Watch:
                     self._desk.on_account(event)
                 case StreamState(link=link):
                     self.live = link in (Link.LIVE, Link.BACKFILLED)
-                    if self.live:
-                        self.wake()
-                    else:
+                    if not self.live:
                         self._desk.ready[self.name] = False
+                    self.wake()  # whether it is back or gone: what it did not tell is read now
                     if link is Link.REFUSED:
                         self._refused = True
                         now_ns = self._desk.clock.now_ns()

@@ -1,6 +1,8 @@
 """What can be asked of a desk, by name: the one list that the command line and the socket share. Arguments come in as text and are parsed here."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -11,13 +13,14 @@ from trading_system.app.desk import Desk
 from trading_system.app.records import JOURNAL_VERBS, Args, whole
 from trading_system.brokers.registry import BROKERS
 from trading_system.core.risk import Level
-from trading_system.domain.errors import BadRequest
+from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
+from trading_system.domain.market import BookSnapshot
 from trading_system.domain.money import parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
-from trading_system.domain.ports import EquityHistory, NewsData, OptionData
+from trading_system.domain.ports import DepthData, EquityHistory, NewsData, OptionData
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.store import Journal
 
@@ -26,6 +29,8 @@ _Enum = TypeVar("_Enum", bound=StrEnum)
 READY_WITHIN_NS = 15_000_000_000  # how long an order or a check waits for a desk that has just been opened
 SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
 BARS_MAX = 10_000
+LEVELS_MAX = 100
+BOOK_WITHIN_S = 10
 STRIKES_MAX = 1_000
 NEWS_MAX = 1_000
 PERIOD_MAX_NS = 86_400_000_000_000
@@ -154,6 +159,23 @@ async def quote(desk: Desk, args: Args) -> object:
     return views.quote_view(name, await desk.hub.fetch(name, instrument.id))
 
 
+async def book(desk: Desk, args: Args) -> object:
+    """The best levels of an order book, once."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, DepthData):
+        raise BadRequest(f"{name} passes no order books on here")
+    levels = max(1, whole(args, "levels", 10, LEVELS_MAX))
+    instrument = await desk.instrument(name, _instrument(args))
+    try:
+        async with asyncio.timeout(BOOK_WITHIN_S), aclosing(source.subscribe_depth((instrument.id,), levels)) as events:
+            async for event in events:
+                if isinstance(event, BookSnapshot):
+                    return views.book_view(name, event)
+    except TimeoutError:
+        pass
+    raise Unavailable(f"{name} sent no book of {instrument.id} within {BOOK_WITHIN_S} s")
+
+
 async def bars(desk: Desk, args: Args) -> object:
     name = _broker(desk, args)
     period_ns, count = whole(args, "period_ns", None, PERIOD_MAX_NS), whole(args, "count", None, BARS_MAX)
@@ -279,7 +301,7 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 
 
 _CHANGES = (submit, spread, replace, cancel, flatten, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, quote, bars, chain, equity, news, alerts, status)
+_QUESTIONS = (account, check, positions, orders, fills, quote, book, bars, chain, equity, news, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }

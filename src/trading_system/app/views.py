@@ -8,7 +8,7 @@ from trading_system.core.ledger import EquityMark
 from trading_system.core.risk import Halt
 from trading_system.domain.account import AccountSnapshot, Position
 from trading_system.domain.ids import BrokerName
-from trading_system.domain.market import Bar, Quote
+from trading_system.domain.market import Bar, BookSnapshot, Quote
 from trading_system.domain.money import plain
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot
@@ -82,10 +82,10 @@ def position_view(broker: str, position: Position, multiplier: Decimal) -> View:
         "broker": broker,
         "instrument": position.instrument,
         "qty": plain(position.qty),
-        "avg_px": plain(position.avg_px),
+        "avg_px": _number(position.avg_px or None),
         "mark_px": _number(position.mark_px),
         "market_value": None if position.mark_px is None else plain(position.qty * position.mark_px * multiplier),
-        "unrealized_pnl": plain(position.unrealized_pnl),
+        "unrealized_pnl": plain(position.unrealized_pnl) if position.avg_px else None,  # who does not know the one does not know the other
     }
 
 
@@ -98,6 +98,8 @@ def account_view(account: AccountSnapshot) -> View:
         "equity": plain(account.equity),
         "last_equity": plain(account.last_equity),
         "cash": plain(account.cash),
+        "balances": {currency: plain(amount) for currency, amount in account.moneys.items()},
+        "rates": {currency: plain(rate) for currency, rate in account.rates.items()},
         "buying_power": plain(account.buying_power),
         "tradable": account.tradable,
         "text": account.text,
@@ -115,6 +117,12 @@ def quote_view(broker: str, quote: Quote) -> View:
         "ask_qty": plain(quote.ask_qty),
         "transact_ns": quote.transact_ns,
     }
+
+
+def book_view(broker: str, book: BookSnapshot) -> View:
+    sides = {"bids": book.bids, "asks": book.asks}
+    rows = {name: [{"px": plain(price), "qty": plain(qty)} for price, qty in side] for name, side in sides.items()}
+    return {"broker": broker, "instrument": book.instrument, **rows, "transact_ns": book.transact_ns}
 
 
 def equity_view(history: PortfolioHistory) -> View:

@@ -1,20 +1,20 @@
-"""Order events without a desk: what happens at the broker, to look at. Reads only, takes no lease, keeps nothing."""
+"""Events of orders and accounts without a desk: what happens at the broker, to look at. Reads only, takes no lease, keeps nothing."""
 
 from collections.abc import AsyncIterator, Callable
 
 from trading_system.app.views import View
 from trading_system.domain.errors import AuthFailed, ProtocolError
-from trading_system.domain.event import AccountEvent
+from trading_system.domain.event import AccountActivity, AccountEvent
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.money import plain
 from trading_system.domain.ports import Clock, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 
 PAUSE_NS = 1_000_000_000  # after an event that cannot be read
-Seen = AccountEvent | StreamState
+Seen = AccountEvent | AccountActivity | StreamState
 
 
-async def follow(broker: BrokerName, events: Callable[[], AsyncIterator[object]], clock: Clock) -> AsyncIterator[Seen]:
+async def follow(broker: BrokerName, topic: str, events: Callable[[], AsyncIterator[object]], clock: Clock) -> AsyncIterator[Seen]:
     """Everything a stream says, for as long as somebody reads. An event that cannot be read is told and passed.
 
     Raises: AuthFailed: the broker will not have us.
@@ -24,12 +24,12 @@ async def follow(broker: BrokerName, events: Callable[[], AsyncIterator[object]]
             async for event in events():
                 if isinstance(event, ExecutionReport):
                     yield AccountEvent(report=event)
-                elif isinstance(event, AccountEvent | StreamState):
+                elif isinstance(event, Seen):
                     yield event
                 if isinstance(event, StreamState) and event.link is Link.REFUSED:
                     raise AuthFailed(event.text)
         except ProtocolError as error:
-            yield StreamState(broker=broker, stream="orders", link=Link.GAP, text=str(error), recv_ns=clock.now_ns())
+            yield StreamState(broker=broker, stream=topic, link=Link.GAP, text=str(error), recv_ns=clock.now_ns())
         await clock.sleep_ns(PAUSE_NS)
 
 
@@ -58,6 +58,33 @@ def event_view(event: AccountEvent) -> View:
         "last_px": plain(report.last_px) if executed else None,
         "transact_ns": report.transact_ns,
         "recv_ns": report.recv_ns,
+    }
+
+
+def activity_view(activity: AccountActivity) -> View:
+    return {
+        "broker": activity.broker,
+        "account": activity.account,
+        "event_id": activity.event_id,
+        "activity_type": activity.activity_type,
+        "activity_subtype": activity.activity_subtype,
+        "status": activity.status,
+        "ref_id": activity.ref_id,
+        "previous_id": activity.previous_id,
+        "instrument": activity.instrument,
+        "exec_type": None if activity.exec_type is None else activity.exec_type.value,
+        "ord_status": None if activity.ord_status is None else activity.ord_status.value,
+        "cl_ord_id": activity.cl_ord_id,
+        "order_id": activity.order_id,
+        "side": None if activity.side is None else activity.side.value,
+        "qty": None if activity.qty is None else plain(activity.qty),
+        "price": None if activity.price is None else plain(activity.price),
+        "amount": None if activity.amount is None else plain(activity.amount),
+        "currency": activity.currency,
+        "settle_date": activity.settle_date.isoformat(),
+        "text": activity.text,
+        "transact_ns": activity.transact_ns,
+        "recv_ns": activity.recv_ns,
     }
 
 

@@ -1,4 +1,4 @@
-"""events: what happens to orders at the broker, as it happens. A watcher, no desk."""
+"""events: what happens to orders at the broker, or is booked on accounts, as it happens. A watcher, no desk."""
 
 import asyncio
 import tempfile
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from trading_system.app.build import Account
     from trading_system.app.config import Config
     from trading_system.app.desk import Desk
-    from trading_system.domain.event import AccountEvent
+    from trading_system.domain.event import AccountActivity, AccountEvent
+    from trading_system.domain.fix import OrdStatus
+    from trading_system.domain.ids import ClOrdID
     from trading_system.domain.order import NewOrder
     from trading_system.domain.ports import StreamState
 
@@ -43,20 +45,21 @@ _COLOURS: Mapping[str, Mapping[str, Any]] = {  # what needs a look is red, what 
 @click.command()
 @click.option("--sse", is_flag=True, help="By server-sent events, which replay what a broken connection missed (else as ALPACA_ORDER_EVENTS says).")
 @click.option("--broker-api", is_flag=True, help="All accounts of a Broker API firm, with ALPACA_OAUTH_CLIENT_ID and _SECRET.")
+@click.option("--activities", is_flag=True, help="What is booked instead: trades, fees, dividends, ends of options. Of a firm, as --broker-api.")
 @click.option("--since", default="", metavar="TIME", help="Begin in the past: a day or RFC 3339 (server-sent events only).")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many events.")
 @as_json
-def events(sse: bool, broker_api: bool, since: str, count: int | None, as_json: bool) -> None:
+def events(sse: bool, broker_api: bool, activities: bool, since: str, count: int | None, as_json: bool) -> None:
     from trading_system.app import build
 
     config = settings()
     screen = Screen(as_json=as_json, count=count)
     try:
         if build.has_alpaca_keys(config):
-            account = build.watched(config, sse=sse, broker_api=broker_api, since=since)
+            account = build.watched(config, sse=sse, broker_api=broker_api, activities=activities, since=since)
             build.run(_watch(config, account, screen))
         else:
-            build.run(_watch_twin(screen, sse=sse, broker_api=broker_api, since=since))
+            build.run(_watch_twin(screen, sse=sse, broker_api=broker_api, activities=activities, since=since))
     except KeyboardInterrupt:
         click.echo("Stopped; nothing at the broker has changed.", err=True)
 
@@ -75,9 +78,10 @@ class Screen:
     def say(self, text: str) -> None:
         click.secho(text, bold=True, err=self._as_json)
 
-    def show(self, event: "AccountEvent | StreamState") -> bool:
+    def show(self, event: "AccountEvent | AccountActivity | StreamState") -> bool:
         """Whether there is to be more."""
-        from trading_system.app.watcher import event_view, stream_view
+        from trading_system.app.watcher import activity_view, event_view, stream_view
+        from trading_system.domain.event import AccountActivity
         from trading_system.domain.ports import Link, StreamState
 
         if isinstance(event, StreamState):
@@ -85,12 +89,19 @@ class Screen:
                 self.live.set()
             self._put("stream", stream_view(event), _state_line(event), {"fg": "cyan" if event.link is Link.LIVE else "red"})
             return True
-        self._put("event", event_view(event), _line(event), _COLOURS.get(event.report.exec_type.value, {}))
-        if event.report.ord_status.terminal:
-            self.ended.add(event.report.cl_ord_id)
-            self.over.set()
+        if isinstance(event, AccountActivity):
+            self._put("activity", activity_view(event), _activity_line(event), _activity_colour(event))
+            self._end(event.cl_ord_id, event.ord_status)
+        else:
+            self._put("event", event_view(event), _line(event), _COLOURS.get(event.report.exec_type.value, {}))
+            self._end(event.report.cl_ord_id, event.report.ord_status)
         self._shown += 1
         return self._count is None or self._shown < self._count
+
+    def _end(self, cl_ord_id: "ClOrdID | None", ord_status: "OrdStatus | None") -> None:
+        if cl_ord_id is not None and ord_status is not None and ord_status.terminal:
+            self.ended.add(cl_ord_id)
+            self.over.set()
 
     def _put(self, name: str, view: Mapping[str, object], line: str, colours: Mapping[str, Any]) -> None:
         if self._as_json:
@@ -113,6 +124,28 @@ def _line(event: "AccountEvent") -> str:
     return f"{rfc3339(report.transact_ns)[:23].replace('T', ' ')}{firm}  {what} {how:<24} {report.ord_status.value:<17} {report.cl_ord_id}".rstrip()
 
 
+def _activity_line(activity: "AccountActivity") -> str:
+    from trading_system.domain.money import plain
+    from trading_system.domain.times import rfc3339
+
+    kind = " ".join(filter(None, (activity.activity_type, activity.activity_subtype)))
+    side = "" if activity.side is None else activity.side.value
+    size = "" if activity.qty is None else plain(activity.qty)
+    what = f"{kind:<12} {side:<4} {size:>10} {activity.instrument or '':<10}"
+    price = "" if activity.price is None else f"at {plain(activity.price)}"
+    amount = "" if activity.amount is None else f"{activity.amount.quantize(Decimal('0.01')):+,} {activity.currency}"
+    firm = f"  {activity.account[:8]}" if activity.account else ""
+    said = " ".join(filter(None, (activity.cl_ord_id, activity.text)))
+    return f"{rfc3339(activity.transact_ns)[:23].replace('T', ' ')}{firm}  {what} {price:<14} {amount:>18}  {activity.status:<9} {said}".rstrip()
+
+
+def _activity_colour(activity: "AccountActivity") -> Mapping[str, Any]:
+    """What takes something back is red, what brought or cost money green."""
+    if activity.previous_id is not None:
+        return {"fg": "red", "bold": True}
+    return {"fg": "green"} if activity.amount else {}
+
+
 def _terms(event: "AccountEvent") -> str:
     from trading_system.domain.money import plain
 
@@ -132,8 +165,8 @@ async def _watch(config: "Config", account: "Account", screen: Screen) -> None:
     from trading_system.app import build
 
     if not account.twin:
-        screen.say(f"Watching orders at {account.broker} ({account.environment}). Ctrl-C ends it; nothing is changed.")
-    async with build.order_events(config, account) as stream:
+        screen.say(f"Watching {account.options['topic']} at {account.broker} ({account.environment}). Ctrl-C ends it; nothing is changed.")
+    async with build.broker_events(config, account) as stream:
         async for event in stream:
             if not screen.show(event):
                 return
@@ -142,7 +175,7 @@ async def _watch(config: "Config", account: "Account", screen: Screen) -> None:
 # -- without keys: the twin, and something to see --------------------------------------------------------------------------------
 
 
-async def _watch_twin(screen: Screen, *, sse: bool, broker_api: bool, since: str) -> None:
+async def _watch_twin(screen: Screen, *, sse: bool, broker_api: bool, activities: bool, since: str) -> None:
     from trading_system.app import build
 
     screen.say("No keys in .env: using the twin of Alpaca, a simulated broker on this machine. A desk places a few orders there; this watches.")
@@ -150,13 +183,14 @@ async def _watch_twin(screen: Screen, *, sse: bool, broker_api: bool, since: str
         twin = await stack.enter_async_context(build.served_twin("alpaca", seed=11))
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="trading-events-"))
         config = default_config(home)
-        account = build.watched_twin(twin, sse=sse or bool(since), broker_api=broker_api, since=since)
+        account = build.watched_twin(twin, sse=sse or bool(since), broker_api=broker_api, activities=activities, since=since)
         watching = asyncio.create_task(_watch(config, account, screen))
         try:
             desk = await stack.enter_async_context(build.open_desk(config, (build.desk_beside(twin, account),), folder=Path(home), listen=False))
             await _soon(screen.live, watching, LIVE_WITHIN_S)
-            placed = await _trade(desk)
-            while not watching.done() and not placed <= screen.ended:
+            fills, resting = await _trade(desk)
+            awaited = fills if activities else {*fills, resting}  # what never traded is not booked
+            while not watching.done() and not awaited <= screen.ended:
                 screen.over.clear()
                 await _soon(screen.over, watching, TOLD_WITHIN_S)
             if watching.done():
@@ -175,8 +209,8 @@ async def _soon(happened: asyncio.Event, watching: "asyncio.Task[None]", within_
         raise click.ClickException(f"the twin's stream said nothing for {within_s:.0f} s")
 
 
-async def _trade(desk: "Desk") -> set[str]:
-    """A fill, fills in parts, and an order that rests and is cancelled. Gives their ids."""
+async def _trade(desk: "Desk") -> tuple[set[str], str]:
+    """Fills, fills in parts, and an order that rests and is cancelled: the ids of the first, and of the last."""
     from trading_system.domain.fix import OrdType, Side, TimeInForce
 
     eth = await desk.hub.fetch(_broker(), _instrument("ETH/USD"))
@@ -189,7 +223,7 @@ async def _trade(desk: "Desk") -> set[str]:
     await desk.cancel(resting.cl_ord_id)
     await desk.wait(lambda: _settled(desk, first.cl_ord_id), TOLD_WITHIN_S * 1_000_000_000)
     last = await desk.submit(_wish("fourth", "AAPL", "3", side=Side.SELL, time_in_force=TimeInForce.DAY))
-    return {order.cl_ord_id for order in (first, large, resting, last)}
+    return {order.cl_ord_id for order in (first, large, last)}, resting.cl_ord_id
 
 
 def _settled(desk: "Desk", cl_ord_id: Any) -> bool:

@@ -26,6 +26,7 @@ _COMMANDS = {
     "cancel": ("orders", "Cancel one order, or --all."),
     "flatten": ("orders", "Cancel everything, close everything, say what is left."),
     "quote": ("market", "Best bid and offer."),
+    "book": ("market", "The best levels of the order book."),
     "watch": ("market", "Run the desk and show quotes, orders and alerts as they come."),
     "events": ("events", "Show what happens to orders at the broker, as it happens; no desk."),
     "bars": ("market", "Price history."),

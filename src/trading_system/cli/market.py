@@ -1,5 +1,6 @@
-"""quote, bars, chain, watch."""
+"""quote, book, bars, chain, watch."""
 
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -20,6 +21,23 @@ def quote(instrument: str, broker: str | None, as_json: bool) -> None:
         return
     columns = [("instrument", "Instrument", "text"), ("bid_qty", "Size", "number"), ("bid_px", "Bid", "number"), ("ask_px", "Ask", "number")]
     table([found], [*columns, ("ask_qty", "Size", "number"), ("transact_ns", "Time (UTC)", "time")], "")
+
+
+@click.command()
+@click.argument("instrument")
+@click.option("--levels", type=click.IntRange(1, 100), default=10, show_default=True, help="How many of each side.")
+@at_broker
+@as_json
+def book(instrument: str, levels: int, broker: str | None, as_json: bool) -> None:
+    found = call("book", {"instrument": instrument, "levels": levels, "broker": broker})
+    if as_json:
+        emit(found)
+        return
+    click.echo(f"{found['instrument']} at {found['broker']}, {clock(found['transact_ns'])} UTC\n")
+    sides = [[{f"{side}_{name}": level[name] for name in ("px", "qty")} for level in found[f"{side}s"]] for side in ("bid", "ask")]
+    lines = [{**bid, **ask} for bid, ask in zip_longest(*sides, fillvalue={})]
+    columns = [("bid_qty", "Size", "number"), ("bid_px", "Bid", "number"), ("ask_px", "Ask", "number"), ("ask_qty", "Size", "number")]
+    table(lines, columns, "Nobody quotes it.")
 
 
 @click.command()

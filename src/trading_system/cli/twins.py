@@ -21,7 +21,7 @@ from trading_system.settings.keys import CREDENTIALS
 @click.option("--hours", type=click.Choice(["always", "us"]), default="always", show_default=True, help="When stocks trade.")
 @click.option("--kind", type=click.Choice(["paper", "live"]), default="paper", show_default=True, help="A live twin, to rehearse arming.")
 @click.option("--speed", type=click.IntRange(1, 3600), default=1, show_default=True, help="Seconds of the market per second.")
-@click.option("--rate", type=click.IntRange(1), default=200, show_default=True, help="Requests a minute that it lets through.")
+@click.option("--rate", type=click.IntRange(1), help="Requests a minute that it lets through. Default: as many as the broker does.")
 @click.option(
     "--replay", multiple=True, metavar="SYMBOL=FILE", help="Prices from a CSV or JSONL file, from now on: time, and open … volume or price, size."
 )

@@ -8,7 +8,7 @@ import msgspec
 
 from trading_system.domain.account import Position
 from trading_system.domain.fix import OrdStatus
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
+from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO, plain
 from trading_system.domain.order import Order
 from trading_system.domain.report import ExecutionReport
@@ -48,7 +48,7 @@ def compare_orders(ours: Iterable[Order], known: Mapping[ClOrdID, Order], theirs
             differences.append(Difference(kind=kind, instrument=report.instrument, text=text, report=report))
             continue
         if order.ord_status is OrdStatus.REPLACED:  # the broker may have kept its order, which is another intent's now
-            order = by_order_id.get(order.order_id or OrderID(""), order)
+            order = order if order.order_id is None else by_order_id.get(order.order_id, order)
         seen.add(order.cl_ord_id)
         linked = report.parent is not None and report.parent != order.parent
         if (report.cum_qty or ZERO) > order.cum_qty or report.ord_status is not order.ord_status or order.order_id is None or linked:

@@ -1,7 +1,7 @@
 """What the desk asks of a broker and of the clock: Protocols and the capability data beside them. docs/decisions/0002-the-port.md holds the table
 of every method against the seven brokers."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -14,6 +14,7 @@ from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.money import ZERO
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
@@ -62,6 +63,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
     can_replace: bool
     has_paper: bool
+    maker_fee: Decimal = ZERO  # of the money, at the first tier: for an order that rested …
+    taker_fee: Decimal = ZERO  # … and for one that did not
     max_fee_in_kind: Decimal  # the most that is taken from bought units as a fee, as a fraction; 0: fees are money
     requests_per_minute: int
     needs_nonces: bool = False  # each request carries a number that only rises: connect() then takes `nonces`
@@ -168,6 +171,16 @@ class Broker(Protocol):
     def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]: ...
 
 
+@runtime_checkable
+class RecallsChanges(Protocol):
+    """A broker that keeps an order's ids through a change and names the change nowhere: its connector has to know what was asked for, to say
+    whether it happened."""
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Every order that the desk remembers, the oldest first. Once at a start, before anything is asked."""
+        ...
+
+
 class Kinds(msgspec.Struct, frozen=True):
     """What a subscription wants."""
 
@@ -231,7 +244,7 @@ class NewsData(Protocol):
 class DepthData(Protocol):
     """Order books, where a broker passes them on. Raises as MarketData."""
 
-    def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncIterator[BookSnapshot | StreamState]:
+    def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
         """Each book after every change, its best levels. A gap ends in GAP and begins anew with a snapshot; no book is shown between the two."""
         ...
 

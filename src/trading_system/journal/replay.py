@@ -56,8 +56,8 @@ class Books:
         self.watermarks: dict[BrokerName, int] = {}
         self.asset_classes: dict[tuple[BrokerName, InstrumentID], AssetClass] = {}
         self.multipliers: dict[tuple[BrokerName, InstrumentID], Decimal] = {}
-        self.bought: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # units bought since a fee in kind was last booked
-        self.sold: dict[BrokerName, Decimal] = {}  # money from sales whose fee comes out of it, since such a fee was last booked
+        self.bought: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # units bought since a fee in kind was last booked, fees not stated
+        self.sold: dict[BrokerName, Decimal] = {}  # money from sales whose fee comes out of it unsaid, since such a fee was last booked
         self.flows: dict[str, int] = {}  # the id of every flow of the last weeks, and when it was
         self.expected: set[tuple[BrokerName, InstrumentID]] = set()  # where units may differ: a flow said so, and they were not booked yet
         self.voided: dict[tuple[BrokerName, InstrumentID], int] = {}  # stops asked for before then are void: a corporate action came between
@@ -241,9 +241,11 @@ class Books:
         for booking in applied.bookings:
             self.bookings += 1
             self.ledger.book(applied.order, booking, record.currency, record.multiplier)
-            if applied.order.side is Side.BUY and not booking.reversal:
+            if booking.fill.fee or booking.reversal:
+                continue  # nothing is left to come
+            if applied.order.side is Side.BUY:
                 self.bought[key] = self.bought.get(key, ZERO) + booking.fill.qty
-            elif record.asset_class.is_crypto and not booking.reversal:
+            elif record.asset_class.is_crypto:
                 self.sold[report.broker] = self.sold.get(report.broker, ZERO) + booking.fill.qty * booking.fill.price
         if applied.order.ord_status.terminal:
             self._gone(applied.order)

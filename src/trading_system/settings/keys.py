@@ -34,18 +34,20 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "2. BINANCE (Crypto Spot)",
         (
-            Key("BINANCE_API_KEY", "secret", "", "key", used=False),
-            Key("BINANCE_API_SECRET", "secret", "", "secret", used=False),
-            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
-            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", used=False, ours=True),
+            Key("BINANCE_API_KEY", "secret", "", "key"),
+            Key("BINANCE_API_SECRET", "secret", "", "secret"),
+            Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet"),
+            Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", ours=True),
         ),
     ),
     (
         "3. KRAKEN (Crypto Exchange)",
         (
-            Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
-            Key("KRAKEN_API_SECRET", "secret", "", "secret", used=False),
-            Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", used=False, ours=True),
+            Key("KRAKEN_API_KEY", "secret", "", "key; without withdrawal permission"),
+            Key("KRAKEN_API_SECRET", "secret", "", "secret"),
+            Key("KRAKEN_TIER", "starter|intermediate|pro", "starter", "the account's level, which says how much it may ask", ours=True),
+            Key("KRAKEN_ORDER_ENTRY", "rest|websocket", "rest", "how orders leave; either way they are asked about by REST", ours=True),
+            Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", ours=True),
         ),
     ),
     (

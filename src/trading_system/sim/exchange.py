@@ -70,6 +70,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     reserve_px: Decimal = ZERO
     opening: bool  # what opens holds money, what closes holds quantity
     covered: Decimal = ZERO  # units of the underlying that each contract holds back as well
+    fee_asset: str = ""  # what fees are taken from: the money or the base; "": from what is credited
     contingency: Contingency = Contingency.NONE  # what the broker calls the order's group
 
     @property
@@ -204,10 +205,13 @@ class Exchange:
         money: str = "USD",
         multiplier: Decimal = ONE,
         latency: Latency = Latency(),  # noqa: B008 frozen
+        ids: Callable[[], str] | None = None,
     ) -> None:
+        """money: what cash and prices are in. ids: makes the names of orders and executions, where they are not UUIDs."""
+        self._ids = ids
         self.market = market
         self.terms = terms
-        self.money = money  # what cash and prices are in
+        self.money = money
         self.multiplier = multiplier
         self.latency = latency
         self.deposits: dict[str, Decimal] = {money: cash}
@@ -487,6 +491,8 @@ class Exchange:
         return self._rng.randint(*span)
 
     def new_id(self) -> str:
+        if self._ids is not None:
+            return self._ids()
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _day_end(self, now_ns: int) -> None:
@@ -997,8 +1003,8 @@ class Exchange:
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
         in_kind = side is Side.BUY and not terms.fees_in_money
-        credited, fee_asset = (qty, terms.base) if in_kind else (qty * price, self.money)
-        fee = (credited * rate).quantize(LOT, ROUND_UP)
+        fee_asset = order.ticket.fee_asset or (terms.base if in_kind else self.money)
+        fee = ((qty if fee_asset == terms.base else qty * price) * rate).quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
         order.filled_money += qty * price

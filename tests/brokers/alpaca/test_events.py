@@ -1,11 +1,11 @@
-"""Order events by server-sent events, the connector's side: resumed where they broke, told once, and what cannot be read is passed."""
+"""Events of orders and of accounts, the connector's side: resumed where they broke, told once, and what cannot be read is passed."""
 
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,12 +13,14 @@ from tests.brokers.alpaca.test_wire import GOLDEN
 from tests.conformance.between import Between, conform
 from tests.desks import Bench, on_bench
 from tests.subjects import ALPACA_SSE
-from trading_system.brokers.alpaca.events import SEEN_MAX, EventsSession
+from trading_system.brokers.alpaca import watch
+from trading_system.brokers.alpaca.events import ACTIVITIES, ORDERS, SEEN_MAX, EventsSession, Topic
 from trading_system.domain.errors import ProtocolError
-from trading_system.domain.event import AccountEvent
+from trading_system.domain.event import AccountActivity, AccountEvent
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ports import Link, StreamState
 from trading_system.domain.report import ExecutionReport
+from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 from trading_system.transport.framing import encode_comment, encode_event
@@ -26,135 +28,152 @@ from trading_system.transport.message import Request
 from trading_system.transport.session import Broken, Step, StreamRefused
 
 NOW = 1_788_269_400_000_000_000
-SAMPLE = (GOLDEN / "trade_event_new.json").read_bytes()
+SAMPLES = {name: (GOLDEN / f"{file}.json").read_bytes() for name, file in (("orders", "trade_event_new"), ("activities", "activity_event_trade"))}
+FIRST = "01G112NTT0XAXKDZK3AABK68TH"
 NEXT = "01G112NTT0XAXKDZK3AABK68TZ"  # an id behind the sample's
 DROPS = 1_000
-URL = "https://host/v2/events/trades"
+HOST = "https://host"
 
 
-def event(event_id: str = "", **changes: Any) -> bytes:
-    """Alpaca's own sample as a frame, changed as named."""
-    body = json.loads(SAMPLE) | ({"event_id": event_id} if event_id else {}) | changes
-    return encode_event(json.dumps(body).encode())
+@pytest.fixture(params=[ORDERS, ACTIVITIES], ids=lambda topic: topic.name)
+def topic(request: pytest.FixtureRequest) -> Topic:
+    found: Topic = request.param
+    return found
 
 
-def session(**options: str) -> EventsSession:
-    return EventsSession(URL, lambda: {"X-Key": "k"}, **options)
+def event(topic: Topic, event_id: str = FIRST, **changes: Any) -> bytes:
+    """A sample as a frame, changed as named."""
+    return encode_event(json.dumps(json.loads(SAMPLES[topic.name]) | {"event_id": event_id} | changes).encode())
+
+
+def session(topic: Topic, **options: str) -> EventsSession:
+    return EventsSession(topic, HOST, lambda: {"X-Key": "k"}, **options)
 
 
 def asked(reader: EventsSession) -> str:
-    return reader.endpoint()[0].removeprefix(URL)
+    return reader.endpoint()[0].removeprefix(HOST + reader.topic.path)
 
 
 # -- the session -----------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_alpacas_sample_is_an_event_of_its_account() -> None:
-    (found,) = session().on_frame(event(), NOW).events
+    (found,) = session(ORDERS).on_frame(event(ORDERS), NOW).events
 
     assert isinstance(found, AccountEvent)
-    assert (found.account, found.event_id) == ("529248ad-c4cc-4a50-bea4-6bfd2953f83a", "01G112NTT0XAXKDZK3AABK68TH")
+    assert (found.account, found.event_id) == ("529248ad-c4cc-4a50-bea4-6bfd2953f83a", FIRST)
     assert (found.report.exec_type, found.report.ord_status, found.report.instrument) == (ExecType.NEW, OrdStatus.NEW, "TSLA")
     assert found.report.transact_ns == 1_650_377_550_602_193_534
 
 
-def test_the_first_request_is_live_only_and_each_next_one_goes_on_behind_the_last_event() -> None:
-    reader = session()
+def test_an_activity_is_one_of_its_account() -> None:
+    (found,) = session(ACTIVITIES).on_frame(event(ACTIVITIES), NOW).events
 
-    assert reader.endpoint() == (URL, {"X-Key": "k"})
+    assert isinstance(found, AccountActivity)
+    assert (found.account, found.event_id) == ("529248ad-c4cc-4a50-bea4-6bfd2953f83a", FIRST)
+    assert (found.activity_type, found.instrument, found.recv_ns) == ("TRD", "TSLA", NOW)
+
+
+def test_the_first_request_is_live_only_and_each_next_one_goes_on_behind_the_last_event(topic: Topic) -> None:
+    reader = session(topic)
+
+    assert reader.endpoint() == (HOST + topic.path, {"X-Key": "k"})
     assert reader.on_open(NOW) == Step(ready=True)
 
-    reader.on_frame(event("01G112NTT0XAXKDZK3AABK68TA"), NOW)
-    reader.on_frame(event("01G112NTT0XAXKDZK3AABK68TC"), NOW)
-    reader.on_frame(event("01G112NTT0XAXKDZK3AABK68TB"), NOW)  # one that came late moves nothing back
+    reader.on_frame(event(topic, "01G112NTT0XAXKDZK3AABK68TA"), NOW)
+    reader.on_frame(event(topic, "01G112NTT0XAXKDZK3AABK68TC"), NOW)
+    reader.on_frame(event(topic, "01G112NTT0XAXKDZK3AABK68TB"), NOW)  # one that came late moves nothing back
 
     assert asked(reader) == "?since_id=01G112NTT0XAXKDZK3AABK68TC"
 
 
-def test_a_beginning_that_was_asked_for_holds_until_there_is_an_id() -> None:
-    reader = session(since="2026-11-24T17:00:00+01:00")
+def test_a_beginning_that_was_asked_for_holds_until_there_is_an_id(topic: Topic) -> None:
+    reader = session(topic, since="2026-11-24T17:00:00+01:00")
 
     assert asked(reader) == "?since=2026-11-24T17%3A00%3A00%2B01%3A00"
 
-    reader.on_frame(event(), NOW)
+    reader.on_frame(event(topic), NOW)
 
-    assert asked(reader) == "?since_id=01G112NTT0XAXKDZK3AABK68TH"
+    assert asked(reader) == f"?since_id={FIRST}"
 
 
-def test_an_event_that_comes_twice_is_told_once_and_the_memory_has_a_bound() -> None:
-    reader = session()
+def test_an_event_that_comes_twice_is_told_once_and_the_memory_has_a_bound(topic: Topic) -> None:
+    reader = session(topic)
 
-    assert len(reader.on_frame(event(), NOW).events) == 1
-    assert reader.on_frame(event(), NOW) == Step(alive=True)
+    assert len(reader.on_frame(event(topic), NOW).events) == 1
+    assert reader.on_frame(event(topic), NOW) == Step(alive=True)
 
     for number in range(SEEN_MAX):
         reader._remember(f"01H{number:023d}")
 
     assert len(reader._seen) == SEEN_MAX
-    assert len(reader.on_frame(event(), NOW).events) == 1
+    assert len(reader.on_frame(event(topic), NOW).events) == 1
 
 
-def test_comments_and_empty_events_are_signs_of_life() -> None:
-    reader = session()
+def test_comments_and_empty_events_are_signs_of_life(topic: Topic) -> None:
+    reader = session(topic)
 
     assert reader.on_frame(encode_comment("heartbeat"), NOW) == Step(alive=True)
     assert reader.on_frame(b"retry: 3000\n", NOW) == Step(alive=True)
     assert reader.stale_after_ns() == 60 * SECOND_NS
 
 
-def test_events_that_alpaca_dropped_are_asked_for_again() -> None:
-    reader = session()
-    reader.on_frame(event(), NOW)
+def test_events_that_alpaca_dropped_are_asked_for_again(topic: Topic) -> None:
+    reader = session(topic)
+    reader.on_frame(event(topic), NOW)
     with pytest.raises(Broken, match="dropped 10000 messages"):
         reader.on_frame(b": you are reading too slowly, dropped 10000 messages\n", NOW)
 
-    assert asked(reader) == "?since_id=01G112NTT0XAXKDZK3AABK68TH"
+    assert asked(reader) == f"?since_id={FIRST}"
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("topic", "frame"),
     [
-        event("01G112NTT0XAXKDZK3AABK68TZ", event="levitated"),
-        event("01G112NTT0XAXKDZK3AABK68TZ", order=7),
-        event("01G112NTT0XAXKDZK3AABK68TZ", event="fill"),
+        (ORDERS, event(ORDERS, NEXT, event="levitated")),
+        (ORDERS, event(ORDERS, NEXT, order=7)),
+        (ORDERS, event(ORDERS, NEXT, event="fill")),
+        (ACTIVITIES, event(ACTIVITIES, NEXT, details=7)),
+        (ACTIVITIES, event(ACTIVITIES, NEXT, details={"execution_type": "levitated", "side": "buy", "symbol": "TSLA"})),
+        (ACTIVITIES, event(ACTIVITIES, NEXT, settle_date="soon")),
     ],
 )
-def test_an_event_that_cannot_be_read_is_told_and_passed(frame: bytes) -> None:
-    reader = session()
-    reader.on_frame(event(), NOW)
+def test_an_event_that_cannot_be_read_is_told_and_passed(topic: Topic, frame: bytes) -> None:
+    reader = session(topic)
+    reader.on_frame(event(topic), NOW)
     with pytest.raises(ProtocolError):
         reader.on_frame(frame, NOW)
 
     assert asked(reader) == f"?since_id={NEXT}"
 
 
-@pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"\xff", b'{"a":' * 2000, SAMPLE.replace(b'"event_id"', b'"other"'), b"{}"])
-def test_behind_an_event_without_an_id_there_is_only_what_happens_from_now_on(data: bytes) -> None:
-    reader = session()
-    reader.on_frame(event(), NOW)
+@pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"\xff", b'{"a":' * 2000, None, b"{}"])
+def test_behind_an_event_without_an_id_there_is_only_what_happens_from_now_on(topic: Topic, data: bytes | None) -> None:
+    reader = session(topic)
+    reader.on_frame(event(topic), NOW)
     with pytest.raises(ProtocolError):
-        reader.on_frame(encode_event(data), NOW)
+        reader.on_frame(encode_event(data or SAMPLES[topic.name].replace(b'"event_id"', b'"other"')), NOW)
 
     assert asked(reader) == ""
 
 
-def test_a_field_that_stands_twice_is_no_message() -> None:
-    reader = session()
+def test_a_field_that_stands_twice_is_no_message(topic: Topic) -> None:
+    reader = session(topic)
     with pytest.raises(ProtocolError, match="stands twice"):
-        reader.on_frame(encode_event(SAMPLE.replace(b'"event": "new"', b'"event": "new", "event": "new"').replace(b"\n", b"")), NOW)
+        reader.on_frame(event(topic).replace(b'"side": "buy"', b'"side": "buy", "side": "buy"'), NOW)
 
-    assert asked(reader) == "?since_id=01G112NTT0XAXKDZK3AABK68TH"
+    assert asked(reader) == f"?since_id={FIRST}"
 
 
-def test_refusals_for_ever_and_refusals_for_now() -> None:
-    reader = session()
+def test_refusals_for_ever_and_refusals_for_now(topic: Topic) -> None:
+    reader = session(topic)
     for status in (429, 500, 502, 503, 504, 302):
         reader.on_refused(status, b"")
     for status in (400, 401, 403, 404, 422):
         with pytest.raises(StreamRefused, match=f"HTTP {status}: .*why"):
             reader.on_refused(status, b'{"message":"why"}')
 
-    reader.on_frame(event(), NOW)
+    reader.on_frame(event(topic), NOW)
     reader.on_refused(422, b"no such id")  # any more: begin anew, and be told if that will not do either
     assert asked(reader) == ""
     with pytest.raises(StreamRefused):
@@ -165,17 +184,38 @@ def test_refusals_for_ever_and_refusals_for_now() -> None:
 
 
 class Listening:
-    """A connector's order events on a bench, and what they said."""
+    """What a connector said of its orders on a bench, or a firm's reader of what was booked there."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, topic: Topic = ORDERS) -> None:
         self.bench = bench
+        self.topic = topic
         self.reports: list[ExecutionReport] = []
+        self.activities: list[AccountActivity] = []
         self.links: list[StreamState] = []
         self.task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
-        async for found in self.bench.connector().events():
-            (self.links if isinstance(found, StreamState) else self.reports).append(found)
+        async for found in self._source():
+            if isinstance(found, StreamState):
+                self.links.append(found)
+            elif isinstance(found, AccountActivity):
+                self.activities.append(found)
+            else:
+                self.reports.append(found)
+
+    def _source(self) -> AsyncIterator[Any]:
+        bench, door = self.bench, self.bench.twin.broker
+        if self.topic is ORDERS:
+            return cast("AsyncIterator[Any]", bench.connector().events())
+        return watch(
+            http=bench.network.http(),
+            dialer=bench.network.dialer(),
+            clock=bench.clock,
+            rng=random.Random(1),
+            credentials={"client_id": Secret(door.client_id), "client_secret": Secret(door.client_secret)},
+            environment="paper",
+            options={"url": "http://twin", "topic": self.topic.name},
+        ).events()
 
     async def order(self, qty: str = "1", side: str = "buy") -> None:
         """Placed by somebody else, in one request that no fault touches."""
@@ -185,17 +225,21 @@ class Listening:
         await self.bench.network.http().send(Request(method="POST", url="http://twin/v2/orders", headers=headers, body=body), within_ns=SECOND_NS)
 
     def told(self) -> list[tuple[object, ...]]:
-        return [(report.order_id, report.exec_type, report.exec_id) for report in self.reports]
+        orders = [(report.order_id, report.exec_type, report.exec_id) for report in self.reports]
+        return orders or [(booked.event_id, booked.activity_type, booked.ref_id) for booked in self.activities]
 
     def happened(self) -> list[tuple[object, ...]]:
         """The twin's own list."""
-        log = self.bench.twin.order_events.log
+        twin = self.bench.twin
+        if self.topic is ACTIVITIES:
+            return [(entry.event_id, entry.event.activity_type, entry.event.ref_id) for entry in twin.activity_events.log]
+        log = twin.order_events.log
         return [(entry.event.order.order_id, entry.event.exec_type, entry.event.execution and entry.event.execution.exec_id) for entry in log]
 
 
-def listening(tmp_path: Path, story: Callable[[Listening], Any], **twin: Any) -> None:
+def listening(tmp_path: Path, story: Callable[[Listening], Any], topic: Topic = ORDERS, **twin: Any) -> None:
     async def main(bench: Bench) -> None:
-        ears = Listening(bench)
+        ears = Listening(bench, topic)
         await asyncio.sleep(1)
         try:
             await story(ears)
@@ -205,7 +249,7 @@ def listening(tmp_path: Path, story: Callable[[Listening], Any], **twin: Any) ->
     on_bench(tmp_path, main, subject=ALPACA_SSE, **twin)
 
 
-def test_a_thousand_drops_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
+def test_a_thousand_drops_lose_nothing_and_double_nothing(tmp_path: Path, topic: Topic) -> None:
     async def story(ears: Listening) -> None:
         rng = random.Random(3)
         await ears.order()
@@ -224,10 +268,10 @@ def test_a_thousand_drops_lose_nothing_and_double_nothing(tmp_path: Path) -> Non
         await asyncio.sleep(120)
 
         assert ears.told() == ears.happened()
-        assert len(ears.told()) > DROPS
+        assert len(ears.told()) > DROPS // (1 if topic is ORDERS else 2)  # an order is told of three times and booked once
         assert ears.bench.network.hit["duplicate_frame"] > DROPS / 10
 
-    listening(tmp_path, story)
+    listening(tmp_path, story, topic)
 
 
 def test_a_wrong_key_is_told_once_and_not_tried_again(tmp_path: Path) -> None:

@@ -24,11 +24,13 @@ LIFE_NS = 900 * SECOND
 class Reader(Client):
     """A client that reads events."""
 
+    path = "/v2/events/trades"
+
     def keys(self) -> dict[str, str]:
         return {facts.KEY_HEADER: self.key, facts.SECRET_HEADER: self.secret}
 
     def ask(self, headers: dict[str, str] | None = None, **query: str) -> int | Response:
-        path = f"/v2/events/trades?{urlencode(query, quote_via=quote)}" if query else "/v2/events/trades"
+        path = f"{self.path}?{urlencode(query, quote_via=quote)}" if query else self.path
         return self.twin.open(path, self.keys() if headers is None else headers, self.now_ns)
 
     def read(self, **query: str) -> int:

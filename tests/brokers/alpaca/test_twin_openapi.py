@@ -6,9 +6,11 @@ the file says "always null" and means it, with a type that has no null: here the
 Refusals have no schema: their message is checked.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,28 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 
-from tests.brokers.alpaca.option_client import leg, mleg, near
+from tests.brokers.alpaca.option_client import SOON, filled, leg, mleg, near
 from tests.brokers.alpaca.twin_client import SECOND, Client
-from trading_system.brokers.alpaca import facts
+from trading_system.brokers.alpaca import facts, wire
 from trading_system.transport.framing import decode_event
 
 EVENTS = "/v2/events/trades?since=2026-11-01"
+ACTIVITIES = "/v2beta1/events/activities?since=2026-11-01"
+# The file's oneOf cannot tell the forms apart (every object is a TRD, the four of options are one): the type and subtype say which one it has to be.
+DETAILS: Mapping[tuple[str, str], str] = {
+    ("TRD", ""): "ActivityV2DetailTRD",
+    ("DIV", "CDIV"): "CDIVActivityV2",
+    ("SPLIT", "FSPLIT"): "ForwardSplitActivityV2",
+    ("SPLIT", "RSPLIT"): "ReverseSplitActivityV2",
+    ("OPASN", ""): "OPASNActivityV2",
+    ("OPEXC", ""): "OPEXCActivityV2",
+    ("OPEXP", ""): "OPEXPActivityV2",
+    ("OPTRD", ""): "OPTRDActivityV2",
+    ("CFEE", ""): "FEEActivityV2",
+    ("CSW", ""): "CSWActivityV2",
+    ("CSD", ""): "CommonNTAActivityV2",  # it has no form of its own
+}
+GOLDEN = Path(__file__).parent / "golden"
 MULTILEG_EMPTY = {
     "symbol": "-",
     "asset_class": "us_option",
@@ -97,15 +115,37 @@ class Checked(Client):
         self.hold(self._specs["trading"], {"$ref": "#/components/schemas/Order"}, order, "trade_updates")
         self.checked["trade_updates"] = self.checked.get("trade_updates", 0) + 1
 
+    def booked(self, path: str) -> list[dict[str, Any]]:
+        """What a firm's reader of activities gets at once."""
+        basic = base64.b64encode(f"{self.twin.broker.client_id}:{self.twin.broker.client_secret}".encode()).decode()
+        self.twin.drain()
+        conn = self.open(path, {"Authorization": f"Basic {basic}"})
+        return [json.loads(decode_event(frame).data) for number, frame in self.twin.drain() if number == conn and isinstance(frame, bytes)]
+
     def hold_server_sent(self, frame: bytes) -> None:
         """One event of GET /v2/events/trades against the Broker API's file."""
+        schema = {"$ref": "#/components/schemas/TradeUpdateEventV2"}
+        self.hold(self._broker(), schema, json.loads(decode_event(frame).data), "server-sent event")
+        self.checked["server-sent event"] = self.checked.get("server-sent event", 0) + 1
+
+    def hold_activity(self, event: Mapping[str, Any]) -> None:
+        """One event of GET /v2beta1/events/activities: what all have in common, and the details of its own form with no name that this has not."""
+        spec, form = self._broker(), DETAILS[event["activity_type"], event.get("activity_subtype", "")]
+        where = f"activity {event['activity_type']} {event.get('activity_subtype', '')}".rstrip()
+        common, details = ({"$ref": f"#/components/schemas/{name}"} for name in ("ActivityEventV2CommonFields", form))
+        self.hold(spec, common, event, where)
+        self.hold(spec, details, event["details"], f"{where} details")
+        for given, schema in ((set(event) - {"details"}, common), (set(event["details"]), details)):
+            self._note(given <= property_names(spec, schema), f"{where}: {given - property_names(spec, schema)} is not in the file")
+        self.checked[where] = self.checked.get(where, 0) + 1
+
+    def _broker(self) -> Mapping[str, Any]:
+        """The Broker API's file."""
         if "broker" not in self._specs:
             self._specs["broker"] = _spec("broker")
             for name in ("TradeUpdateEventType", "OrderStatus"):  # the file's prose has it, its lists have forgotten it
                 self._specs["broker"]["components"]["schemas"][name]["enum"].append("held")
-        schema = {"$ref": "#/components/schemas/TradeUpdateEventV2"}
-        self.hold(self._specs["broker"], schema, json.loads(decode_event(frame).data), "server-sent event")
-        self.checked["server-sent event"] = self.checked.get("server-sent event", 0) + 1
+        return self._specs["broker"]
 
     def _note(self, fine: bool, text: str) -> None:
         if not fine:
@@ -128,6 +168,14 @@ class Checked(Client):
         content = described.get("content", {})
         schema: dict[str, Any] | None = next(iter(content.values()))["schema"] if content else None
         return schema
+
+
+def property_names(spec: Mapping[str, Any], schema: Mapping[str, Any]) -> set[str]:
+    """Every property that a schema, or what it is made of, names."""
+    if "$ref" in schema:
+        return property_names(spec, spec["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    parts = [*schema.get("allOf", ()), *schema.get("oneOf", ())]
+    return set(schema.get("properties", ())).union(*(property_names(spec, part) for part in parts))
 
 
 def walk(client: Checked) -> None:
@@ -324,3 +372,62 @@ def test_the_check_notices_what_is_wrong() -> None:
     client.hold_event(order | {"legs": [order | {"legs": [order]}]})
 
     assert len(client.invalid) == 4
+
+
+def book_everything(client: Checked) -> None:
+    """Whatever this account can have booked, until options have ended on Friday."""
+    client.order("BTC/USD", tif="gtc", qty="0.05")
+    client.order("AAPL", qty="100")
+    client.order("F", qty="40")
+    taken, left, sold = (near(client, expiry=SOON, away=away) for away in (-10, 20, -5))
+    for symbol, side, qty in ((taken, "buy", "1"), (left, "buy", "2"), (sold, "sell", "1")):
+        filled(client, symbol, side, qty)
+    busted = next(execution for execution in client.twin.exchange.executions.values() if execution.symbol == "BTC/USD")
+    client.twin.exchange.bust(busted.exec_id, client.now_ns)
+    client.order("BTC/USD", tif="gtc", qty="0.02")
+    client.send("POST", f"/v2/positions/{taken}/exercise")
+    client.twin.assign(sold, Decimal(1))
+    client.twin.transfer(Decimal(5_000))
+    client.twin.transfer(Decimal(-700))
+    client.twin.dividend("F", Decimal("0.15"))
+    client.twin.split("F", Decimal(2))
+    client.twin.split("F", Decimal("0.25"))
+    client.wait(4 * 24 * 3600 * SECOND)
+
+
+@pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")
+def test_everything_that_is_booked_is_streamed_as_alpaca_describes() -> None:
+    client = Checked(hours="us")
+    book_everything(client)
+    for event in client.booked(ACTIVITIES):
+        client.hold_activity(event)
+
+    assert client.invalid == []
+    assert {name for name in client.checked if name.startswith("activity")} == {" ".join(("activity", *kind)).rstrip() for kind in DETAILS}
+
+
+@pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")
+def test_the_samples_of_activities_and_the_names_we_read_are_alpacas() -> None:
+    client = Checked()
+    for name in ("activity_event_trade", "activity_event_dividend"):
+        client.hold_activity(json.loads((GOLDEN / f"{name}.json").read_text()))
+    event = property_names(client._broker(), {"$ref": "#/components/schemas/ActivityEventV2"})
+    forms = ({"$ref": f"#/components/schemas/ActivityV2Detail{form}"} for form in ("TRD", "NTA"))
+    details = set().union(*(property_names(client._broker(), form) for form in forms))
+
+    assert client.invalid == []
+    assert set(wire.ActivityEvent.__struct_fields__) <= event
+    assert set(wire.ActivityDetails.__struct_fields__) <= details
+
+
+@pytest.mark.skipif(not SPECS.exists(), reason="the brokers' OpenAPI files are not beside this checkout")
+def test_the_check_notices_what_is_wrong_with_an_activity() -> None:
+    client = Checked()
+    trade, dividend = (json.loads((GOLDEN / f"activity_event_{name}.json").read_text()) for name in ("trade", "dividend"))
+    client.hold_activity({name: value for name, value in trade.items() if name != "settle_date"})
+    client.hold_activity(trade | {"ref_id": "no uuid"})
+    client.hold_activity(trade | {"invented": "1"})
+    client.hold_activity(trade | {"details": trade["details"] | {"execution_type": "partial_fill"}})
+    client.hold_activity(dividend | {"details": dividend["details"] | {"group": "1"}})
+
+    assert len(client.invalid) == 5

@@ -14,6 +14,8 @@ SAMPLES: dict[str, Any] = {
     "account": wire.Account,
     "account_paper": wire.Account,
     "account_configurations": wire.AccountConfigurations,
+    "activity_event_dividend": wire.ActivityEvent,
+    "activity_event_trade": wire.ActivityEvent,
     "activity_fill": wire.Activity,
     "activity_non_trade": wire.Activity,
     "asset_published_2": wire.Asset,

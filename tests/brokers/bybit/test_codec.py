@@ -157,9 +157,9 @@ def test_a_change_is_seen_by_what_it_asked_for() -> None:
         "qty": "0.5",
         "price": "99.5",
     }
-    assert codec.is_amended(row, change)
-    assert not codec.is_amended(msgspec.structs.replace(row, qty="0.4"), change)
-    assert not codec.is_amended(msgspec.structs.replace(row, price="99.4"), change)
+    assert codec.is_amended(row, change.request)
+    assert not codec.is_amended(msgspec.structs.replace(row, qty="0.4"), change.request)
+    assert not codec.is_amended(msgspec.structs.replace(row, price="99.4"), change.request)
 
 
 # -- orders in -------------------------------------------------------------------------------------------------------------------------------------

@@ -56,8 +56,8 @@ def watch(
     environment: str,
     options: Mapping[str, str],
 ) -> "EventsReader":
-    """A reader of order events that is no desk. credentials: key and secret of an account, or client_id and client_secret of a Broker API
-    firm, for all its accounts. options: since (RFC 3339 or a day), url of a twin on loopback."""
+    """A reader of events that is no desk. credentials: key and secret of an account, or client_id and client_secret of a Broker API firm, for all
+    its accounts. options: topic (orders; a firm also activities), since (RFC 3339 or a day), url of a twin on loopback."""
     from trading_system.brokers.alpaca.broker_api import account_events, firm_events
 
     if "client_id" not in credentials:

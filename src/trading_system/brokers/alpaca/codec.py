@@ -22,6 +22,7 @@ from trading_system.brokers.alpaca.facts import (
 )
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
+from trading_system.domain.event import AccountActivity, AccountEvent
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
@@ -96,6 +97,7 @@ _EVENT = {
     "stopped": ExecType.ORDER_STATUS,
     "restated": ExecType.ORDER_STATUS,
 }
+_EXECUTED = {"fill": ExecType.TRADE, "trade_correct": ExecType.TRADE_CORRECT, "trade_bust": ExecType.TRADE_CANCEL}
 # Source: docs.alpaca.markets, the schema ActivityType. A type that is not here is new: UNKNOWN, so that its money still counts.
 _FLOW = {
     **dict.fromkeys(("TRANS", "CSD", "CSW", "JNL", "JNLC", "JNLS", "ACATC", "ACATS", "FOPT", "OCT"), FlowKind.TRANSFER),
@@ -264,6 +266,70 @@ def decode_trade_update(update: wire.TradeUpdate, recv_ns: int) -> ExecutionRepo
     if exec_type in (ExecType.TRADE, ExecType.TRADE_CORRECT):
         fields |= {"last_qty": _positive(update.qty, "qty"), "last_px": _positive(update.price, "price")}
     return replace(report, **fields)
+
+
+def decode_trade_event(event: wire.TradeEvent, recv_ns: int) -> AccountEvent:
+    """One server-sent event of an order, with whose it is.
+
+    Source: docs.alpaca.markets/reference/subscribetotradev2sse
+    """
+    return AccountEvent(account=event.account_id or "", event_id=event.event_id or "", report=decode_trade_update(event, recv_ns))
+
+
+def decode_activity_event(event: wire.ActivityEvent, recv_ns: int) -> AccountActivity:
+    """One server-sent event of what was booked on an account. A trade is what has an execution_type; any other type is shown as what it is.
+
+    Raises: ProtocolError: an execution_type, side or order status that we do not know, a trade without its instrument, quantity or price.
+    Source: the schema ActivityEventV2 of Alpaca's broker OpenAPI file
+    """
+    booked = AccountActivity(
+        broker=NAME,
+        account=event.account_id or "",
+        event_id=event.event_id,
+        activity_type=event.activity_type,
+        activity_subtype=event.activity_subtype or "",
+        status=event.status,
+        ref_id=event.ref_id,
+        previous_id=event.previous_id or None,
+        instrument=_flow_instrument(event.details.symbol),
+        qty=_optional(event.qty),
+        price=_optional(event.price),
+        amount=_optional(event.net_amount),
+        currency=event.currency,
+        settle_date=_day(event.settle_date),
+        text=_about(event.details),
+        transact_ns=_time(event.executed_at),
+        recv_ns=recv_ns,
+    )
+    return booked if event.details.execution_type is None else _traded(booked, event)
+
+
+def _traded(booked: AccountActivity, event: wire.ActivityEvent) -> AccountActivity:
+    details = event.details
+    if booked.instrument is None:
+        raise ProtocolError("a trade of nothing that we can name", str(details.symbol).encode())
+    return replace(
+        booked,
+        exec_type=_word(_EXECUTED, details.execution_type or "", "execution type"),
+        order_id=OrderID(details.order_id) if details.order_id else None,
+        cl_ord_id=ClOrdID(details.client_order_id) if details.client_order_id else None,
+        ord_status=_word(_STATUS, details.order_status, "order status") if details.order_status else None,
+        side=_word(_SIDE, details.side or "", "side"),
+        qty=_positive(event.qty, "qty"),
+        price=_positive(event.price, "price"),
+    )
+
+
+def _about(details: wire.ActivityDetails) -> str:
+    """What ties an activity to others: names that change, the entries of one exercise, the trade that a fee is for."""
+    before, after = details.old_symbol or details.source_symbol, details.new_symbol
+    words = {
+        f"{before} to {after}": before and after,
+        f"group {details.group_id}": details.group_id,
+        f"for {details.parent_id}": details.parent_id,
+        f"commission {details.commission}": _optional(details.commission),
+    }
+    return ", ".join(text for text, said in words.items() if said)
 
 
 def decode_fill(activity: wire.Activity, order: wire.Order, recv_ns: int) -> ExecutionReport:
@@ -588,6 +654,13 @@ def _time(text: str | None) -> int:
         raise ProtocolError("a message without a time")
     try:
         return parse_rfc3339(text)
+    except ValueError as error:
+        raise ProtocolError(str(error), text.encode()) from None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
     except ValueError as error:
         raise ProtocolError(str(error), text.encode()) from None
 

@@ -13,14 +13,13 @@ import msgspec
 
 from trading_system.brokers.alpaca import auth, codec, wire
 from trading_system.brokers.alpaca.errors import budget_text, is_not_found, refusal
-from trading_system.brokers.alpaca.events import EventsSession
+from trading_system.brokers.alpaca.events import ORDERS, EventsSession
 from trading_system.brokers.alpaca.facts import (
     ACTIVITIES_PAGE_MAX,
     CHAIN_PAGE_MAX,
     CONTRACTS_PAGE_MAX,
     CRYPTO_STREAM,
     DATA_PAGE_MAX,
-    EVENTS_PATH,
     FACTS,
     HELP,
     LIMIT_HEADER,
@@ -97,7 +96,7 @@ class AlpacaConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._stock_feed = options.get("data_feed", "iex")
-        resumable = EventsSession(self._urls.trading + EVENTS_PATH, lambda: auth.key_headers(key, secret))
+        resumable = EventsSession(ORDERS, self._urls.trading, lambda: auth.key_headers(key, secret))
         self._order_events = resumable if options.get("order_events") == "sse" else None
         self._option_feed = options.get("option_feed", "indicative")
         self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)

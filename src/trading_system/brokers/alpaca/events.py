@@ -1,18 +1,19 @@
-"""Alpaca's order events by server-sent events, sans-IO: a stream that can be resumed where it broke. Frames in, events out.
+"""Alpaca's events of orders and of accounts by server-sent events, sans-IO: streams that can be resumed where they broke. Frames in, events out.
 
 Apart from session.py because it outlives its connections: what it has seen is what the next one asks to go on from.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from trading_system.brokers.alpaca import codec, wire
-from trading_system.brokers.alpaca.facts import EVENTS_SILENCE_NS, HELP
+from trading_system.brokers.alpaca.facts import ACTIVITY_EVENTS_PATH, EVENTS_PATH, EVENTS_SILENCE_NS, HELP
 from trading_system.domain.errors import ProtocolError
-from trading_system.domain.event import AccountEvent
+from trading_system.domain.event import AccountActivity, AccountEvent
 from trading_system.transport import strict
 from trading_system.transport.framing import decode_event
 from trading_system.transport.session import Broken, Step, StreamRefused
@@ -24,17 +25,33 @@ _DROPPED = "you are reading too slowly"
 _HEAD = msgspec.json.Decoder(wire.EventHead)
 
 
+class Topic(msgspec.Struct, frozen=True):
+    """What a stream of events is about: its name here, where it is, what an event is called and how it is read."""
+
+    name: str
+    path: str
+    what: str
+    kind: type[Any]
+    decode: Callable[[Any, int], AccountEvent | AccountActivity]
+
+
+ORDERS = Topic("orders", EVENTS_PATH, "an order event", wire.TradeEvent, codec.decode_trade_event)
+ACTIVITIES = Topic("activities", ACTIVITY_EVENTS_PATH, "an account activity", wire.ActivityEvent, codec.decode_activity_event)
+TOPICS: Mapping[str, Topic] = {topic.name: topic for topic in (ORDERS, ACTIVITIES)}
+
+
 class EventsSession:
-    """One reader of GET /v2/events/trades for as long as its owner lives: after each reconnect it asks for what came since the last event.
+    """One reader of a topic for as long as its owner lives: after each reconnect it asks for what came since the last event.
 
     The first request has no id to go on from: it is live only, or begins at `since`. Ids rise, and one that was seen is dropped.
-    Source: docs.alpaca.markets/reference/subscribetotradev2sse
+    Source: docs.alpaca.markets/reference/subscribetotradev2sse, subscribetoactivitiessse
     """
 
-    def __init__(self, url: str, who: Callable[[], Mapping[str, str]], *, since: str = "", advice: str = "") -> None:
+    def __init__(self, topic: Topic, host: str, who: Callable[[], Mapping[str, str]], *, since: str = "", advice: str = "") -> None:
         """who: the headers that say who we are. since: RFC 3339 or a day; empty: only what happens from now on. advice: for who is refused, where
         it is not about an account's keys."""
-        self._url = url
+        self.topic = topic
+        self._url = host + topic.path
         self._who = who
         self._since = since
         self._advice = advice
@@ -57,19 +74,18 @@ class EventsSession:
         if not event.data:
             return Step(alive=True)
         try:
-            message = strict.decode(event.data, wire.TradeEvent)
+            message = strict.decode(event.data, self.topic.kind)
             event_id = _HEAD.decode(event.data).event_id
         except wire.UNREADABLE as error:
             self._pass(event.data)
-            raise ProtocolError(f"an order event that cannot be read ({error})", event.data) from None
+            raise ProtocolError(f"{self.topic.what} that cannot be read ({error})", event.data) from None
         if event_id in self._seen:
             return Step(alive=True)
         self._remember(event_id)
-        report = codec.decode_trade_update(message, now_ns)
-        return Step(events=(AccountEvent(account=message.account_id or "", event_id=event_id, report=report),))
+        return Step(events=(self.topic.decode(message, now_ns),))
 
     def stale_after_ns(self) -> int:
-        """Orders may be quiet for days, the server is not: it sends comments."""
+        """An account may be quiet for days, the server is not: it sends comments."""
         return EVENTS_SILENCE_NS
 
     def on_refused(self, status: int, body: bytes) -> None:

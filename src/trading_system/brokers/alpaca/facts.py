@@ -48,6 +48,7 @@ NEWS_PAGE_MAX = 50
 CRYPTO_STREAM = "/v1beta3/crypto/us"
 
 EVENTS_PATH = "/v2/events/trades"  # order events by server-sent events, below `trading` and below the Broker API
+ACTIVITY_EVENTS_PATH = "/v2beta1/events/activities"  # what is booked on accounts, the same way
 EVENTS_SILENCE_NS = 60_000_000_000  # comments come every few seconds (no period is stated): a minute without any byte is a dead stream
 
 

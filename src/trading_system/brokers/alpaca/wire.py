@@ -376,6 +376,69 @@ class TradeEvent(TradeUpdate, kw_only=True, omit_defaults=True):
     swap_rate: str | None = None
 
 
+class ActivityDetails(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`details` of an account activity: what a trade has (execution_type first of all), or what its own kind of activity has.
+
+    Source: the schemas ActivityV2DetailTRD and ActivityV2DetailNTA of Alpaca's broker OpenAPI file of 2026-08-13. The second has forty forms: here is
+    what names the security and ties entries to each other, and of the numbers those that the twin has.
+    """
+
+    symbol: str | None = None
+    asset_id: str | None = None
+    cusip: str | None = None
+    # a trade
+    execution_type: str | None = None
+    order_id: str | None = None
+    client_order_id: str | None = None
+    side: str | None = None
+    cum_qty: str | None = None
+    leaves_qty: str | None = None
+    order_status: str | None = None
+    commission: str | None = None
+    # anything else
+    system_date: str | None = None
+    group_id: str | None = None
+    parent_id: str | None = None
+    position_date: str | None = None
+    old_symbol: str | None = None
+    source_symbol: str | None = None
+    new_symbol: str | None = None
+    rate: str | None = None
+    foreign: bool | None = None
+    special: bool | None = None
+    entitled_qty: str | None = None
+    cash_payout: str | None = None
+    old_cusip: str | None = None
+    new_cusip: str | None = None
+    old_rate: str | None = None
+    new_rate: str | None = None
+    old_qty: str | None = None
+    new_qty: str | None = None
+
+
+class ActivityEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """`data` of one server-sent event of GET /v2beta1/events/activities. ref_id: of a trade its execution, else the entry in Alpaca's books.
+
+    Source: the schema ActivityEventV2 of Alpaca's broker OpenAPI file of 2026-08-13
+    """
+
+    event_id: str
+    at: str
+    account_id: str | None = None
+    activity_type: str
+    activity_subtype: str | None = None
+    status: str
+    ref_id: str
+    previous_id: str | None = None
+    executed_at: str
+    settle_date: str
+    qty: str | None = None
+    price: str | None = None
+    net_amount: str | None = None
+    currency: str
+    details: ActivityDetails
+
+
 class EventHead(msgspec.Struct, kw_only=True):
     """Just enough of an event to go on behind it when the rest cannot be read."""
 

@@ -17,7 +17,7 @@ from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, pa
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal, plain
-from trading_system.domain.order import Approved
+from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.report import ExecutionReport
 
 _MS = 1_000_000
@@ -197,10 +197,9 @@ def encode_amend(approved: Approved) -> wire.AmendRequest:
     )
 
 
-def is_amended(order: wire.Order, approved: Approved) -> bool:
-    """Whether an order is what this change asks for."""
-    request = approved.request
-    pairs = ((order.qty, request.order_qty), (order.price, request.price), (order.triggerPrice, request.stop_px))
+def is_amended(order: wire.Order, wish: NewOrder | Order) -> bool:
+    """Whether an order is what a change asked for."""
+    pairs = ((order.qty, wish.order_qty), (order.price, wish.price), (order.triggerPrice, wish.stop_px))
     return all(wanted is None or _optional(text) == wanted for text, wanted in pairs)
 
 

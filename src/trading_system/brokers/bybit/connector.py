@@ -3,11 +3,11 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -50,11 +50,10 @@ from trading_system.brokers.bybit.facts import (
 from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import ExecType, OrdStatus
-from trading_system.domain.ids import ClOrdID, InstrumentID
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
-from trading_system.domain.order import Approved, Order
+from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.settings.secret import Secret
@@ -80,6 +79,17 @@ WAITING_MAX = 10_000  # events of one subscription that nobody has read
 SYMBOL_OF_ALL = "BTCUSDT"  # a contract that every account may ask about
 _INTERVALS = {1: "1", 3: "3", 5: "5", 15: "15", 30: "30", 60: "60", 120: "120", 240: "240", 360: "360", 720: "720", 1440: "D", 10080: "W"}
 _T = TypeVar("_T")
+
+
+class _Change(NamedTuple):
+    """One intent to change an order, which keeps its ids: only who knows what was asked for can say whether it happened."""
+
+    order_id: OrderID
+    wish: NewOrder | Order  # the whole of what the order shall be
+
+    @property
+    def category(self) -> str:
+        return codec.category_of(self.wish.instrument)
 
 
 class _Signed:
@@ -131,7 +141,7 @@ class BybitConnector:
         self._pairs: frozenset[InstrumentID] = frozenset()  # the spot pairs there are
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()  # by Bybit's id, for fills
         self._kept: OrderedDict[str, str] = OrderedDict()  # by client id: the category that keeps the order
-        self._changes: OrderedDict[str, Approved] = OrderedDict()  # by the new client id: changes that had no clear answer
+        self._changes: OrderedDict[str, _Change] = OrderedDict()  # by the new client id: changes that have no clear answer
 
     # -- account ----------------------------------------------------------------------------------------------------------------
 
@@ -240,7 +250,9 @@ class BybitConnector:
 
     async def replace(self, approved: Approved) -> ExecutionReport:
         """Amend an order, which stays the order it is: looked at until it is what was asked for, because a fill may have come first."""
-        self._remember(self._changes, approved.cl_ord_id, approved)
+        assert approved.orig_order_id is not None
+        change = _Change(approved.orig_order_id, approved.request)
+        self._remember(self._changes, approved.cl_ord_id, change)
         try:
             await self._change("/v5/order/amend", codec.encode_amend(approved))
         except (Rejected, Unavailable):
@@ -248,22 +260,30 @@ class BybitConnector:
             raise
         for _ in range(AMEND_LOOKS):
             try:
-                row = await self._row(codec.category_of(approved.request.instrument), {"orderId": approved.orig_order_id or ""})
+                row = await self._row(change.category, {"orderId": change.order_id})
             except Unavailable:
                 break
-            if row is not None and codec.is_amended(row, approved):
-                return self._successor(row, approved)
-            if row is not None and codec.decode_order(row, codec.category_of(approved.request.instrument), 0).ord_status.terminal:
+            if row is not None and codec.is_amended(row, change.wish):
+                return self._successor(row, approved.cl_ord_id, change)
+            if row is not None and codec.decode_order(row, change.category, 0).ord_status.terminal:
                 del self._changes[approved.cl_ord_id]
                 raise Rejected(f"Bybit took the change in, but the order is over: {row.orderStatus}")
             await self._clock.sleep_ns(AMEND_LOOK_NS)
         raise InDoubt("Bybit took the change in, and the order does not show it yet")
 
-    def _successor(self, row: wire.Order, approved: Approved) -> ExecutionReport:
-        """An amended order under the intent that asked for it."""
-        report = codec.decode_order(row, codec.category_of(approved.request.instrument), self._clock.now_ns())
-        exec_type = ExecType.NEW if report.ord_status is OrdStatus.NEW else report.exec_type
-        return changed(report, cl_ord_id=approved.cl_ord_id, replaces=report.order_id, exec_type=exec_type)
+    def _successor(self, row: wire.Order, cl_ord_id: ClOrdID, change: _Change) -> ExecutionReport:
+        """An amended order under the intent that asked for it, which needs no more remembering."""
+        self._changes.pop(cl_ord_id, None)
+        return changed(codec.decode_order(row, change.category, self._clock.now_ns()), cl_ord_id=cl_ord_id)
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Changes that an earlier run was in doubt about."""
+        known: dict[ClOrdID, OrderID | None] = {}
+        for order in orders:
+            known[order.cl_ord_id] = order.order_id
+            kept = None if order.orig_cl_ord_id is None else known.get(order.orig_cl_ord_id)
+            if kept is not None and order.order_id is None and not order.ord_status.terminal:
+                self._remember(self._changes, order.cl_ord_id, _Change(kept, order))
 
     async def cancel(self, order: Order) -> ExecutionReport:
         """An acknowledgement is a request; "not there" is a question. The answer is always how the order stands after it."""
@@ -308,8 +328,8 @@ class BybitConnector:
         """Among the orders that live or have just ended, then in the history. A change without a clear answer is found by what it asked for."""
         change = self._changes.get(cl_ord_id)
         if change is not None:
-            row = await self._row(codec.category_of(change.request.instrument), {"orderId": change.orig_order_id or ""})
-            return None if row is None or not codec.is_amended(row, change) else self._successor(row, change)
+            row = await self._row(change.category, {"orderId": change.order_id})
+            return None if row is None or not codec.is_amended(row, change.wish) else self._successor(row, cl_ord_id, change)
         for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
             row = await self._row(category, {"orderLinkId": cl_ord_id})
             if row is not None:
@@ -461,7 +481,7 @@ class BybitConnector:
             if isinstance(event, Quote | Trade | Bar | StreamState):
                 yield event
 
-    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncIterator[BookSnapshot | StreamState]:
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
         """Raises BadRequest: more levels than Bybit tells changes of."""
         depth = next((depth for depth in DEPTHS if depth >= levels), None)
         if depth is None or levels < 1:

@@ -8,15 +8,17 @@ Paths alone decide what is asked: trading REST, data REST and all streams may sh
 import string
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from random import Random
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from trading_system.brokers.alpaca import facts
-from trading_system.brokers.alpaca.twin import events, news
+from trading_system.brokers.alpaca.twin import news
 from trading_system.brokers.alpaca.twin.broker import TOKEN_PATH, BrokerDoor
 from trading_system.brokers.alpaca.twin.data import KINDS, MarketData
+from trading_system.brokers.alpaca.twin.events import ACTIVITIES_PATH, ORDERS_PATH, EventLog, activity_event, order_event, too_slow
 from trading_system.brokers.alpaca.twin.forms import Refusal, answer, too_many
 from trading_system.brokers.alpaca.twin.news import News, NewsStream
 from trading_system.brokers.alpaca.twin.option_streams import OptionStreams
@@ -117,7 +119,9 @@ class AlpacaTwin:
         self.portfolio = Portfolio(self.exchange, Sessions(hours), start_ns)
         self.data = MarketData(self.universe, self.market, sip=sip)
         self.orders_stream = OrderStreams(self.trading, self._send, self.key, self.secret, binary=environment == facts.PAPER)
-        self.order_events = events.OrderEvents(self.trading, self._send, account_id, Random(f"events {seed}"))  # noqa: S311
+        shown = partial(order_event, self.trading, account_id)
+        self.order_events = EventLog(shown, self._send, Random(f"events {seed}"))  # noqa: S311
+        self.activity_events = EventLog(activity_event, self._send, Random(f"activities {seed}"))  # noqa: S311
         self.broker = BrokerDoor(Random(f"broker {seed}"))  # noqa: S311
         self.data_streams = DataStreams(self.market, self.data.showers, self._send, self.key, self.secret, sip=sip, symbol_limit=stream_symbols)
         self.option_streams = OptionStreams(self.options, self.market, self._send, self.key, self.secret, opra=sip)
@@ -166,8 +170,8 @@ class AlpacaTwin:
         self.advance(now_ns)
         path, _, query = path.partition("?")
         msgpack = _lower(headers).get("content-type") == "application/msgpack"
-        if path == events.PATH:
-            return self._open_events(headers, dict(parse_qsl(query)))
+        if self.is_events(path):
+            return self._open_events(path, headers, dict(parse_qsl(query)))
         if path == ORDERS_STREAM:
             if len(self.orders_stream.conns) >= self._orders_streams:
                 return answer({"message": "too many connections"}, 429)
@@ -189,18 +193,19 @@ class AlpacaTwin:
         return answer({"message": "endpoint not found."}, 404)
 
     def is_events(self, path: str) -> bool:
-        return path.partition("?")[0] == events.PATH
+        return path.partition("?")[0] in (ORDERS_PATH, ACTIVITIES_PATH)
 
-    def _open_events(self, headers: Mapping[str, str], query: Mapping[str, str]) -> int | Response:
-        """Key headers at the trading host, Basic or Bearer at the Broker API's: one path, and the same account behind both."""
+    def _open_events(self, path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> int | Response:
+        """Orders: key headers at the trading host, Basic or Bearer at the Broker API's, and the same account behind both. Activities: the latter."""
         authorization = _lower(headers).get("authorization")
         try:
-            if authorization is None:
+            if authorization is None and path == ORDERS_PATH:
                 self._authorize(headers, needed=True)
             else:
-                self.broker.check(authorization, self.now_ns)
+                self.broker.check(authorization or "", self.now_ns)
             self._conns += 1
-            self.order_events.open(self._conns, query, self.now_ns)
+            log = self.order_events if path == ORDERS_PATH else self.activity_events
+            log.open(self._conns, query, self.now_ns)
         except Refusal as refusal:
             return answer(refusal.body, refusal.status)
         return self._conns
@@ -221,12 +226,13 @@ class AlpacaTwin:
         self.data_streams.conns.pop(conn, None)
         self.option_streams.conns.pop(conn, None)
         self.order_events.conns.pop(conn, None)
+        self.activity_events.conns.pop(conn, None)
         self.news_stream.conns.pop(conn, None)
 
     def slow(self, conn: int) -> str | bytes | None:
         """The farewell to a reader that falls behind."""
-        if conn in self.order_events.conns:
-            return events.slow_reader()
+        if conn in self.order_events.conns or conn in self.activity_events.conns:
+            return too_slow()
         return slow_reader() if conn in self.data_streams.conns or conn in self.option_streams.conns else None
 
     def advance(self, now_ns: int) -> None:
@@ -240,7 +246,7 @@ class AlpacaTwin:
         self.news_stream.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
-        streams = (self.data_streams, self.option_streams, self.order_events, self.news_stream)
+        streams = (self.data_streams, self.option_streams, self.order_events, self.activity_events, self.news_stream)
         times = (self.exchange.next_event_ns(), *(stream.next_event_ns() for stream in streams))
         return min(time_ns for time_ns in times if time_ns is not None)
 
@@ -253,9 +259,11 @@ class AlpacaTwin:
     def transfer(self, amount: Decimal) -> None:
         """Money in, or out below zero."""
         self.trading.transfer(amount, self.now_ns)
+        self._collect()
 
     def dividend(self, symbol: str, per_share: Decimal) -> None:
         self.trading.dividend(symbol, per_share, self.now_ns)
+        self._collect()
 
     def split(self, symbol: str, ratio: Decimal) -> None:
         """ratio new shares for an old one. Resting orders keep their prices."""
@@ -280,8 +288,11 @@ class AlpacaTwin:
             self.trading.record(event)
             if isinstance(event, Event):
                 self.orders_stream.publish(event)
-                self.order_events.publish(event)
+                self.order_events.publish(event, event.transact_ns)
+        for booked in self.trading.take_booked():
+            self.activity_events.publish(booked.event, booked.at_ns)
         self.order_events.advance(self.now_ns)
+        self.activity_events.advance(self.now_ns)
 
     # -- who, and what ---------------------------------------------------------------------------------------------------------------------------
 

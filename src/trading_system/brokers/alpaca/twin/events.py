@@ -1,23 +1,24 @@
-"""The twin's order events as server-sent events: a log with rising ids, and readers that each stand somewhere in it. Sans-IO."""
+"""The twin's server-sent events, of orders and of activities: a log with rising ids, and readers that each stand somewhere in it. Sans-IO."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
 from random import Random
-from uuid import UUID
+from typing import Generic, TypeVar
 
 import msgspec
 
 from trading_system.brokers.alpaca import wire
-from trading_system.brokers.alpaca.twin.forms import JSON, Refusal, bad_parameter, parse_time, too_many
+from trading_system.brokers.alpaca.twin.activities import bust_id
+from trading_system.brokers.alpaca.twin.forms import JSON, Refusal, bad_parameter, parse_time, settles, too_many
 from trading_system.brokers.alpaca.twin.streams import Send, trade_update
 from trading_system.brokers.alpaca.twin.trading import TradingDesk
 from trading_system.domain.fix import ExecType
 from trading_system.sim.exchange import Event
-from trading_system.sim.sessions import SECOND_NS, Sessions, iso, new_york_day
+from trading_system.sim.sessions import SECOND_NS, iso
 from trading_system.transport.framing import encode_comment, encode_event
 
-PATH = "/v2/events/trades"
+ORDERS_PATH = "/v2/events/trades"
+ACTIVITIES_PATH = "/v2beta1/events/activities"
 HEARTBEAT_NS = 15 * SECOND_NS
 LOG_MAX = 50_000  # events that can still be asked for
 BITE = 500  # events of the past that one reader gets at a time
@@ -26,6 +27,7 @@ READERS_MAX = 100
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32
 _MILLISECOND_NS = 1_000_000
 _RANDOM_BITS = 80
+_Event = TypeVar("_Event")
 
 
 class UlidMaker:
@@ -41,13 +43,12 @@ class UlidMaker:
         return "".join(_ALPHABET[self._last >> shift & 31] for shift in range(125, -1, -5))
 
 
-class Logged(msgspec.Struct, frozen=True):
+class Logged(msgspec.Struct, Generic[_Event], frozen=True):
     """One event as it can be asked for again."""
 
     event_id: str
     at_ns: int
-    event: Event
-    exec_id: str | None  # of a bust: it is an execution of its own, and names the one it undoes
+    event: _Event
 
 
 class _Reader(msgspec.Struct):
@@ -58,17 +59,16 @@ class _Reader(msgspec.Struct):
     pause_ns: int | None = None  # it gets the next bite of the past then
 
 
-class OrderEvents:
-    """Readers of the events of all orders; since and since_id let one begin in the past."""
+class EventLog(Generic[_Event]):
+    """Everything of one kind that happened, and its readers; since and since_id let one begin in the past."""
 
-    def __init__(self, desk: TradingDesk, send: Send, account_id: str, rng: Random) -> None:
-        self.log: list[Logged] = []  # ascending by id
+    def __init__(self, show: Callable[[Logged[_Event]], msgspec.Struct], send: Send, rng: Random) -> None:
+        """show: how an event looks on the wire."""
+        self.log: list[Logged[_Event]] = []  # ascending by id
         self.conns: dict[int, _Reader] = {}
         self._dropped = 0  # events that have left the log
-        self._desk = desk
+        self._show = show
         self._send = send
-        self._account_id = account_id
-        self._rng = rng
         self._ulids = UlidMaker(rng)
 
     def open(self, conn: int, query: Mapping[str, str], now_ns: int) -> None:
@@ -93,10 +93,8 @@ class OrderEvents:
         reader = self.conns[conn] = _Reader(self._dropped + place, now_ns + HEARTBEAT_NS, until_ns, until_id)
         self._feed(conn, reader, now_ns)
 
-    def publish(self, event: Event) -> None:
-        bust = event.exec_type is ExecType.TRADE_CANCEL
-        exec_id = str(UUID(int=self._rng.getrandbits(128), version=4)) if bust else None
-        self.log.append(Logged(self._ulids.next(event.transact_ns), event.transact_ns, event, exec_id))
+    def publish(self, event: _Event, at_ns: int) -> None:
+        self.log.append(Logged(self._ulids.next(at_ns), at_ns, event))
         if len(self.log) > LOG_MAX:
             del self.log[: LOG_MAX // 10]
             self._dropped += LOG_MAX // 10
@@ -122,7 +120,7 @@ class OrderEvents:
             if self._beyond(reader, entry):
                 self._end(conn)
                 return
-            self._send(conn, encode_event(JSON.encode(self._shown(entry)), event_id=entry.event_id))
+            self._send(conn, encode_event(JSON.encode(self._show(entry)), event_id=entry.event_id))
             place += 1
         reader.place = self._dropped + place
         more = place < len(self.log)
@@ -133,7 +131,7 @@ class OrderEvents:
             self._end(conn)
 
     @staticmethod
-    def _beyond(reader: _Reader, entry: Logged) -> bool:
+    def _beyond(reader: _Reader, entry: Logged[_Event]) -> bool:
         late = reader.until_ns is not None and entry.at_ns > reader.until_ns
         return late or (reader.until_id is not None and entry.event_id > reader.until_id)
 
@@ -141,31 +139,26 @@ class OrderEvents:
         self._send(conn, None)
         del self.conns[conn]
 
-    def _shown(self, entry: Logged) -> wire.TradeEvent:
-        """The data of trade_updates, and what only this stream has."""
-        update = trade_update(self._desk, entry.event)
-        shown = wire.TradeEvent(**{name: getattr(update, name) for name in update.__struct_fields__}, account_id=self._account_id)
-        shown.at, shown.event_id = iso(entry.at_ns), entry.event_id
-        if entry.exec_id is not None:
-            shown.execution_id, shown.previous_execution_id = entry.exec_id, update.execution_id
-        if entry.event.exec_type is ExecType.TRADE:
-            crypto = "/" in entry.event.order.symbol
-            shown.settle_date = _settles(entry.event.transact_ns, crypto=crypto)
-            shown.swap_rate = "1" if crypto else None
-        return shown
+
+def order_event(desk: TradingDesk, account_id: str, entry: Logged[Event]) -> wire.TradeEvent:
+    """The data of trade_updates, and what only this stream has."""
+    update = trade_update(desk, entry.event)
+    shown = wire.TradeEvent(**{name: getattr(update, name) for name in update.__struct_fields__}, account_id=account_id)
+    shown.at, shown.event_id = iso(entry.at_ns), entry.event_id
+    if entry.event.exec_type is ExecType.TRADE_CANCEL and update.execution_id is not None:
+        shown.execution_id, shown.previous_execution_id = bust_id(update.execution_id), update.execution_id
+    if entry.event.exec_type is ExecType.TRADE:
+        crypto = "/" in entry.event.order.symbol
+        shown.settle_date = settles(entry.event.transact_ns, crypto=crypto)
+        shown.swap_rate = "1" if crypto else None
+    return shown
 
 
-def slow_reader() -> bytes:
+def activity_event(entry: Logged[wire.ActivityEvent]) -> wire.ActivityEvent:
+    """What was booked, under its id."""
+    return msgspec.structs.replace(entry.event, event_id=entry.event_id, at=iso(entry.at_ns))
+
+
+def too_slow() -> bytes:
     """What this stream says to a reader that falls behind."""
     return encode_comment("you are reading too slowly, dropped messages")
-
-
-def _settles(trade_ns: int, *, crypto: bool) -> str:
-    """Crypto settles at once, stocks a business day later."""
-    day = new_york_day(trade_ns)
-    if crypto:
-        return day.isoformat()
-    day += timedelta(days=1)
-    while Sessions("us").on(day) is None:
-        day += timedelta(days=1)
-    return day.isoformat()

@@ -9,11 +9,26 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
 
+from trading_system.domain.fix import OrdStatus
 from trading_system.domain.money import plain
-from trading_system.sim.sessions import DAY_NS, SECOND_NS, iso, new_york_day, new_york_ns, new_york_offset_ns
+from trading_system.sim.sessions import DAY_NS, SECOND_NS, Sessions, iso, new_york_day, new_york_ns, new_york_offset_ns
 from trading_system.transport.message import Response
 
 JSON = msgspec.json.Encoder(decimal_format="number")
+STATUS: Mapping[OrdStatus, str] = {
+    OrdStatus.PENDING_NEW: "pending_new",
+    OrdStatus.NEW: "new",
+    OrdStatus.PARTIALLY_FILLED: "partially_filled",
+    OrdStatus.DONE_FOR_DAY: "done_for_day",
+    OrdStatus.SUSPENDED: "suspended",
+    OrdStatus.PENDING_CANCEL: "pending_cancel",
+    OrdStatus.PENDING_REPLACE: "pending_replace",
+    OrdStatus.FILLED: "filled",
+    OrdStatus.CANCELED: "canceled",
+    OrdStatus.EXPIRED: "expired",
+    OrdStatus.REJECTED: "rejected",
+    OrdStatus.REPLACED: "replaced",
+}
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?)?")
 _EPOCH = date(1970, 1, 1)
 _SHOWN = Decimal("0.000000001")
@@ -88,6 +103,17 @@ def activity_time(ns: int) -> str:
     """The sortable head of an activity's id: New York's YYYYMMDDhhmmssmmm."""
     text = iso(ns + new_york_offset_ns(ns))
     return text[:4] + text[5:7] + text[8:10] + text[11:13] + text[14:16] + text[17:19] + text[20:23]
+
+
+def settles(trade_ns: int, *, crypto: bool) -> str:
+    """Crypto settles at once, stocks a business day later."""
+    day = new_york_day(trade_ns)
+    if crypto:
+        return day.isoformat()
+    day += timedelta(days=1)
+    while Sessions("us").on(day) is None:
+        day += timedelta(days=1)
+    return day.isoformat()
 
 
 def number(query: Mapping[str, str], name: str, default: int, most: int) -> int:

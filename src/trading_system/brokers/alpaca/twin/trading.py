@@ -8,8 +8,11 @@ from decimal import Decimal
 import msgspec
 
 from trading_system.brokers.alpaca import wire
+from trading_system.brokers.alpaca.twin import activities
+from trading_system.brokers.alpaca.twin.activities import Booked
 from trading_system.brokers.alpaca.twin.forms import (
     JSON,
+    STATUS,
     Refusal,
     activity_time,
     answer,
@@ -31,25 +34,11 @@ from trading_system.brokers.alpaca.twin.rules import CLIENT_ID_MAX, ReplaceBody,
 from trading_system.brokers.alpaca.twin.universe import Universe
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, Side
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.sim.exchange import ASSIGNED, EXERCISED, EXPIRED, Event, Exchange, FeePosting, Settlement, SimOrder, Ticket
+from trading_system.sim.exchange import ASSIGNED, EXERCISED, EXPIRED, Event, Exchange, Execution, FeePosting, Settlement, SimOrder, Ticket
 from trading_system.sim.market import LOT
 from trading_system.sim.sessions import DAY_NS, Session, Sessions, new_york_day
 from trading_system.transport.message import Response
 
-STATUS: Mapping[OrdStatus, str] = {
-    OrdStatus.PENDING_NEW: "pending_new",
-    OrdStatus.NEW: "new",
-    OrdStatus.PARTIALLY_FILLED: "partially_filled",
-    OrdStatus.DONE_FOR_DAY: "done_for_day",
-    OrdStatus.SUSPENDED: "suspended",
-    OrdStatus.PENDING_CANCEL: "pending_cancel",
-    OrdStatus.PENDING_REPLACE: "pending_replace",
-    OrdStatus.FILLED: "filled",
-    OrdStatus.CANCELED: "canceled",
-    OrdStatus.EXPIRED: "expired",
-    OrdStatus.REJECTED: "rejected",
-    OrdStatus.REPLACED: "replaced",
-}
 CALENDAR_MAX_DAYS = 4000  # about eleven years in one answer
 _MULTIPLIERS = ("1", "2", "4")
 _SETTLED = {EXERCISED: ("OPEXC", "Option Exercise"), ASSIGNED: ("OPASN", "Option Assignment"), EXPIRED: ("OPEXP", "Option Expiry")}
@@ -78,6 +67,7 @@ class TradingDesk:
         margin = plain(exchange.multiplier)
         self.configurations = wire.AccountConfigurations(max_options_trading_level=options_level, max_margin_multiplier=margin)
         self.activities: list[wire.Activity] = []  # ascending by id
+        self._booked: list[Booked] = []
         self.posts: Counter[str] = Counter()  # POST /v2/orders received, by client_order_id, refused ones included
         self._universe = universe
         self._exchange = exchange
@@ -495,18 +485,20 @@ class TradingDesk:
     def transfer(self, amount: Decimal, now_ns: int) -> None:
         """The owner pays in, or takes out where the amount is below zero."""
         self._exchange.deposit("USD", amount)
-        self._add(_entry("CSD" if amount > 0 else "CSW", now_ns, self._exchange.new_id(), net_amount=shown(amount)))
+        self._enter(_entry("CSD" if amount > 0 else "CSW", now_ns, self._exchange.new_id(), net_amount=shown(amount)), now_ns)
 
     def dividend(self, symbol: str, per_share: Decimal, now_ns: int) -> None:
         """Paid on what is held."""
         qty = self._exchange.position(symbol)
         self._exchange.deposit("USD", qty * per_share)
         more = {"symbol": symbol, "qty": plain(qty), "per_share_amount": plain(per_share), "net_amount": shown(qty * per_share)}
-        self._add(_entry("DIV", now_ns, self._exchange.new_id(), **more))
+        details = activities.dividend(symbol, qty, per_share, today(now_ns))
+        self._enter(_entry("DIV", now_ns, self._exchange.new_id(), **more), now_ns, details, "CDIV")
 
     def split(self, symbol: str, ratio: Decimal, now_ns: int) -> None:
+        kind, details = activities.split(symbol, self._exchange.position(symbol), ratio, today(now_ns))
         added = self._exchange.split(symbol, ratio, now_ns)
-        self._add(_entry("SPLIT", now_ns, self._exchange.new_id(), symbol=symbol, qty=plain(added), net_amount="0"))
+        self._enter(_entry("SPLIT", now_ns, self._exchange.new_id(), symbol=symbol, qty=plain(added), net_amount="0"), now_ns, details, kind)
 
     # -- options that end ------------------------------------------------------------------------------------------------------------------------
 
@@ -527,7 +519,7 @@ class TradingDesk:
         """One entry for the option, and one for the shares where any moved."""
         group, kind = self._exchange.new_id(), _SETTLED[done.kind]
         more = {"symbol": done.symbol, "qty": plain(-done.qty), "net_amount": "0", "description": kind[1], "group_id": group}
-        self._add(_entry(kind[0], done.transact_ns, self._exchange.new_id(), **more))
+        self._enter(_entry(kind[0], done.transact_ns, self._exchange.new_id(), **more), done.transact_ns, wire.ActivityDetails(group_id=group))
         if done.shares:
             more = {
                 "symbol": done.underlying,
@@ -537,7 +529,7 @@ class TradingDesk:
                 "group_id": group,
             }
             more["net_amount"] = shown(-done.shares * done.price)
-            self._add(_entry("OPTRD", done.transact_ns, self._exchange.new_id(), **more))
+            self._enter(_entry("OPTRD", done.transact_ns, self._exchange.new_id(), **more), done.transact_ns, wire.ActivityDetails(group_id=group))
 
     # -- what happened ---------------------------------------------------------------------------------------------------------------------------
 
@@ -546,9 +538,11 @@ class TradingDesk:
         if isinstance(event, Settlement):
             self._settled(event)
         elif isinstance(event, FeePosting):
-            self._add(_fee(event, self._exchange.new_id()))
+            entry = _fee(event, self._exchange.new_id())
+            self._enter(entry, event.transact_ns, wire.ActivityDetails(parent_id=self._last_fill(event.symbol) or entry.id.partition("::")[2]))
         elif event.exec_type is ExecType.TRADE and event.execution is not None:
             done = event.execution
+            self._booked.append(self._traded(event, done))
             self._add(
                 wire.Activity(
                     id=f"{activity_time(done.transact_ns)}::{done.exec_id}",
@@ -567,7 +561,26 @@ class TradingDesk:
             )
         elif event.exec_type is ExecType.TRADE_CANCEL and event.execution is not None:
             ref = event.execution.exec_id
+            self._booked.append(self._traded(event, event.execution))
             self.activities = [activity for activity in self.activities if not activity.id.endswith(ref)]
+
+    def take_booked(self) -> list[Booked]:
+        """What was booked since the last call."""
+        booked, self._booked = self._booked, []
+        return booked
+
+    def _traded(self, event: Event, done: Execution) -> Booked:
+        asset, multiplier = self._universe.asset(done.symbol), self._exchange.terms[done.symbol].multiplier
+        return activities.traded(event, done, asset.id, multiplier, self._account_id)
+
+    def _enter(self, entry: wire.Activity, at_ns: int, details: wire.ActivityDetails | None = None, subtype: str | None = None) -> None:
+        """What is no trade goes into the list, and out as an event."""
+        self._add(entry)
+        self._booked.append(activities.entered(entry, at_ns, self._account_id, details or wire.ActivityDetails(), subtype))
+
+    def _last_fill(self, symbol: str) -> str | None:
+        fills = (row for row in reversed(self.activities) if row.activity_type == "FILL" and row.symbol == symbol)
+        return next((row.id.partition("::")[2] for row in fills), None)
 
     def _add(self, activity: wire.Activity) -> None:
         place = len(self.activities)

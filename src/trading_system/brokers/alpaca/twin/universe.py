@@ -98,6 +98,25 @@ def option(symbol: str) -> wire.Asset:
     )
 
 
+def cusip(symbol: str) -> str:
+    """A security's number, made from its symbol; the last digit checks the others. Source: ANSI X9.6, modulus 10 double add double
+
+    >>> cusip("AAPL")[-1].isdigit(), len(cusip("AAPL"))
+    (True, 9)
+    """
+    digits = [int(digit) for digit in f"{uuid.uuid5(_NAMESPACE, symbol).int % 10**8:08d}"]
+    return "".join(map(str, digits)) + _check_digit(digits)
+
+
+def _check_digit(digits: Iterable[int]) -> str:
+    """
+    >>> _check_digit([0, 3, 7, 8, 3, 3, 1, 0])  # Apple's own is 037833100
+    '0'
+    """
+    doubled = [digit * 2 if place % 2 else digit for place, digit in enumerate(digits)]
+    return str(-sum(number // 10 + number % 10 for number in doubled) % 10)
+
+
 def _names(assets: Iterable[wire.Asset]) -> Mapping[str, str]:
     return {name: asset.symbol for asset in assets for name in (asset.symbol, asset.symbol.replace("/", ""), asset.id)}
 

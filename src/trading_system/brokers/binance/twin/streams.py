@@ -1,0 +1,306 @@
+"""Binance's two sockets: the WebSocket API with the account's events, and the market streams, raw and combined."""
+
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import parse_qs
+
+import msgspec
+
+from trading_system.brokers.binance import facts, wire
+from trading_system.brokers.binance.twin.data import PERIODS, MarketData
+from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Refusal, check_time, missing, proof, shown
+from trading_system.brokers.binance.twin.trading import TradingDesk
+from trading_system.domain.fix import ExecType
+from trading_system.sim.exchange import Event
+from trading_system.sim.market import TICK_NS
+from trading_system.sim.sessions import DAY_NS, MINUTE_NS, SECOND_NS
+
+Send = Callable[[int, str | bytes | None], None]
+Call = Callable[[str, Params, bool], object]  # method of the WebSocket API, parameters, whether they were signed
+FRAMES_PER_SECOND = 5  # that a market stream takes
+KLINE_EVERY = 8  # ticks: two seconds
+LIFE_NS = DAY_NS  # of a connection
+_EVENTS = {ExecType.NEW: "NEW", ExecType.TRADE: "TRADE", ExecType.CANCELED: "CANCELED", ExecType.EXPIRED: "EXPIRED"}
+_SUBSCRIBE = "userDataStream.subscribe.signature"
+_SHUTDOWN = "serverShutdown"
+
+
+class SocketApi:
+    """Requests as frames, and events of the account where they were asked for."""
+
+    def __init__(self, desk: TradingDesk, call: Call, send: Send, key: str, secret: str) -> None:
+        self.conns: dict[int, int | None] = {}  # the subscription of each connection
+        self._ends_ns: dict[int, int] = {}
+        self._desk = desk
+        self._call = call
+        self._send = send
+        self._key, self._secret = key, secret
+        self._reports = 0
+        self._subscriptions = 0
+
+    def open(self, conn: int, now_ns: int) -> None:
+        self.conns[conn] = None
+        self._ends_ns[conn] = now_ns + LIFE_NS
+
+    def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
+        try:
+            request = msgspec.json.decode(frame)
+            method, params = request["method"].removeprefix("v3/"), request.get("params") or {}
+            words = {name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in params.items()}
+        except (msgspec.MsgspecError, AttributeError, KeyError, TypeError):
+            self._send(conn, JSON.encode({"id": None, "status": 400, "error": {"code": -1100, "msg": "Illegal frame."}}).decode())
+            return
+        answer: dict[str, object] = {"id": request.get("id"), "status": 200}
+        try:
+            answer["result"] = self._done(conn, method, words, now_ns)
+        except Refusal as refusal:
+            answer |= {"status": refusal.status, "error": refusal.body}
+        if words.get("returnRateLimits") != "false":
+            answer["rateLimits"] = []
+        self._send(conn, JSON.encode(answer).decode())
+
+    def _done(self, conn: int, method: str, params: Params, now_ns: int) -> object:
+        signed = "signature" in params
+        if signed:
+            self._authorize(params, now_ns)
+        if method == _SUBSCRIBE:
+            if not signed:
+                raise missing("signature")
+            if self.conns[conn] is not None:
+                raise Refusal(400, -2035, "User Data Stream subscription already active.")
+            self.conns[conn] = self._subscriptions
+            self._subscriptions += 1
+            return {"subscriptionId": self.conns[conn]}
+        if method == "userDataStream.unsubscribe":
+            self.conns[conn] = None
+            return {}
+        return self._call(method, {name: value for name, value in params.items() if name not in ("apiKey", "signature")}, signed)
+
+    def _authorize(self, params: Params, now_ns: int) -> None:
+        """Signed are the parameters by name, not percent-encoded."""
+        if params.get("apiKey") != self._key:
+            raise Refusal(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        payload = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
+        if params["signature"].lower() != proof(payload, self._secret):
+            raise Refusal(400, -1022, "Signature for this request is not valid.")
+        check_time(params, now_ns)
+
+    def publish(self, events: Iterable[Event]) -> None:
+        """Reports of what happened, then the balances that it changed."""
+        assets: dict[str, None] = {}
+        now_ms = 0
+        for event in events:
+            if event.exec_type in _EVENTS:
+                exec_type = _EVENTS[event.exec_type]
+                if exec_type == "CANCELED" and self._desk.status(event.order) == "EXPIRED":
+                    exec_type = "EXPIRED"
+                self._reports += 1
+                self._push(self._desk.report(event, exec_type, self._reports))
+                now_ms = event.transact_ns // MS
+                assets |= dict.fromkeys((self._desk.data.universe.pairs[event.order.symbol].base, facts.QUOTE))
+        if assets:
+            self.tell_balances(assets, now_ms)
+
+    def tell_balances(self, assets: Iterable[str], now_ms: int) -> None:
+        balances = self._desk.balances()
+        changed = [wire.AccountBalance(asset=asset, free=shown(balances[asset][0]), locked=shown(balances[asset][1])) for asset in assets]
+        self._push(wire.AccountPosition(event="outboundAccountPosition", event_time=now_ms, update_time=now_ms, balances=changed))
+
+    def _push(self, event: object) -> None:
+        for conn, subscription in self.conns.items():
+            if subscription is not None:
+                self._send(conn, JSON.encode({"subscriptionId": subscription, "event": event}).decode())
+
+    def advance(self, now_ns: int) -> None:
+        for conn in [conn for conn, ends_ns in self._ends_ns.items() if ends_ns <= now_ns]:
+            self._send(conn, JSON.encode({"event": {"e": _SHUTDOWN, "E": now_ns // MS}}).decode())
+            self._send(conn, None)
+            self.closed(conn)
+
+    def next_event_ns(self) -> int | None:
+        return min(self._ends_ns.values(), default=None)
+
+    def closed(self, conn: int) -> None:
+        self.conns.pop(conn, None)
+        self._ends_ns.pop(conn, None)
+
+
+class _Conn:
+    """One market connection."""
+
+    def __init__(self, now_ns: int, *, combined: bool) -> None:
+        self.combined = combined
+        self.ends_ns = now_ns + LIFE_NS
+        self.streams: dict[str, None] = {}
+        self.second = 0  # that is being counted
+        self.frames = 0  # in it
+
+
+class MarketStreams:
+    """bookTicker, trade, kline and depth of any pair, tick by tick. A stream's name that does not exist is taken and stays silent."""
+
+    def __init__(self, data: MarketData, send: Send, start_ns: int) -> None:
+        self.conns: dict[int, _Conn] = {}
+        self._data = data
+        self._send = send
+        self._tick = start_ns // TICK_NS
+        self._best: dict[str, tuple[object, object]] = {}  # bid and offer as last told, by symbol
+        self._books: dict[str, tuple[int, Mapping[str, str], Mapping[str, str]]] = {}  # by stream: number, bids and offers as last told
+
+    def open(self, conn: int, path: str, query: str, now_ns: int) -> None:
+        opened = self.conns[conn] = _Conn(now_ns, combined=path.startswith("/stream"))
+        names = parse_qs(query).get("streams", [""])[0].split("/") if opened.combined else path.removeprefix("/ws").strip("/").split("/")
+        opened.streams |= dict.fromkeys(name for name in names if "@" in name)
+
+    def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
+        opened = self.conns[conn]
+        if now_ns // SECOND_NS != opened.second:
+            opened.second, opened.frames = now_ns // SECOND_NS, 0
+        opened.frames += 1
+        if opened.frames > FRAMES_PER_SECOND:
+            self._send(conn, None)
+            self.closed(conn)
+            return
+        try:
+            request = msgspec.json.decode(frame)
+            method, names, number = request["method"], request.get("params") or [], request.get("id")
+        except (msgspec.MsgspecError, AttributeError, KeyError, TypeError):
+            self._send(conn, JSON.encode({"code": 2, "msg": "Invalid request: the frame cannot be read"}).decode())
+            return
+        result: object = None
+        if method == "SUBSCRIBE":
+            opened.streams |= dict.fromkeys(names)
+            if len(opened.streams) > facts.STREAMS_MAX:
+                self._send(conn, None)
+                self.closed(conn)
+                return
+        elif method == "UNSUBSCRIBE":
+            for name in names:
+                opened.streams.pop(name, None)
+        elif method == "LIST_SUBSCRIPTIONS":
+            result = list(opened.streams)
+        else:
+            self._send(conn, JSON.encode({"code": 2, "msg": f"Invalid request: unknown method {method}", "id": number}).decode())
+            return
+        self._send(conn, JSON.encode({"result": result, "id": number}).decode())
+        if method == "SUBSCRIBE":
+            for name in names:
+                self._tell(name, now_ns // TICK_NS, {conn: opened}, first=True)
+
+    def advance(self, now_ns: int) -> None:
+        for conn in [conn for conn, opened in self.conns.items() if opened.ends_ns <= now_ns]:
+            shutdown: dict[str, object] = {"e": _SHUTDOWN, "E": now_ns // MS}
+            self._send(conn, JSON.encode({"stream": f"!{_SHUTDOWN}", "data": shutdown} if self.conns[conn].combined else shutdown).decode())
+            self._send(conn, None)
+            self.closed(conn)
+        if not any(opened.streams for opened in self.conns.values()):
+            self._tick = now_ns // TICK_NS
+            self._best.clear()
+            self._books.clear()
+        while self._tick < now_ns // TICK_NS:
+            self._tick += 1
+            for name in dict.fromkeys(name for opened in self.conns.values() for name in opened.streams):
+                self._tell(name, self._tick, {conn: opened for conn, opened in self.conns.items() if name in opened.streams})
+
+    def next_event_ns(self) -> int | None:
+        if any(opened.streams for opened in self.conns.values()):
+            return (self._tick + 1) * TICK_NS
+        return min((opened.ends_ns for opened in self.conns.values()), default=None)
+
+    def closed(self, conn: int) -> None:
+        self.conns.pop(conn, None)
+
+    def _tell(self, name: str, tick: int, conns: Mapping[int, _Conn], *, first: bool = False) -> None:
+        """What one stream has to say at one tick."""
+        low, _, kind = name.partition("@")
+        symbol, now_ns = low.upper(), tick * TICK_NS
+        if symbol not in self._data.universe.pairs:
+            return
+        message: object | None = None
+        if kind == "bookTicker":
+            message = self._book_ticker(symbol, tick, first=first)
+        elif kind == "trade" and not first:
+            message = self._trade(symbol, tick)
+        elif kind.startswith("kline_"):
+            message = self._kline(symbol, kind.removeprefix("kline_"), tick) if not first else None
+        elif kind in ("depth", "depth@100ms") and not first and (kind != "depth" or now_ns % SECOND_NS == 0):
+            message = self._depth(name, symbol, tick)
+        if message is not None:
+            for conn, opened in conns.items():
+                frame = {"stream": name, "data": message} if opened.combined else message
+                self._send(conn, JSON.encode(frame).decode())
+
+    def _book_ticker(self, symbol: str, tick: int, *, first: bool) -> object | None:
+        bids, asks = self._data.levels(symbol, tick * TICK_NS)
+        best = (bids[0], asks[0])
+        if best == self._best.get(symbol) and not first:
+            return None
+        self._best[symbol] = best
+        return wire.BookTickerMsg(update_id=tick, symbol=symbol, bid_price=bids[0][0], bid_qty=bids[0][1], ask_price=asks[0][0], ask_qty=asks[0][1])
+
+    def _trade(self, symbol: str, tick: int) -> object | None:
+        printed = self._data.market.tick(symbol, tick).printed
+        if printed is None:
+            return None
+        trade = self._data.shape(symbol, printed)
+        return wire.TradeMsg(
+            event="trade",
+            event_time=tick * TICK_NS // MS,
+            symbol=symbol,
+            trade_id=trade.id,
+            price=trade.price,
+            qty=trade.qty,
+            time=trade.time,
+            is_buyer_maker=trade.is_buyer_maker,
+            is_best_match=True,
+        )
+
+    def _kline(self, symbol: str, interval: str, tick: int) -> object | None:
+        """Every two seconds, and once more when it is closed."""
+        if interval not in PERIODS:
+            return None
+        period_ns, now_ns = PERIODS[interval] * MINUTE_NS, tick * TICK_NS
+        closed = now_ns % period_ns == 0
+        if not closed and tick % KLINE_EVERY:
+            return None
+        start_ns = now_ns // period_ns * period_ns - (period_ns if closed else 0)
+        row = self._data.kline(symbol, start_ns, period_ns, now_ns)
+        if row is None:
+            return None
+        body = wire.KlineBody(
+            open_time=row.open_time,
+            close_time=row.close_time,
+            symbol=symbol,
+            interval=interval,
+            open=row.open,
+            close=row.close,
+            high=row.high,
+            low=row.low,
+            volume=row.volume,
+            trades=row.trades,
+            closed=closed,
+            quote_volume=row.quote_volume,
+        )
+        return wire.KlineMsg(event="kline", event_time=now_ns // MS, symbol=symbol, kline=body)
+
+    def _depth(self, name: str, symbol: str, tick: int) -> object:
+        """The levels that have changed since this stream last spoke; numbers go on where they ended."""
+        bids, asks = (dict(side) for side in self._data.levels(symbol, tick * TICK_NS))
+        last = self._books.get(name)
+        if last is None:
+            before_bids, before_asks = (dict(side) for side in self._data.levels(symbol, (tick - 1) * TICK_NS))
+            last = (tick - 1, before_bids, before_asks)
+        self._books[name] = (tick, bids, asks)
+        return wire.DepthMsg(
+            event="depthUpdate",
+            event_time=tick * TICK_NS // MS,
+            symbol=symbol,
+            first_id=last[0] + 1,
+            last_id=tick,
+            bids=_changes(last[1], bids),
+            asks=_changes(last[2], asks),
+        )
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[tuple[str, str]]:
+    gone = [(price, "0.00000000") for price in before if price not in after]
+    return gone + [(price, qty) for price, qty in after.items() if before.get(price) != qty]

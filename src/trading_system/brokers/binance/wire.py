@@ -1,0 +1,456 @@
+"""Binance's messages under Binance's names, for both ends: the connector decodes what the twin encodes.
+
+Apart from the codec, so that the twin can speak the wire without sharing our reading of it. Only what nobody can do without is required: Binance adds
+fields without notice, and new ones are ignored. Decimals are strings and stay strings here, ids and times are integers, times are milliseconds.
+Names are Binance's in snake case; user events and streams have single letters, which are spelt out.
+Source: github.com/binance/binance-spot-api-docs, of 2026-07-17.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+UNREADABLE = (msgspec.MsgspecError, RecursionError)  # what decoding raises for bytes that are no message, nested too deeply included
+
+
+class _Camel(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
+    """REST bodies: clientOrderId is client_order_id here."""
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Every refusal. data comes with a cancel-replace that failed, at least in part."""
+
+    code: int = 0
+    msg: str = ""
+    data: "ErrorData | None" = None
+
+
+class ErrorData(_Camel, kw_only=True):
+    """What became of the two halves of a cancel-replace; a half that failed is an error. The WebSocket API has other things here."""
+
+    cancel_result: str = ""  # SUCCESS, FAILURE, NOT_ATTEMPTED
+    new_order_result: str = ""
+    cancel_response: msgspec.Raw = msgspec.Raw()
+    new_order_response: msgspec.Raw = msgspec.Raw()
+
+
+# -- the market, without a key ---------------------------------------------------------------------------------------------------------------------
+
+
+class Time(_Camel, kw_only=True):
+    """GET /time."""
+
+    server_time: int
+
+
+class RateLimit(_Camel, kw_only=True):
+    """One budget: REQUEST_WEIGHT, ORDERS or RAW_REQUESTS. count: how much of it is used, where that is said."""
+
+    rate_limit_type: str
+    interval: str
+    interval_num: int
+    limit: int
+    count: int | None = None
+
+
+class Filter(_Camel, kw_only=True):
+    """One rule of a symbol; which fields it has depends on its type."""
+
+    filter_type: str
+    min_price: str | None = None
+    max_price: str | None = None
+    tick_size: str | None = None
+    min_qty: str | None = None
+    max_qty: str | None = None
+    step_size: str | None = None
+    min_notional: str | None = None
+    max_notional: str | None = None
+    apply_min_to_market: bool | None = None
+    apply_max_to_market: bool | None = None
+    apply_to_market: bool | None = None
+    avg_price_mins: int | None = None
+    bid_multiplier_up: str | None = None
+    bid_multiplier_down: str | None = None
+    ask_multiplier_up: str | None = None
+    ask_multiplier_down: str | None = None
+    max_num_orders: int | None = None
+    max_num_algo_orders: int | None = None
+
+
+class Symbol(_Camel, kw_only=True):
+    """One pair. status: TRADING, END_OF_DAY, HALT, BREAK, CANCEL_ONLY."""
+
+    symbol: str
+    status: str
+    base_asset: str
+    base_asset_precision: int | None = None
+    quote_asset: str
+    quote_precision: int | None = None
+    quote_asset_precision: int | None = None
+    order_types: Sequence[str] | None = None
+    iceberg_allowed: bool | None = None
+    oco_allowed: bool | None = None
+    quote_order_qty_market_allowed: bool | None = None
+    allow_trailing_stop: bool | None = None
+    cancel_replace_allowed: bool | None = None
+    is_spot_trading_allowed: bool | None = None
+    is_margin_trading_allowed: bool | None = None
+    filters: Sequence[Filter] | None = None
+    permissions: Sequence[str] | None = None
+    permission_sets: Sequence[Sequence[str]] | None = None
+    default_self_trade_prevention_mode: str | None = None
+    allowed_self_trade_prevention_modes: Sequence[str] | None = None
+
+
+class ExchangeInfo(_Camel, kw_only=True):
+    """GET /exchangeInfo."""
+
+    timezone: str | None = None
+    server_time: int
+    rate_limits: Sequence[RateLimit] | None = None
+    exchange_filters: Sequence[Filter] | None = None
+    symbols: Sequence[Symbol]
+
+
+class BookTicker(_Camel, kw_only=True):
+    """GET /ticker/bookTicker: it says no time. A price of 0 means that nobody quotes that side."""
+
+    symbol: str
+    bid_price: str
+    bid_qty: str
+    ask_price: str
+    ask_qty: str
+
+
+class PriceTicker(_Camel, kw_only=True):
+    """GET /ticker/price: the last trade's."""
+
+    symbol: str
+    price: str
+
+
+class Depth(_Camel, kw_only=True):
+    """GET /depth: (price, quantity), the best first."""
+
+    last_update_id: int
+    bids: Sequence[tuple[str, str]]
+    asks: Sequence[tuple[str, str]]
+
+
+class Trade(_Camel, kw_only=True):
+    """One of GET /trades."""
+
+    id: int
+    price: str
+    qty: str
+    quote_qty: str
+    time: int
+    is_buyer_maker: bool
+    is_best_match: bool | None = None
+
+
+class AggTrade(msgspec.Struct, kw_only=True):
+    """One of GET /aggTrades: trades of one taker order at one price."""
+
+    id: int = msgspec.field(name="a")
+    price: str = msgspec.field(name="p")
+    qty: str = msgspec.field(name="q")
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+    time: int = msgspec.field(name="T")
+    is_buyer_maker: bool = msgspec.field(name="m")
+    is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class Kline(msgspec.Struct, array_like=True):
+    """One row of GET /klines. close_time is a millisecond before the next one opens."""
+
+    open_time: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    close_time: int
+    quote_volume: str
+    trades: int
+    taker_base: str = "0"
+    taker_quote: str = "0"
+    unused: str = "0"
+
+
+# -- the account -----------------------------------------------------------------------------------------------------------------------------------
+
+
+class KeyRights(_Camel, kw_only=True):
+    """GET /sapi/v1/account/apiRestrictions: what this key may do."""
+
+    ip_restrict: bool | None = None
+    enable_reading: bool | None = None
+    enable_withdrawals: bool
+    enable_internal_transfer: bool | None = None
+    enable_spot_and_margin_trading: bool | None = None
+
+
+class Balance(_Camel, kw_only=True):
+    """One asset. locked: what open orders hold."""
+
+    asset: str
+    free: str
+    locked: str
+
+
+class CommissionRates(_Camel, kw_only=True):
+    """Fractions of what is credited."""
+
+    maker: str
+    taker: str
+    buyer: str | None = None
+    seller: str | None = None
+
+
+class Account(_Camel, kw_only=True):
+    """GET /account. can_withdraw is the account's, not the key's."""
+
+    uid: int
+    account_type: str | None = None
+    can_trade: bool
+    can_withdraw: bool | None = None
+    can_deposit: bool | None = None
+    update_time: int | None = None
+    maker_commission: int | None = None
+    taker_commission: int | None = None
+    buyer_commission: int | None = None
+    seller_commission: int | None = None
+    commission_rates: CommissionRates | None = None
+    balances: Sequence[Balance]
+    permissions: Sequence[str] | None = None
+
+
+class Fill(_Camel, kw_only=True):
+    """One execution in the answer to an order."""
+
+    price: str
+    qty: str
+    commission: str
+    commission_asset: str
+    trade_id: int
+
+
+class Order(_Camel, kw_only=True):
+    """An order, in answers. Of a cancel's answer client_order_id is the cancel's own, and orig_client_order_id the order's."""
+
+    symbol: str
+    order_id: int
+    order_list_id: int | None = None
+    orig_client_order_id: str | None = None
+    client_order_id: str
+    price: str
+    orig_qty: str
+    executed_qty: str
+    orig_quote_order_qty: str | None = None
+    cummulative_quote_qty: str  # their spelling
+    status: str
+    time_in_force: str
+    type: str
+    side: str
+    stop_price: str | None = None
+    iceberg_qty: str | None = None
+    time: int | None = None
+    update_time: int | None = None
+    transact_time: int | None = None
+    is_working: bool | None = None
+    working_time: int | None = None
+    self_trade_prevention_mode: str | None = None
+    expiry_reason: str | None = None
+    fills: Sequence[Fill] | None = None
+
+
+class OrderAck(_Camel, kw_only=True):
+    """The shortest answer to an order: it was taken."""
+
+    symbol: str
+    order_id: int
+    order_list_id: int | None = None
+    client_order_id: str
+    transact_time: int
+
+
+class Replaced(_Camel, kw_only=True):
+    """The answer to a cancel-replace of which both halves were done."""
+
+    cancel_result: str
+    new_order_result: str
+    cancel_response: Order
+    new_order_response: Order
+
+
+class MyTrade(_Camel, kw_only=True):
+    """One of GET /myTrades. id is unique in its symbol only."""
+
+    symbol: str
+    id: int
+    order_id: int
+    order_list_id: int | None = None
+    price: str
+    qty: str
+    quote_qty: str
+    commission: str
+    commission_asset: str
+    time: int
+    is_buyer: bool
+    is_maker: bool
+    is_best_match: bool | None = None
+
+
+# -- the WebSocket API -----------------------------------------------------------------------------------------------------------------------------
+
+
+class SocketFrame(_Camel, kw_only=True):
+    """Any frame of the WebSocket API: the answer to a request (status), or an event of the account (event)."""
+
+    id: int | str | None = None
+    status: int | None = None
+    error: Error | None = None
+    subscription_id: int | None = None
+    event: msgspec.Raw = msgspec.Raw()
+
+
+class EventHead(msgspec.Struct, kw_only=True):
+    """What an event is about, before the rest of it is read."""
+
+    event: str = msgspec.field(name="e")
+
+
+class ExecutionReport(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Something happened to an order. Of a cancel, client_order_id is the cancel's and orig_client_order_id the order's own."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    client_order_id: str = msgspec.field(name="c")
+    side: str = msgspec.field(name="S")
+    type: str = msgspec.field(name="o")
+    time_in_force: str = msgspec.field(name="f")
+    qty: str = msgspec.field(name="q")
+    price: str = msgspec.field(name="p")
+    stop_price: str = msgspec.field(name="P")
+    order_list_id: int | None = msgspec.field(name="g", default=None)
+    orig_client_order_id: str = msgspec.field(name="C")
+    exec_type: str = msgspec.field(name="x")
+    status: str = msgspec.field(name="X")
+    reject_reason: str = msgspec.field(name="r")
+    order_id: int = msgspec.field(name="i")
+    last_qty: str = msgspec.field(name="l")
+    cum_qty: str = msgspec.field(name="z")
+    last_price: str = msgspec.field(name="L")
+    commission: str = msgspec.field(name="n")
+    commission_asset: str | None = msgspec.field(name="N")  # null without a fill
+    transact_time: int = msgspec.field(name="T")
+    trade_id: int = msgspec.field(name="t")
+    execution_id: int = msgspec.field(name="I")
+    working: bool = msgspec.field(name="w")
+    maker: bool = msgspec.field(name="m")
+    created: int = msgspec.field(name="O")
+    cum_quote: str = msgspec.field(name="Z")
+    last_quote: str = msgspec.field(name="Y")
+    quote_order_qty: str = msgspec.field(name="Q")
+    self_trade_prevention_mode: str | None = msgspec.field(name="V", default=None)
+    expiry_reason: str | None = msgspec.field(name="eR", default=None)
+
+
+class AccountBalance(msgspec.Struct, kw_only=True):
+    """One asset after a change, in full."""
+
+    asset: str = msgspec.field(name="a")
+    free: str = msgspec.field(name="f")
+    locked: str = msgspec.field(name="l")
+
+
+class AccountPosition(msgspec.Struct, kw_only=True):
+    """The assets that an event has changed."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    update_time: int = msgspec.field(name="u")
+    balances: Sequence[AccountBalance] = msgspec.field(name="B")
+
+
+# -- market streams --------------------------------------------------------------------------------------------------------------------------------
+
+
+class StreamFrame(msgspec.Struct, kw_only=True):
+    """Any frame of a combined stream: an answer (id), a refusal (code or error), or data of a stream."""
+
+    stream: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    id: int | str | None = None
+    code: int | None = None
+    msg: str = ""
+    error: Error | None = None
+
+
+class BookTickerMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@bookTicker: it says no time."""
+
+    update_id: int = msgspec.field(name="u")
+    symbol: str = msgspec.field(name="s")
+    bid_price: str = msgspec.field(name="b")
+    bid_qty: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_qty: str = msgspec.field(name="A")
+
+
+class TradeMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@trade."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    trade_id: int = msgspec.field(name="t")
+    price: str = msgspec.field(name="p")
+    qty: str = msgspec.field(name="q")
+    time: int = msgspec.field(name="T")
+    is_buyer_maker: bool = msgspec.field(name="m")
+    is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class KlineBody(msgspec.Struct, kw_only=True):
+    """The bar of a kline message; closed once nothing can change it."""
+
+    open_time: int = msgspec.field(name="t")
+    close_time: int = msgspec.field(name="T")
+    symbol: str = msgspec.field(name="s")
+    interval: str = msgspec.field(name="i")
+    open: str = msgspec.field(name="o")
+    close: str = msgspec.field(name="c")
+    high: str = msgspec.field(name="h")
+    low: str = msgspec.field(name="l")
+    volume: str = msgspec.field(name="v")
+    trades: int = msgspec.field(name="n")
+    closed: bool = msgspec.field(name="x")
+    quote_volume: str = msgspec.field(name="q")
+
+
+class KlineMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@kline_1m."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    kline: KlineBody = msgspec.field(name="k")
+
+
+class DepthMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@depth: levels that changed, in full; a quantity of 0 takes one out."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    first_id: int = msgspec.field(name="U")
+    last_id: int = msgspec.field(name="u")
+    bids: Sequence[tuple[str, str]] = msgspec.field(name="b")
+    asks: Sequence[tuple[str, str]] = msgspec.field(name="a")

@@ -1,0 +1,35 @@
+"""A counter that rises with every call and falls by itself: how Kraken limits a key, and a pair. Pure: the caller waits."""
+
+from decimal import ROUND_CEILING, Decimal
+
+from trading_system.domain.money import ZERO
+from trading_system.domain.times import NS
+
+RESERVE = Decimal("0.3")  # of the most: only cancels and questions about orders go into it
+
+
+class Counter:
+    """One of Kraken's counters, as we reckon it. Never above the most; an urgent caller may use all of it, everybody else leaves the reserve."""
+
+    def __init__(self, most: int, decay: Decimal) -> None:
+        """decay: what it falls in a second."""
+        self.most = most
+        self._decay = decay
+        self._value = ZERO
+        self._at_ns = 0
+
+    def wait_ns(self, now_ns: int, cost: int, *, urgent: bool = False) -> int:
+        """0: take() now. Otherwise how long until there is room."""
+        over = self._now(now_ns) + cost - (self.most if urgent else self.most * (1 - RESERVE))
+        return 0 if over <= 0 else int((over / self._decay * NS).to_integral_value(ROUND_CEILING))
+
+    def take(self, now_ns: int, cost: int) -> None:
+        """Count a call. A cancel is counted, too, where it goes above the most."""
+        self._value, self._at_ns = self._now(now_ns) + cost, now_ns
+
+    def full(self, now_ns: int) -> None:
+        """Kraken says that it is: others use it, or the tier is lower than we were told."""
+        self._value, self._at_ns = max(self._now(now_ns), Decimal(self.most)), now_ns
+
+    def _now(self, now_ns: int) -> Decimal:
+        return max(ZERO, self._value - (now_ns - self._at_ns) * self._decay / NS)

@@ -1,0 +1,127 @@
+"""The full stack on the crypto exchanges' twins: the same stage, faults and oracle, other words on the wire."""
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.simulation.stage import STRANGER
+from tests.simulation.world import TwinOrder, TwinTruth, TwinWorld
+from trading_system.brokers.binance.twin import BinanceTwin
+from trading_system.brokers.binance.twin.forms import Refusal
+from trading_system.brokers.kraken.twin import KrakenTwin
+from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
+from trading_system.domain.fix import OrdStatus, Side
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
+from trading_system.domain.money import ZERO
+from trading_system.domain.order import Order
+from trading_system.sim.clock import START_NS, VirtualClock
+from trading_system.transport.message import Request
+
+
+class PairTruth(TwinTruth):
+    """An exchange that names BTC/USDT BTCUSDT."""
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        return instrument.replace("/", "")
+
+
+class BinanceWorld(TwinWorld):
+    """A desk on the Binance twin."""
+
+    broker = BrokerName("binance")
+    names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("SOL/USDT"))
+
+    def make(self, seed: int) -> BinanceTwin:
+        return BinanceTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+
+    def truth(self) -> TwinTruth:
+        return PairTruth(self.twin.exchange, self.clock)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        url = urlsplit(request.url)
+        if request.method != "POST" or not url.path.endswith(("/order", "/order/cancelReplace")):
+            return None
+        return ClOrdID(dict(parse_qsl(url.query or request.body.decode()))["newClientOrderId"])
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        params = {
+            "symbol": instrument.replace("/", ""),
+            "side": side.upper(),
+            "type": "MARKET",
+            "quantity": str(qty),
+            "newClientOrderId": cl_ord_id,
+        }
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.trading.place(params, self.clock.now_ns())
+        except Refusal:
+            return False
+        return True
+
+
+class KeptTruth(TwinTruth):
+    """A twin whose orders keep their id through a change: the desk gave it a new intent; the one before is over."""
+
+    grain = Decimal("0.001")  # each fee is stated with five decimals
+
+    def __init__(self, twin: Any, clock: VirtualClock, owner: Callable[[str], Order | None]) -> None:
+        super().__init__(twin.exchange, clock)
+        self._twin = twin
+        self._owner = owner  # of a broker's order id: the newest of ours that has it
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [self._placed(placed, placed.asked.cl_ord_id or "") for placed in self._twin.trading.placed.values()]
+
+    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        for placed in self._twin.trading.placed.values():
+            owner = self._owner(placed.txid)
+            if owner is not None and owner.cl_ord_id == cl_ord_id:
+                return self._placed(placed, cl_ord_id)
+            if placed.asked.cl_ord_id == cl_ord_id:
+                return self._placed(placed, cl_ord_id) if owner is None else TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False)
+        return None
+
+    def _placed(self, placed: Any, cl_ord_id: str) -> TwinOrder:
+        now = placed.now
+        leaves = ZERO if now.ord_status.terminal else now.qty - now.filled_qty
+        status = OrdStatus.EXPIRED if placed.expired else now.ord_status
+        return TwinOrder(cl_ord_id, status, placed.filled_qty, leaves, foreign=not is_ours(cl_ord_id) or cl_ord_id.startswith(STRANGER))
+
+
+class KrakenWorld(TwinWorld):
+    """A desk on the Kraken twin."""
+
+    numbered = True
+    broker = BrokerName("kraken")
+    names = (InstrumentID("BTC/USD"), InstrumentID("ETH/USD"), InstrumentID("SOL/USD"))
+
+    def make(self, seed: int) -> KrakenTwin:
+        return KrakenTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, tier="pro")
+
+    def truth(self) -> TwinTruth:
+        return KeptTruth(self.twin, self.clock, self._owner)
+
+    def _owner(self, order_id: str) -> Order | None:
+        known = [order for order in self.desk.books.blotter if order.order_id == order_id]
+        return next((order for order in known if order.ord_status is not OrdStatus.REPLACED), None)
+
+    def connection(self) -> Mapping[str, str]:
+        return {"tier": "pro"}
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """An amend has no client id of its own: the oracle sees what becomes of it."""
+        form = dict(parse_qsl(request.body.decode()))
+        return ClOrdID(form["cl_ord_id"]) if request.url.endswith("/AddOrder") else None
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        form = {"pair": instrument, "type": side.value, "ordertype": "market", "volume": str(qty), "cl_ord_id": cl_ord_id}
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.trading.add(form, self.clock.now_ns())
+        except KrakenRefusal:
+            return False
+        return True
+
+
+EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld}
