@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from trading_system.brokers.binance.twin import BinanceTwin
+from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.sim.host import serve
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 SPEED = 10  # a minute bar every six seconds
 STEPS = 22
-TWINS = {"binance ETH/USDT": BinanceTwin}
+TWINS = {"binance ETH/USDT": BinanceTwin, "bybit SOL/USDT": BybitTwin, "bybit SOL/USDT:USDT": BybitTwin}
 
 
 @pytest.mark.judge

@@ -392,7 +392,7 @@ def test_quotes_trades_and_bars(tmp_path: Path) -> None:
         quote, last = await connector.quote(SOL), await connector.trade(PAIR)
         recent = await connector.trades(PAIR, last.transact_ns, now_ns)
         start_ns = (now_ns // MINUTE_NS - 2_500) * MINUTE_NS
-        bars = await connector.bars(SOL, MINUTE_NS, start_ns, now_ns // MINUTE_NS * MINUTE_NS)
+        bars = await connector.bars(SOL, MINUTE_NS, start_ns, now_ns + MINUTE_NS)  # and not the one that runs
 
         assert quote.bid_px < quote.ask_px
         assert now_ns - quote.transact_ns < SECOND_NS

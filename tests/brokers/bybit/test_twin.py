@@ -457,7 +457,7 @@ def test_a_swap_follows_its_coin() -> None:
         assert abs(spot - swap) / spot < 0.001
 
 
-def test_bars_agree_with_one_another_and_none_is_of_the_future() -> None:
+def test_bars_agree_with_one_another_and_know_nothing_of_the_future() -> None:
     client = Client()
     client.wait(90 * SECOND)
     minutes = client.get("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="1", limit="15")["list"]
@@ -465,7 +465,11 @@ def test_bars_agree_with_one_another_and_none_is_of_the_future() -> None:
     quarters = client.get("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="15", start=str(start), end=str(start))["list"]
     inside = [row for row in minutes if start <= int(row[0]) < start + 15 * 60_000]
 
-    assert int(minutes[0][0]) == NOON // 1_000_000  # the one that runs is not over
+    assert int(minutes[0][0]) == NOON // 1_000_000 + 60_000  # the one that runs
+    client.wait(30 * SECOND)
+    (whole,) = client.get("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="1", start=minutes[0][0], limit="1")["list"]
+    assert (whole[1], D(whole[5]) > D(minutes[0][5])) == (minutes[0][1], True)
+    assert D(whole[3]) <= D(minutes[0][3]) <= D(minutes[0][2]) <= D(whole[2])
     assert [int(row[0]) for row in minutes] == sorted((int(row[0]) for row in minutes), reverse=True)
     assert len(quarters) == 1
     assert (

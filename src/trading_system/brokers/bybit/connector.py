@@ -469,7 +469,8 @@ class BybitConnector:
             until_ns = min(bar.open_ns for bar in page) - 1
         else:
             raise ProtocolError(f"more than {PAGES_MAX} pages of bars")
-        return tuple(found[open_ns] for open_ns in sorted(found) if start_ns <= open_ns < end_ns)
+        over_ns = self._now_ms() * _MS - period_ns  # Bybit tells the bar that runs as well, which is not what its name says yet
+        return tuple(found[open_ns] for open_ns in sorted(found) if start_ns <= open_ns < end_ns and open_ns <= over_ns)
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """A socket for each category; what falls behind ends its connection and begins anew."""

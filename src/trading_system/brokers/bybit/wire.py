@@ -126,6 +126,7 @@ class Ticker(msgspec.Struct, kw_only=True, omit_defaults=True):
     turnover24h: str = ""
     volume24h: str = ""
     openInterest: str = ""
+    openInterestValue: str = ""
     fundingRate: str = ""
     nextFundingTime: str = ""
     fundingIntervalHour: str = ""
@@ -366,6 +367,7 @@ class Order(msgspec.Struct, kw_only=True):
     stopLoss: str = ""
     smpType: str = "None"
     blockTradeId: str = ""
+    tpslMode: str | msgspec.UnsetType = msgspec.UNSET  # of contracts alone
 
 
 class Orders(msgspec.Struct, kw_only=True):

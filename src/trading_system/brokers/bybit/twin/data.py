@@ -11,7 +11,7 @@ from trading_system.brokers.bybit.twin.universe import FUNDING_HOURS, Product, U
 from trading_system.domain.fix import Side
 from trading_system.domain.money import plain
 from trading_system.sim.exchange import Exchange
-from trading_system.sim.market import LOT, Bar, Market, Print, Tick
+from trading_system.sim.market import LOT, Market, Print, Tick
 from trading_system.sim.sessions import DAY_NS, HOUR_NS, MINUTE_NS
 
 INTERVALS: Mapping[str, int] = {
@@ -20,11 +20,13 @@ INTERVALS: Mapping[str, int] = {
     "W": 7 * DAY_NS,
 }
 _THURSDAY_NS = 4 * DAY_NS  # weeks begin on Mondays; the epoch was a Thursday
+_OPEN_INTEREST = "100000"  # scenery
 Levels = list[tuple[str, str]]
+Row = tuple[str, str, str, str, str, str, str]
 
 
 class MarketData:
-    """Answers about the market. Bars of the minute that runs are told when it is over."""
+    """Answers about the market."""
 
     def __init__(self, universe: Universe, market: Market, exchange: Exchange, margin: Margin, account: Account) -> None:
         self._universe = universe
@@ -99,7 +101,8 @@ class MarketData:
         return wire.Ticker(
             markPrice=shown(self._margin.mark(product, now_ns)),
             indexPrice=shown(self._exchange.mark(product.pair, now_ns)),
-            openInterest="100000",
+            openInterest=_OPEN_INTEREST,
+            openInterestValue=shown(Decimal(_OPEN_INTEREST) * last),
             fundingRate=plain(funding_rate(self._account.premium(product, now_ns))),
             nextFundingTime=ms((now_ns // FUNDING_NS + 1) * FUNDING_NS),
             fundingIntervalHour=str(FUNDING_HOURS),
@@ -125,38 +128,53 @@ class MarketData:
         return wire.Prints(category=product.category, list=rows)
 
     def klines(self, query: Mapping[str, str], now_ns: int) -> wire.Klines:
-        """Newest first. Without bounds the last ones, with a start alone those behind it."""
+        """Newest first, the one that runs included. Without bounds the last ones, with a start alone those behind it."""
         product, interval = self.product(query), INTERVALS.get(query.get("interval", ""))
         if interval is None:
             raise bad("interval invalid")
         limit = number(query, "limit", 200, facts.KLINES_MAX)
         low, high = (int(text) * MS if text.isdecimal() else None for text in (query.get("start", ""), query.get("end", "")))
-        over_ns = now_ns - interval  # the last start of a bar that is over
-        last_ns = min(over_ns, over_ns if high is None else high)
+        last_ns = min(now_ns, now_ns if high is None else high)
         if low is not None and high is None:
-            last_ns = min(over_ns, low + (limit - 1) * interval)
-        rows: list[tuple[str, str, str, str, str, str, str]] = []
-        start_ns = _floor(last_ns, interval)
+            last_ns = min(now_ns, low + (limit - 1) * interval)
+        rows: list[Row] = []
+        start_ns = floor(last_ns, interval)
         while len(rows) < limit and start_ns >= max(0 if low is None else low, last_ns - limit * interval):
-            bar = self.bar(product, start_ns, interval)
-            if bar is not None:
-                rows.append(_row(product, bar, self._market.listings[product.name].size))
+            row = self.row(product, start_ns, interval, now_ns)
+            if row is not None:
+                rows.append(row)
             start_ns -= interval
         return wire.Klines(category=product.category, symbol=product.symbol, list=rows)
 
-    def bar(self, product: Product, start_ns: int, interval: int) -> Bar | None:
-        first = start_ns // MINUTE_NS
-        return self._market.bar(product.name, start_ns, range(first, first + interval // MINUTE_NS))
+    def row(self, product: Product, start_ns: int, interval: int, now_ns: int) -> Row | None:
+        """One bar as far as it has come; None: nothing traded in it. Of the minute that runs only what has printed is known."""
+        first, running = start_ns // MINUTE_NS, now_ns // MINUTE_NS
+        minutes = range(first, min(first + interval // MINUTE_NS, running))
+        size = self._market.listings[product.name].size
+        over = self._market.bar(product.name, start_ns, minutes)
+        prints = list(self._market.prints(product.name, running * MINUTE_NS, now_ns + 1)) if first + interval // MINUTE_NS > running else []
+        prices = [done.price for done in prints]
+        volume = sum((done.lots for done in prints), 0) * LOT
+        turnover = sum((done.lots * done.price for done in prints), 0) * LOT
+        if over is not None:
+            prices = [over.open, over.high, over.low, *(prices or [over.close])]
+            volume, turnover = volume + over.volume * size, turnover + over.volume * size * over.vwap
+        if not prices:
+            return None
+        told = (plain(price * product.tick) for price in (prices[0], max(prices), min(prices), prices[-1]))
+        opened, high, low, close = told
+        return ms(start_ns), opened, high, low, close, plain(volume), shown(turnover * product.tick)
 
     def stream_kline(self, product: Product, start_ns: int, interval: str, now_ns: int) -> wire.StreamKline | None:
-        """A bar that is over, as the stream tells it."""
-        bar = self.bar(product, start_ns, INTERVALS[interval])
-        if bar is None:
+        """A bar as the stream tells it, over or not."""
+        end_ns = start_ns + INTERVALS[interval]
+        row = self.row(product, start_ns, INTERVALS[interval], now_ns)
+        if row is None:
             return None
-        _, opened, high, low, close, volume, turnover = _row(product, bar, self._market.listings[product.name].size)
+        _, opened, high, low, close, volume, turnover = row
         return wire.StreamKline(
             start=start_ns // MS,
-            end=(start_ns + INTERVALS[interval]) // MS - 1,
+            end=end_ns // MS - 1,
             interval=interval,
             open=opened,
             close=close,
@@ -164,7 +182,7 @@ class MarketData:
             low=low,
             volume=volume,
             turnover=turnover,
-            confirm=True,
+            confirm=now_ns >= end_ns,
             timestamp=now_ns // MS,
         )
 
@@ -194,12 +212,7 @@ def stream_trade(product: Product, printed: Print) -> wire.StreamTrade:
     return wire.StreamTrade(T=printed.time_ns // MS, s=product.symbol, S=side, v=size, p=price, i=str(printed.trade_id), L="ZeroPlusTick")
 
 
-def _floor(at_ns: int, interval: int) -> int:
+def floor(at_ns: int, interval: int) -> int:
+    """The start of the bar that this instant is in."""
     shift = _THURSDAY_NS if interval == 7 * DAY_NS else 0
     return (at_ns - shift) // interval * interval + shift
-
-
-def _row(product: Product, bar: Bar, size: Decimal) -> tuple[str, str, str, str, str, str, str]:
-    volume = bar.volume * size
-    opened, high, low, close = (plain(price * product.tick) for price in (bar.open, bar.high, bar.low, bar.close))
-    return ms(bar.start_ns), opened, high, low, close, plain(volume), shown(volume * bar.vwap * product.tick)

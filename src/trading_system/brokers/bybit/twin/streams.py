@@ -6,17 +6,18 @@ from typing import Any
 import msgspec
 
 from trading_system.brokers.bybit import facts, wire
-from trading_system.brokers.bybit.twin.data import INTERVALS, Levels, MarketData, levels, stream_trade
+from trading_system.brokers.bybit.twin.data import INTERVALS, Levels, MarketData, floor, levels, stream_trade
 from trading_system.brokers.bybit.twin.forms import JSON, MS
 from trading_system.brokers.bybit.twin.gate import Gate
 from trading_system.brokers.bybit.twin.universe import Product, Universe
-from trading_system.sim.market import TICK_NS, TICKS, Market, Tick
+from trading_system.sim.market import TICK_NS, Market, Tick
 
 Frame = str | bytes | None  # None closes the connection
 Send = Callable[[int, Frame], None]
 CATCH_UP_TICKS = 4 * 60  # a stream that was not asked for longer than a minute skips what it missed
 REPEAT_TICKS = 12  # the best prices are told again after three seconds of silence
 PRIVATE_TOPICS = ("order", "execution", "position", "wallet")
+_KLINE_TICKS = 4  # a bar is told every second
 _DEPTHS = ("1", "50", "200", "1000")
 
 
@@ -212,10 +213,8 @@ class PublicStreams:
                     self._all(conns, {"topic": topic, "type": "snapshot", "ts": now_ns // MS, "data": [stream_trade(product, tick.printed)]})
                 case "tickers":
                     self._tell_ticker(conns, topic, product, now_ns)
-                case "kline" if number % TICKS == 0 and now_ns % INTERVALS[middle] == 0:
-                    bar = self._data.stream_kline(product, now_ns - INTERVALS[middle], middle, now_ns)
-                    if bar is not None:
-                        self._all(conns, {"topic": topic, "data": [bar], "ts": now_ns // MS, "type": "snapshot"})
+                case "kline" if number % _KLINE_TICKS == 0:
+                    self._tell_bar(conns, topic, product, middle, now_ns)
                 case _:
                     pass
 
@@ -245,6 +244,12 @@ class PublicStreams:
     def _book(self, conn: int, topic: str, product: Product, shown: _Shown, kind: str, bids: Levels, asks: Levels, now_ns: int) -> None:
         data = wire.StreamBook(s=product.symbol, b=bids, a=asks, u=shown.update, seq=shown.tick)
         self._tell(conn, {"topic": topic, "type": kind, "ts": now_ns // MS, "data": data, "cts": now_ns // MS})
+
+    def _tell_bar(self, conns: list[int], topic: str, product: Product, interval: str, now_ns: int) -> None:
+        """The bar that has just ended, else the one that runs."""
+        bar = self._data.stream_kline(product, floor(now_ns - 1, INTERVALS[interval]), interval, now_ns)
+        if bar is not None:
+            self._all(conns, {"topic": topic, "data": [bar], "ts": now_ns // MS, "type": "snapshot"})
 
     def _told(self, product: Product, now_ns: int) -> Mapping[str, str]:
         ticker: Mapping[str, str] = msgspec.to_builtins(self._data.ticker(product, now_ns))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import facts, wire
@@ -254,6 +255,7 @@ class Orders:
             createType=self._forced.get(order.order_id, "CreateByUser"),
             createdTime=ms(order.submitted_ns),
             updatedTime=ms(order.updated_ns),
+            tpslMode="" if product.linear else UNSET,
         )
 
     def _end(self, order: SimOrder) -> tuple[str, str]:
