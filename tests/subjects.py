@@ -43,6 +43,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders; one that leaves as a frame is its body alone
     places: Callable[[Request], bool]  # whether it places one
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
+    tells_trail: bool = True  # where a trailing stop stands
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -98,6 +99,7 @@ BINANCE = Subject(
     ),
     changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body,
     places=lambda request: (request.method == "POST" and ("/order?" in request.url or "/orderList/" in request.url)) or b".place" in request.body,
+    tells_trail=False,
     replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),
     symbol="ETHUSDT",
 )
