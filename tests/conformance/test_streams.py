@@ -68,7 +68,8 @@ async def when_ready(desk: Desk, request: NewOrder) -> Order:
         try:
             return await desk.submit(request)
         except RiskRefused as error:
-            assert error.rule == "READY"
+            if error.rule != "READY":
+                raise
     raise AssertionError("never ready for long enough")
 
 
