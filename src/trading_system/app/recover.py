@@ -198,7 +198,7 @@ class Recovery:
     async def _ask(self, broker: Broker, order: Order) -> bool:
         """One question by id. True: it answered "not found"."""
         try:
-            report = await broker.order_status(self.desk.books.blotter.asked_as(order))
+            report = await self.desk.question(order)
         except DeskError:
             return False
         if report is None:
@@ -356,7 +356,7 @@ class Watch:
         assert difference.cl_ord_id is not None
         order = self._desk.books.blotter.get(difference.cl_ord_id)
         if order is not None and not order.ord_status.terminal:
-            report = await self._broker.order_status(self._desk.books.blotter.asked_as(order))
+            report = await self._desk.question(order)
             if report is not None:
                 self._desk.on_report(report)
 
