@@ -28,7 +28,6 @@ class Between:
         self._subject = subject
         self.asked: list[Request] = []  # requests for a change
         self.refused = 0  # answers that the budget is spent
-        self.deaf = False  # orders that come by frame are lost on the way
         self.answers: Mangle = bytes
         self.frames: Mangle = bytes
 
@@ -46,10 +45,8 @@ class Between:
         return self._wire.open(path, headers, now_ns)
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
-        request = self._subject.framed(frame)
-        if request is not None and self.deaf:
-            return
-        if request is not None:
+        request = Request(method="", url="", body=frame.encode() if isinstance(frame, str) else frame)
+        if self._subject.changes(request):
             self.asked.append(request)
         self._wire.frame(conn, frame, now_ns)
 
@@ -66,7 +63,8 @@ class Between:
         return [(conn, frame if frame is None else self._mangled(frame)) for conn, frame in self._wire.drain()]
 
     def _mangled(self, frame: str | bytes) -> bytes:
-        return self.frames(frame.encode() if isinstance(frame, str) else frame)  # what comes out may be no text
+        raw = frame.encode() if isinstance(frame, str) else frame
+        return (self.answers if self._subject.replies(raw) else self.frames)(raw)  # what comes out may be no text
 
     @property
     def placed(self) -> int:
@@ -98,7 +96,7 @@ def order(subject: Subject, asset_class: AssetClass, intent: str, qty: str = "1"
     return NewOrder(**({"order_qty": Decimal(qty), "intent": IntentID(intent)} | fields | changes))
 
 
-_RECORD = re.compile(rb'\{(?="[a-z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
+_RECORD = re.compile(rb'\{(?="[a-z][a-zA-Z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
 
 
 def new_fields(body: bytes) -> bytes:
@@ -106,7 +104,7 @@ def new_fields(body: bytes) -> bytes:
     return _RECORD.sub(b'{"added_in_december":{"a":[1,null,"x"]},', body)
 
 
-_TEXT = re.compile(rb'"[a-z_]+":"[^"]*"')
+_TEXT = re.compile(rb'"[a-zA-Z_]+":"[^"]*"')
 
 
 def doubled_fields(body: bytes) -> bytes:

@@ -180,11 +180,11 @@ def test_an_order_nobody_heard_of_is_absent_only_by_the_whole_rule(tmp_path: Pat
         asset_class = next(iter(subject.instruments))
         async with bench.desk(WIDE) as desk:
             await priced(desk, subject, asset_class, "1")
-            bench.network.faults, between.deaf = Faults(lost_request=1.0), True
+            bench.network.faults = Faults(lost_request=1.0, lost_send=1.0)
             started_ns = bench.clock.monotonic_ns()
             task = asyncio.create_task(desk.submit(order(subject, asset_class, "a", "1" if asset_class is not AssetClass.CRYPTO else "0.01")))
             await asyncio.sleep(5)
-            bench.network.faults, between.deaf = Faults(enabled=False), False
+            bench.network.faults = Faults(enabled=False)
             sent = await task
             horizon_ns = subject.facts.late_accept_ns + subject.facts.visibility_lag_ns
             assert await desk.wait(lambda: desk.books.blotter.get(sent.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, horizon_ns + 300 * SECOND_NS)  # type: ignore[union-attr]

@@ -1,8 +1,9 @@
 """Binance behind the port: joins codec, sessions and errors to transport. The only async module of the folder; all else is pure."""
 
+import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -10,15 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from trading_system.brokers.binance import auth, codec, facts, wire
+from trading_system.brokers.binance.book import SNAPSHOT_LEVELS, Books, BookSession, Diff, decode_snapshot
 from trading_system.brokers.binance.errors import CLOCK, budget, error_of, is_not_found, refusal
 from trading_system.brokers.binance.facts import API, FACTS, LIVE, ROWS_MAX, SPAN_NS, UNREACHABLE, URLS, Urls
-from trading_system.brokers.binance.session import MarketSession, OrdersSession, stream_state
+from trading_system.brokers.binance.session import MarketSession, OrdersSession, Reply, StreamsSession, stream_state
+from trading_system.core.depth import Verdict
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, StreamState
@@ -30,7 +33,7 @@ from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
-from trading_system.transport.supervise import LinkEvent, Supervisor
+from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
@@ -43,7 +46,9 @@ BUSY_MAX = 20  # pairs whose executions are read at every look
 QUIET_PER_LOOK = 10  # of the other pairs, in turn
 LISTING_MAX_AGE_NS = 60 * NS
 CLOCK_MAX_AGE_NS = 60 * NS
+SNAPSHOT_EVERY_NS = NS  # of one book, at most
 TICKERS_MAX = 100  # named in one question; for more, all are asked for
+_BOOKS = "order books"
 _MINUTE_NS = 60 * NS
 _MS = 1_000_000
 _T = TypeVar("_T")
@@ -85,6 +90,10 @@ class BinanceConnector:
         self._busy: OrderedDict[str, None] = OrderedDict()  # pairs in which something happens
         self._quiet: OrderedDict[str, None] = OrderedDict()  # pairs that are held or were asked for: the one whose turn it is comes first
         self._balances: dict[str, Decimal] = {}
+        self._by_socket = options.get("order_entry", "rest") == "websocket"
+        self._line: tuple[Supervisor, OrdersSession] | None = None  # the account's socket, while it is live
+        self._asked: dict[str, asyncio.Future[Response]] = {}  # sent as a frame and not answered yet
+        self._number = 0
         self._replaced: OrderedDict[OrderID, ClOrdID] = OrderedDict()  # orders that end because another takes their place
 
     # -- account ----------------------------------------------------------------------------------------------------------------
@@ -287,11 +296,29 @@ class BinanceConnector:
         """Order events as they come; after each LIVE the desk reads again what the stream did not replay."""
         await self._load()
         session = OrdersSession(self._urls.socket_api, self._key, self._secret, self._symbols, self._broker_ns)
-        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, ExecutionReport):
-                yield self._heard(event)
-            else:
-                yield self._link(event, "orders")
+        stream = Supervisor(session, self._dialer, self._clock, self._rng)
+        try:
+            async for event in stream.run():
+                match event:
+                    case ExecutionReport():
+                        yield self._heard(event)
+                    case Reply(request_id=request_id, response=response):
+                        waiting = self._asked.get(request_id)
+                        if waiting is not None and not waiting.done():
+                            waiting.set_result(response)
+                    case LinkEvent():
+                        self._line = (stream, session) if event.kind is LinkKind.UP else None
+                        self._give_up()
+                        yield self._link(event, "orders")
+        finally:
+            self._line = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Another line, or none: answers that were on their way will not come."""
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(NoAnswer("the socket ended before it answered"))
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 
@@ -346,22 +373,66 @@ class BinanceConnector:
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """A socket for each subscription. Raises BadRequest: more streams than one connection may have."""
         session = MarketSession(self._urls.streams, {await self._symbol(name): name for name in instruments}, kinds, self._broker_ns)
-        if len(session.streams) > facts.STREAMS_MAX:
-            raise BadRequest(f"Binance has {facts.STREAMS_MAX} streams on one connection, and {len(session.streams)} were asked for; read fewer")
+        self._check_streams(session)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
             if isinstance(event, Quote | Trade | Bar):
                 yield event
             else:
                 yield self._link(event, "market data")
 
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """A socket for each subscription. A snapshot for each pair once the stream stands, again after a gap, and where the market has left it."""
+        wanted = {await self._symbol(name): name for name in instruments}
+        books, session = Books(wanted, levels), BookSession(self._urls.streams, tuple(wanted))
+        self._check_streams(session)
+        due_ns = dict.fromkeys(wanted, 0)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            if isinstance(event, LinkEvent):
+                yield self._link(event, _BOOKS)
+                books.void()
+                symbols = list(wanted) if event.kind is LinkKind.UP else []
+            else:
+                assert isinstance(event, Diff)
+                stood = books.stands(event.symbol)
+                verdict = books.change(event)
+                if stood and verdict is Verdict.GAP:
+                    yield self._link(LinkEvent(LinkKind.DOWN, f"messages are missing from the book of {wanted[event.symbol]}"), _BOOKS)
+                symbols = [] if verdict is Verdict.OLD else [event.symbol]
+            for symbol in symbols:
+                if books.best(symbol, 0) is None and self._clock.monotonic_ns() >= due_ns[symbol]:
+                    due_ns[symbol] = self._clock.monotonic_ns() + SNAPSHOT_EVERY_NS
+                    await self._snapshot(books, symbol)
+                    if isinstance(event, Diff):
+                        books.change(event)
+                shown = books.best(symbol, self._clock.now_ns())
+                if shown is not None:
+                    yield shown
+
+    async def _snapshot(self, books: Books, symbol: str) -> None:
+        """A book by REST. One that cannot be had is asked for again with a change that comes later."""
+        asked_ns = self._broker_ns(self._clock.now_ns())
+        with suppress(Unavailable, RateLimited):
+            response = await self._get(f"{API}/depth", {"symbol": symbol, "limit": str(SNAPSHOT_LEVELS)}, facts.DEPTH_SNAPSHOT, signed=False)
+            if response.status != 200:
+                raise refusal(response, changes=False)
+            books.snapshot(symbol, decode_snapshot(response.body), asked_ns)
+
+    @staticmethod
+    def _check_streams(session: StreamsSession) -> None:
+        """Raises BadRequest: more than one connection carries."""
+        if len(session.streams) > facts.STREAMS_MAX:
+            raise BadRequest(f"Binance has {facts.STREAMS_MAX} streams on one connection, and {len(session.streams)} were asked for; read fewer")
+
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
     async def _change(self, method: str, path: str, params: Mapping[str, str], *, urgent: bool = False) -> Response:
         """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
         await self._afford(facts.CHANGE, urgent=urgent)
-        request = self._signed(method, API + path, params)
         try:
-            response = await self._http.send(request, within_ns=ANSWER_WITHIN_NS)
+            if self._by_socket and self._line is not None:
+                response = await self._send_frame(*self._line, facts.SOCKET_METHODS[method, path], params)
+            else:
+                response = await self._http.send(self._signed(method, API + path, params), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Binance could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
         except NoAnswer as error:
@@ -371,6 +442,21 @@ class BinanceConnector:
             with suppress(DeskError):  # then the next question tries again
                 await self._read_clock()
         return response
+
+    async def _send_frame(self, stream: Supervisor, session: OrdersSession, method: str, params: Mapping[str, str]) -> Response:
+        """One request over the account's socket. Once the frame is handed over, only a reply says what became of it. Raises NoAnswer."""
+        self._number += 1
+        request_id = str(self._number)
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._asked[request_id] = waiting
+        try:
+            await stream.send((session.request(method, request_id, params, self._clock.now_ns()),))
+            async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
+                return await waiting
+        except TimeoutError:
+            raise NoAnswer("the socket did not answer in time") from None
+        finally:
+            del self._asked[request_id]
 
     def _answered(self, response: Response, kind: type[_T]) -> _T:
         """The body of a change that was taken. What cannot be read may still have been taken."""

@@ -40,6 +40,11 @@ URLS: Mapping[str, Urls] = {
 SOCKET_API_PATH = "/ws-api/v3"
 STREAMS_PATH = "/stream"
 API = "/api/v3"
+SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API calls a change
+    ("POST", "/order"): "order.place",
+    ("DELETE", "/order"): "order.cancel",
+    ("POST", "/order/cancelReplace"): "order.cancelReplace",
+}
 KEY_RIGHTS_PATH = "/sapi/v1/account/apiRestrictions"  # what the key may do; the testnet has nothing below /sapi, which tells the two apart
 
 PAGES: Mapping[str, str] = {
@@ -74,7 +79,10 @@ CHANGE = 1
 PING, TIME, EXCHANGE_INFO, ACCOUNT, KEY_RIGHTS = 1, 1, 20, 20, 1
 ORDER, OPEN_ORDERS, OPEN_ORDERS_ALL, ALL_ORDERS, MY_TRADES, MY_TRADES_OF_ORDER = 4, 6, 80, 20, 20, 5
 TICKER, TICKERS, TRADES, AGG_TRADES, KLINES = 2, 4, 25, 4, 2
+DAY_TICKERS = ((20, 2), (100, 40), (None, 80))  # (symbols up to, weight)
+COMMISSION, AMEND = 20, 4
 DEPTH = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))  # (levels up to, weight)
+DEPTH_SNAPSHOT = 50  # of a thousand levels
 SOCKET_OPENED = 2
 SUBSCRIBE = 2
 

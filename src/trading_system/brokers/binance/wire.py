@@ -29,12 +29,15 @@ class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ErrorData(_Camel, kw_only=True):
-    """What became of the two halves of a cancel-replace; a half that failed is an error. The WebSocket API has other things here."""
+    """What became of the two halves of a cancel-replace; a half that failed is an error. Here the WebSocket API says, with a 429, until when to
+    wait."""
 
     cancel_result: str = ""  # SUCCESS, FAILURE, NOT_ATTEMPTED
     new_order_result: str = ""
     cancel_response: msgspec.Raw = msgspec.Raw()
     new_order_response: msgspec.Raw = msgspec.Raw()
+    server_time: int | None = None
+    retry_after: int | None = None
 
 
 # -- the market, without a key ---------------------------------------------------------------------------------------------------------------------
@@ -130,6 +133,40 @@ class PriceTicker(_Camel, kw_only=True):
 
     symbol: str
     price: str
+
+
+class AvgPrice(_Camel, kw_only=True):
+    """GET /avgPrice: what was paid, on average over so many minutes."""
+
+    mins: int
+    price: str
+    close_time: int
+
+
+class DayTicker(_Camel, kw_only=True, omit_defaults=True):
+    """GET /ticker/24hr: the last 24 hours. Of type MINI it has neither changes, averages nor best prices."""
+
+    symbol: str
+    price_change: str | None = None
+    price_change_percent: str | None = None
+    weighted_avg_price: str | None = None
+    prev_close_price: str | None = None
+    last_price: str
+    last_qty: str | None = None
+    bid_price: str | None = None
+    bid_qty: str | None = None
+    ask_price: str | None = None
+    ask_qty: str | None = None
+    open_price: str
+    high_price: str
+    low_price: str
+    volume: str
+    quote_volume: str
+    open_time: int
+    close_time: int
+    first_id: int
+    last_id: int
+    count: int
 
 
 class Depth(_Camel, kw_only=True):
@@ -314,7 +351,9 @@ class SocketFrame(_Camel, kw_only=True):
 
     id: int | str | None = None
     status: int | None = None
-    error: Error | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()  # as an HTTP answer's body
+    rate_limits: Sequence[RateLimit] | None = None
     subscription_id: int | None = None
     event: msgspec.Raw = msgspec.Raw()
 
@@ -416,6 +455,75 @@ class TradeMsg(msgspec.Struct, kw_only=True):
     time: int = msgspec.field(name="T")
     is_buyer_maker: bool = msgspec.field(name="m")
     is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class AggTradeMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@aggTrade."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    id: int = msgspec.field(name="a")
+    price: str = msgspec.field(name="p")
+    qty: str = msgspec.field(name="q")
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+    time: int = msgspec.field(name="T")
+    is_buyer_maker: bool = msgspec.field(name="m")
+    is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class DayTickerMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@ticker: the last 24 hours, once a second."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    price_change: str = msgspec.field(name="p")
+    price_change_percent: str = msgspec.field(name="P")
+    weighted_avg_price: str = msgspec.field(name="w")
+    prev_close_price: str = msgspec.field(name="x")
+    last_price: str = msgspec.field(name="c")
+    last_qty: str = msgspec.field(name="Q")
+    bid_price: str = msgspec.field(name="b")
+    bid_qty: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_qty: str = msgspec.field(name="A")
+    open_price: str = msgspec.field(name="o")
+    high_price: str = msgspec.field(name="h")
+    low_price: str = msgspec.field(name="l")
+    volume: str = msgspec.field(name="v")
+    quote_volume: str = msgspec.field(name="q")
+    open_time: int = msgspec.field(name="O")
+    close_time: int = msgspec.field(name="C")
+    first_id: int = msgspec.field(name="F")
+    last_id: int = msgspec.field(name="L")
+    count: int = msgspec.field(name="n")
+
+
+class MiniTickerMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@miniTicker, and one of !miniTicker@arr."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    close: str = msgspec.field(name="c")
+    open: str = msgspec.field(name="o")
+    high: str = msgspec.field(name="h")
+    low: str = msgspec.field(name="l")
+    volume: str = msgspec.field(name="v")
+    quote_volume: str = msgspec.field(name="q")
+
+
+class AvgPriceMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@avgPrice."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    interval: str = msgspec.field(name="i")
+    price: str = msgspec.field(name="w")
+    last_trade_time: int = msgspec.field(name="T")
 
 
 class KlineBody(msgspec.Struct, kw_only=True):

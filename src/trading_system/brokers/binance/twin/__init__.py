@@ -17,7 +17,20 @@ import msgspec
 
 from trading_system.brokers.binance import facts, wire
 from trading_system.brokers.binance.twin.data import MarketData
-from trading_system.brokers.binance.twin.forms import MS, Params, Refusal, answer, check_time, integer, merged, missing, proof, without_signature
+from trading_system.brokers.binance.twin.forms import (
+    MS,
+    Hmac,
+    Params,
+    Prover,
+    Refusal,
+    answer,
+    check_time,
+    ed25519_pair,
+    integer,
+    merged,
+    missing,
+    without_signature,
+)
 from trading_system.brokers.binance.twin.streams import MarketStreams, SocketApi
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.brokers.binance.twin.universe import universe
@@ -51,7 +64,11 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("GET", "depth"): Route("depth", facts.DEPTH[0][1]),
     ("GET", "trades"): Route("trades", facts.TRADES),
     ("GET", "aggTrades"): Route("agg_trades", facts.AGG_TRADES),
+    ("GET", "historicalTrades"): Route("historical_trades", facts.TRADES),
     ("GET", "klines"): Route("klines", facts.KLINES),
+    ("GET", "uiKlines"): Route("klines", facts.KLINES),
+    ("GET", "avgPrice"): Route("avg_price", facts.KLINES),
+    ("GET", "ticker/24hr"): Route("day_ticker", facts.TICKER),
     ("GET", "ticker/bookTicker"): Route("book_ticker", facts.TICKER),
     ("GET", "ticker/price"): Route("price_ticker", facts.TICKER),
     ("GET", "account"): Route("account", facts.ACCOUNT, signed=True),
@@ -73,7 +90,11 @@ METHODS: Mapping[str, tuple[str, str]] = {  # of the WebSocket API
     "depth": ("GET", "depth"),
     "trades.recent": ("GET", "trades"),
     "trades.aggregate": ("GET", "aggTrades"),
+    "trades.historical": ("GET", "historicalTrades"),
     "klines": ("GET", "klines"),
+    "uiKlines": ("GET", "uiKlines"),
+    "avgPrice": ("GET", "avgPrice"),
+    "ticker.24hr": ("GET", "ticker/24hr"),
     "ticker.book": ("GET", "ticker/bookTicker"),
     "ticker.price": ("GET", "ticker/price"),
     "account.status": ("GET", "account"),
@@ -96,7 +117,7 @@ class _Weight:
 
     def __init__(self, limit: int) -> None:
         self.used = 0
-        self._limit = limit
+        self.limit = limit
         self._start_ns = 0
         self._refused = 0
         self._banned_ns = 0
@@ -107,11 +128,11 @@ class _Weight:
             raise Refusal(418, -1003, f"Way too much request weight used; IP banned until {self._banned_ns // MS}.")
         if now_ns >= self._start_ns + MINUTE_NS:
             self._start_ns, self.used, self._refused = now_ns - now_ns % MINUTE_NS, 0, 0
-        if self.used + weight > self._limit:
+        if self.used + weight > self.limit:
             self._refused += 1
             if self._refused > REFUSED_MAX:
                 self._banned_ns = now_ns + BAN_NS
-            raise too_much(self._limit)
+            raise too_much(self.limit)
         self.used += weight
 
     def give_back(self, weight: int) -> None:
@@ -131,7 +152,8 @@ class BinanceTwin:
     """One Binance spot account. Without key and secret they are made from the seed; read them from the attributes.
 
     environment: "paper" (a testnet, which has nothing below /sapi) or "live". may_withdraw: what a live key says of itself. orders_streams: how many
-    connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay, by symbol.
+    connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay, by symbol. ed25519: the secret is
+    a private key, of which the twin keeps the public half.
     """
 
     def __init__(
@@ -150,12 +172,16 @@ class BinanceTwin:
         orders_per_10_s: int = facts.ORDERS_PER_10_S,
         orders_streams: int = 300,
         may_withdraw: bool = False,
+        ed25519: bool = False,
     ) -> None:
         names = Random(f"binance {seed}")  # noqa: S311 names, no secrets of anybody's
         letters = string.ascii_letters + string.digits
         self.environment = environment
         self.key = key or "".join(names.choices(letters, k=64))
         self.secret = secret or "".join(names.choices(letters, k=64))
+        self._prover: Prover = Hmac(self.secret)
+        if ed25519:
+            self.secret, self._prover = ed25519_pair(names.randbytes(32))
         self.universe = universe(hours, fee)
         self.market = Market(self.universe.listings, seed, recordings)
         ids = count(names.randrange(1_000_000, 9_000_000))
@@ -174,9 +200,9 @@ class BinanceTwin:
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
         self.trading = TradingDesk(self.exchange, self.data, uid=names.randrange(10**8, 10**9), fee=fee, collect=self._collect)
-        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self.secret)
-        self.market_streams = MarketStreams(self.data, self._send, start_ns)
         self._weight = _Weight(weight_per_minute)
+        self.socket_api = SocketApi(self.trading, self._socket_call, self._send, self.key, self._prover, self._limits, self._weight.wait_s)
+        self.market_streams = MarketStreams(self.data, self._send, start_ns)
         self._streams = orders_streams
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
@@ -245,6 +271,9 @@ class BinanceTwin:
     def _cost(self, route: Route, params: Params) -> int:
         if route.name in _SYMBOL_OR_ALL and "symbol" not in params:
             return _SYMBOL_OR_ALL[route.name]
+        if route.name == "day_ticker" and "symbol" not in params:
+            named = len(self.data.symbols(params)[0]) if "symbols" in params else None
+            return next(weight for most, weight in facts.DAY_TICKERS if most is None or (named is not None and named <= most))
         if route.name == "my_trades" and "orderId" in params:
             return facts.MY_TRADES_OF_ORDER
         if route.name == "depth":
@@ -269,6 +298,13 @@ class BinanceTwin:
             raise missing("signature")
         return self._run(route, params, weight)
 
+    def _limits(self, ordering: bool) -> list[wire.RateLimit]:
+        """The budgets as a frame tells them: of the address, and with orders the account's."""
+        weight = wire.RateLimit(
+            rate_limit_type="REQUEST_WEIGHT", interval="MINUTE", interval_num=1, limit=self._weight.limit, count=self._weight.used
+        )
+        return [*(self.trading.order_limits({}, self.now_ns) if ordering else ()), weight]
+
     def _authorize(self, request: Request, query: str, body: str) -> None:
         """Key, signature over the raw text, time. Raises Refusal."""
         given = next((value for name, value in request.headers.items() if name.lower() == facts.KEY_HEADER.lower()), "")
@@ -279,7 +315,7 @@ class BinanceTwin:
         params = merged(query, body)
         if not params.get("signature"):
             raise missing("signature")
-        if params["signature"].lower() != proof(without_signature(query) + without_signature(body), self.secret):
+        if not self._prover.proves(without_signature(query) + without_signature(body), params["signature"]):
             raise Refusal(400, -1022, "Signature for this request is not valid.")
         check_time(params, self.now_ns)
 

@@ -160,7 +160,7 @@ class TradingDesk:
         most = limit(params, 500, facts.ROWS_MAX)
         return rows[:most] if from_start else rows[-most:]
 
-    def order_limits(self, params: Params, now_ns: int) -> object:
+    def order_limits(self, params: Params, now_ns: int) -> list[wire.RateLimit]:
         ten, day = self.counts(now_ns)
         return [
             wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=self.data.orders_per_10_s, count=ten),
