@@ -98,6 +98,43 @@ def test_calls_that_begin_together_arrive_one_after_the_other(tmp_path: Path) ->
     told(tmp_path, story)
 
 
+def test_a_question_that_hangs_holds_back_no_order_and_no_cancel(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price = await away(desk.brokers[KRAKEN.broker], "0.98")
+            approved = approved_of(desk, await desk.submit(wish("a", ord_type=OrdType.LIMIT, price=price)))
+        connected = bench.connector()
+        await connected.connect()
+        bench.network.faults = Faults(lost_answer=1.0)
+        hanging = asyncio.create_task(connected.open_orders())
+        await asyncio.sleep(1)
+        bench.network.faults = Faults(enabled=False)
+        started_ns = bench.clock.monotonic_ns()
+        sent = await connected.submit(changed(approved, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb")))
+        await connected._cancel(sent.order_id)
+
+        assert bench.clock.monotonic_ns() - started_ns < SECOND_NS
+        assert bench.twin.trading.placed[sent.order_id].status == "canceled"
+        await hanging
+
+    told(tmp_path, story)
+
+
+def test_a_cancel_that_was_overtaken_is_asked_for_again_and_an_order_is_not(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price = await away(desk.brokers[KRAKEN.broker], "0.98")
+            sent = await desk.submit(wish("a", ord_type=OrdType.LIMIT, price=price))
+            approved = approved_of(desk, sent)
+            bench.twin.nonce += 2
+            with pytest.raises(Rejected, match="Invalid nonce"):
+                await desk.brokers[KRAKEN.broker].submit(changed(approved, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb")))
+            assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status is OrdStatus.CANCELED
+            assert len(bench.twin.trading.placed) == 1
+
+    told(tmp_path, story)
+
+
 def test_two_programs_on_one_key_are_told_so(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         bench.twin.nonce = 1 << 60
