@@ -499,9 +499,8 @@ def _sums(balances: Mapping[str, wire.BalanceEx], names: Names) -> tuple[dict[st
 
 
 def _position(instrument: InstrumentID, qty: Decimal, marks: Mapping[InstrumentID, Decimal]) -> Position:
-    """Kraken keeps no entry price of what is held: the average is the mark, and nothing is unrealised."""
-    mark = marks.get(instrument)
-    return Position(instrument=instrument, qty=qty, avg_px=mark or ZERO, mark_px=mark, unrealized_pnl=ZERO)
+    """Kraken keeps no entry price of what is held: 0, which nobody takes for one."""
+    return Position(instrument=instrument, qty=qty, avg_px=ZERO, mark_px=marks.get(instrument), unrealized_pnl=ZERO)
 
 
 def decode_flow(ledger_id: str, entry: wire.LedgerEntry, names: Names) -> Flow:
