@@ -17,7 +17,7 @@ from trading_system.brokers.kraken.errors import ERRORS, Meaning, edge, refusal
 from trading_system.brokers.kraken.facts import FACTS
 from trading_system.brokers.kraken.session import DataSession, Hole, Moved, PrivateSession, Whole
 from trading_system.core.risk import Limits
-from trading_system.domain.account import FlowKind
+from trading_system.domain.account import AccountSnapshot, FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID
@@ -281,12 +281,9 @@ def test_a_secret_that_is_no_secret_is_told_without_being_shown() -> None:
 # -- account and money ---------------------------------------------------------------------------------------------------------
 
 
-def account(balances: dict[str, wire.BalanceEx], **changes: Any) -> Any:
+def account(balances: dict[str, wire.BalanceEx], system: str = "online") -> AccountSnapshot:
     info = result("key_info", wire.KeyInfo)
-    marks = {BTC: D(30_000)}
-    return codec.decode_account(
-        info, balances, result("trade_balance", wire.TradeBalance), marks, NAMES, "live", changes.get("system", "online"), NOW
-    )
+    return codec.decode_account(info, balances, {BTC: D(30_000)}, NAMES, "live", system, NOW)
 
 
 def test_the_published_balances_become_an_account() -> None:
@@ -294,7 +291,8 @@ def test_the_published_balances_become_an_account() -> None:
     (position,) = snapshot.positions
 
     assert (snapshot.account, snapshot.currency) == ("AA88N84GWOAKNMOI", "USD")
-    assert (snapshot.cash, snapshot.buying_power, snapshot.equity) == (D("25435.21"), D("17185.45"), D("1091.3193"))  # eb + n
+    assert (snapshot.cash, snapshot.buying_power, snapshot.equity) == (D("25435.21"), D("17185.45"), D("62740.21"))
+    assert codec.decode_worth(result("trade_balance", wire.TradeBalance)) == D("1091.3193")  # eb + n
     assert (position.instrument, position.qty, position.mark_px) == (BTC, D("1.2435"), D(30_000))
     assert snapshot.tradable
 
