@@ -436,6 +436,19 @@ def test_a_spent_budget_says_until_when() -> None:
     assert far.retry_after_ns == 600_000_000_000
 
 
+@pytest.mark.parametrize(("code", "status"), [(0, 200), (10001, 200), (10016, 503), (10006, 429)])
+def test_a_question_that_could_not_be_answered_just_now_is_asked_again(code: int, status: int) -> None:
+    body = json.dumps({"retCode": code, "retMsg": "", "result": {}, "retExtInfo": {}, "time": 1}).encode()
+    headers = {"x-bapi-limit-reset-timestamp": "2500"}
+    shown = errors.passing(Response(status=200, headers=headers, body=body, recv_ns=NOW), 1_000)
+
+    assert shown.status == status
+    assert shown.headers.get("retry-after") == ("2" if status == 429 else None)
+    assert type(errors.refusal(shown, errors.envelope(shown), changes=False, now_ms=1_000)) is (
+        {10001: BadRequest, 10016: Unavailable, 10006: RateLimited}.get(code, ProtocolError)
+    )
+
+
 def test_a_bad_signature_is_told_without_what_was_signed() -> None:
     body = (GOLDEN / "error_sign.json").read_bytes()
     response = Response(status=200, headers={}, body=body, recv_ns=NOW)

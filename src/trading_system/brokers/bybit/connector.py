@@ -93,14 +93,15 @@ class _Change(NamedTuple):
 
 
 class _Signed:
-    """Signs each attempt of a request anew: a timestamp is good for five seconds."""
+    """Signs each attempt of a request anew: a timestamp is good for five seconds. What Bybit could not answer just now is told as HTTP tells it."""
 
     def __init__(self, http: Http, key: Secret, secret: Secret, clock: Clock, offset: BrokerOffset) -> None:
         self._http, self._key, self._secret, self._clock, self._offset = http, key, secret, clock, offset
 
     async def send(self, request: Request, *, within_ns: int) -> Response:
         now_ms = (self._clock.now_ns() + self._offset.offset_ns()) // _MS
-        return await self._http.send(auth.sign(request, self._key, self._secret, now_ms), within_ns=within_ns)
+        response = await self._http.send(auth.sign(request, self._key, self._secret, now_ms), within_ns=within_ns)
+        return errors.passing(response, now_ms) if request.method == "GET" else response
 
     async def aclose(self) -> None:
         await self._http.aclose()
