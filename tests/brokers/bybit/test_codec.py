@@ -287,6 +287,27 @@ def test_funding_is_no_fill_and_a_new_kind_is_refused() -> None:
         codec.is_fill(golden("execution", wire.Execution, execType="Levitation"))
 
 
+@pytest.mark.parametrize(
+    ("side", "price", "made", "closes"),
+    [("Buy", "110", "20", Side.SELL), ("Sell", "110", "20", Side.SELL), ("Buy", "90", "20", Side.BUY), ("Sell", "100", "0", Side.BUY)],
+)
+def test_a_delivery_closes_what_its_profit_says_was_open(side: str, price: str, made: str, closes: Side) -> None:
+    record = wire.Delivery(
+        deliveryTime=1_700_000_000_000,
+        symbol="BTCUSDT-26DEC26",
+        side=side,
+        position="2",
+        entryPrice="100",
+        deliveryPrice=price,
+        fee="0.1",
+        deliveryRpl=made,
+    )
+    report = codec.decode_delivery(record, NOW)
+
+    assert (report.side, report.last_qty, report.last_px, report.fee, report.fee_currency) == (closes, 2, D(price), D("0.1"), "USDT")
+    assert (report.instrument, report.exec_id, report.cl_ord_id) == ("BTC-26DEC26/USDT", "delivery-BTCUSDT-26DEC26-1700000000000", "")
+
+
 # -- account and instruments -----------------------------------------------------------------------------------------------------------------------
 
 PAIRS = frozenset({PAIR, InstrumentID("ETH/USDT")})
