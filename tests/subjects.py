@@ -158,7 +158,11 @@ BYBIT = Subject(
     broker=BrokerName("bybit"),
     twin=_bybit,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
-    instruments={AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"), AssetClass.CRYPTO: InstrumentID("BTC/USDT")},
+    instruments={
+        AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"),
+        AssetClass.CRYPTO: InstrumentID("BTC/USDT"),
+        AssetClass.FUTURE: InstrumentID("SOL-25DEC26/USDT"),
+    },
     nobody=InstrumentID("NOBODY/USDT"),
     misspelt=InstrumentID("SOLUSDT"),
     statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),
