@@ -44,6 +44,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     places: Callable[[Request], bool]  # whether it places one
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     tells_trail: bool = True  # where a trailing stop stands
+    keeps_ids: bool = False  # whether a changed order goes on under the ids it had
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -129,6 +130,7 @@ _KRAKEN_ADDS = b'"method":"add_order"'
 KRAKEN = Subject(
     name="kraken",
     broker=BrokerName("kraken"),
+    keeps_ids=True,
     twin=KrakenTwin,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
     instruments={AssetClass.CRYPTO: InstrumentID("ETH/USD")},
@@ -156,6 +158,7 @@ def _bybit(*, requests_per_minute: int, **changes: Any) -> BybitTwin:
 BYBIT = Subject(
     name="bybit",
     broker=BrokerName("bybit"),
+    keeps_ids=True,
     twin=_bybit,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
     instruments={
