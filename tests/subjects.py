@@ -43,6 +43,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     changes: Callable[[Request], bool]  # whether a request asks for a change of orders; one that leaves as a frame is its body alone
     places: Callable[[Request], bool]  # whether it places one
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
+    tells_trail: bool = True  # where a trailing stop stands
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -98,6 +99,7 @@ BINANCE = Subject(
     ),
     changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body,
     places=lambda request: (request.method == "POST" and ("/order?" in request.url or "/orderList/" in request.url)) or b".place" in request.body,
+    tells_trail=False,
     replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),
     symbol="ETHUSDT",
 )
@@ -156,7 +158,11 @@ BYBIT = Subject(
     broker=BrokerName("bybit"),
     twin=_bybit,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
-    instruments={AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"), AssetClass.CRYPTO: InstrumentID("BTC/USDT")},
+    instruments={
+        AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"),
+        AssetClass.CRYPTO: InstrumentID("BTC/USDT"),
+        AssetClass.FUTURE: InstrumentID("SOL-25DEC26/USDT"),
+    },
     nobody=InstrumentID("NOBODY/USDT"),
     misspelt=InstrumentID("SOLUSDT"),
     statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),

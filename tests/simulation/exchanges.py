@@ -1,14 +1,19 @@
 """The full stack on the crypto exchanges' twins: the same stage, faults and oracle, other words on the wire."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from msgspec.structs import replace
+
 from tests.simulation.stage import STRANGER
 from tests.simulation.world import TwinOrder, TwinTruth, TwinWorld
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.binance.twin.forms import Refusal
+from trading_system.brokers.bybit.twin import BybitTwin
+from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.domain.fix import OrdStatus, Side
@@ -122,4 +127,63 @@ class KrakenWorld(TwinWorld):
         return True
 
 
-EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld}
+class BybitTruth(TwinTruth):
+    """A pair and its swap, whose orders keep both their ids through a change: the desk gave each a new intent; the one before is over."""
+
+    def __init__(self, twin: BybitTwin, clock: VirtualClock, owner: Callable[[str], Order | None]) -> None:
+        super().__init__(twin.exchange, clock)
+        self._owner = owner  # of a broker's order id: the newest of ours that has it
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        return instrument.replace("-PERP/", "")
+
+    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        for order in self._exchange.orders.values():
+            owner, shown = self._owner(order.order_id), self._shown(order)
+            if owner is not None and owner.cl_ord_id == cl_ord_id:
+                return replace(shown, cl_ord_id=cl_ord_id)
+            if order.cl_ord_id == cl_ord_id:
+                return shown if owner is None else TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False)
+        return None
+
+
+class BybitWorld(TwinWorld):
+    """A desk on the Bybit twin."""
+
+    broker = BrokerName("bybit")
+    names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"))
+
+    def make(self, seed: int) -> BybitTwin:
+        return BybitTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+
+    def truth(self) -> TwinTruth:
+        return BybitTruth(self.twin, self.clock, self._owner)
+
+    def _owner(self, order_id: str) -> Order | None:
+        known = [order for order in self.desk.books.blotter if order.order_id == order_id]
+        return next((order for order in known if order.ord_status is not OrdStatus.REPLACED), None)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """An amend has no client id of its own: the oracle sees what becomes of it."""
+        return ClOrdID(json.loads(request.body)["orderLinkId"]) if request.url.endswith("/v5/order/create") else None
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        linear = "-PERP" in instrument
+        body = {
+            "category": "linear" if linear else "spot",
+            "symbol": instrument.replace("-PERP", "").replace("/", ""),
+            "side": side.capitalize(),
+            "orderType": "Market",
+            "qty": str(qty),
+            "orderLinkId": cl_ord_id,
+            "marketUnit": "baseCoin",
+        }
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.orders.create(json.dumps(body).encode(), self.clock.now_ns())
+        except BybitRefusal:
+            return False
+        return True
+
+
+EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld}

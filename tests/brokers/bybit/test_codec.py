@@ -287,6 +287,27 @@ def test_funding_is_no_fill_and_a_new_kind_is_refused() -> None:
         codec.is_fill(golden("execution", wire.Execution, execType="Levitation"))
 
 
+@pytest.mark.parametrize(
+    ("side", "price", "made", "closes"),
+    [("Buy", "110", "20", Side.SELL), ("Sell", "110", "20", Side.SELL), ("Buy", "90", "20", Side.BUY), ("Sell", "100", "0", Side.BUY)],
+)
+def test_a_delivery_closes_what_its_profit_says_was_open(side: str, price: str, made: str, closes: Side) -> None:
+    record = wire.Delivery(
+        deliveryTime=1_700_000_000_000,
+        symbol="BTCUSDT-26DEC26",
+        side=side,
+        position="2",
+        entryPrice="100",
+        deliveryPrice=price,
+        fee="0.1",
+        deliveryRpl=made,
+    )
+    report = codec.decode_delivery(record, NOW)
+
+    assert (report.side, report.last_qty, report.last_px, report.fee, report.fee_currency) == (closes, 2, D(price), D("0.1"), "USDT")
+    assert (report.instrument, report.exec_id, report.cl_ord_id) == ("BTC-26DEC26/USDT", "delivery-BTCUSDT-26DEC26-1700000000000", "")
+
+
 # -- account and instruments -----------------------------------------------------------------------------------------------------------------------
 
 PAIRS = frozenset({PAIR, InstrumentID("ETH/USDT")})
@@ -434,6 +455,19 @@ def test_a_spent_budget_says_until_when() -> None:
     far = errors.refusal(banned, None, changes=False, now_ms=0)
     assert isinstance(far, RateLimited)
     assert far.retry_after_ns == 600_000_000_000
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 200), (10001, 200), (10016, 503), (10006, 429)])
+def test_a_question_that_could_not_be_answered_just_now_is_asked_again(code: int, status: int) -> None:
+    body = json.dumps({"retCode": code, "retMsg": "", "result": {}, "retExtInfo": {}, "time": 1}).encode()
+    headers = {"x-bapi-limit-reset-timestamp": "2500"}
+    shown = errors.passing(Response(status=200, headers=headers, body=body, recv_ns=NOW), 1_000)
+
+    assert shown.status == status
+    assert shown.headers.get("retry-after") == ("2" if status == 429 else None)
+    assert type(errors.refusal(shown, errors.envelope(shown), changes=False, now_ms=1_000)) is (
+        {10001: BadRequest, 10016: Unavailable, 10006: RateLimited}.get(code, ProtocolError)
+    )
 
 
 def test_a_bad_signature_is_told_without_what_was_signed() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.desks import Bench, on_bench, settled
 from tests.subjects import BYBIT
+from trading_system.brokers.bybit.twin.universe import quarter_end_ns
 from trading_system.core.risk import Limits
 from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, RiskRefused
@@ -26,6 +27,7 @@ D = Decimal
 HOUR_NS = 3_600 * SECOND_NS
 MINUTE_NS = 60 * SECOND_NS
 SOL, BTC, PAIR = InstrumentID("SOL-PERP/USDT"), InstrumentID("BTC-PERP/USDT"), InstrumentID("BTC/USDT")
+DATED, ENDS_NS = InstrumentID("SOL-25DEC26/USDT"), quarter_end_ns(START_NS)
 WIDE = Limits(
     max_position_pct=D(3),
     crypto_max_position_pct=D(3),
@@ -166,6 +168,37 @@ def test_funding_is_a_flow_and_halts_nothing(tmp_path: Path, side: Side) -> None
             assert [flow.kind for flow in flows] == [FlowKind.FEE if side is Side.BUY else FlowKind.INCOME]
             assert (flows[0].amount < 0) is (side is Side.BUY)
             assert agreed(desk, bench)
+            assert desk.books.halts == {}
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_the_end_of_a_contract_closes_its_position_at_its_price(tmp_path: Path, side: Side) -> None:
+    async def story(bench: Bench) -> None:
+        await asyncio.sleep((ENDS_NS - START_NS) // SECOND_NS - 3_600)
+        async with bench.desk(WIDE) as desk:
+            await settled(desk, await desk.submit(wish("a", "50", side, DATED)))
+            resting = await desk.submit(wish("b", "1", instrument=DATED, price=(await mid(desk, DATED) * D("0.9")).quantize(D("0.01"))))
+            await asyncio.sleep(2 * 3_600)
+            (end,) = [order for order in desk.books.blotter if order.external]
+            delivered = bench.twin.exchange.mark("SOL/USDT", ENDS_NS)
+
+            assert (end.side, end.cum_qty, end.fills[0].price) == (side.opposite, 50, delivered)
+            assert desk.books.ledger.position(BYBIT.broker, DATED) == 0
+            assert agreed(desk, bench)
+            assert desk.books.blotter.get(resting.cl_ord_id).ord_status is OrdStatus.CANCELED  # type: ignore[union-attr]
+            pnl = desk.books.ledger.pnl(BYBIT.broker, DATED, D(0), D(1))
+            assert abs(pnl - (bench.twin.exchange.cash - 100_000)) < D("0.01")
+            assert desk.books.halts == {}
+            desk.instruments.clear()
+            with pytest.raises(RiskRefused) as caught:
+                await desk.submit(wish("c", "1", instrument=DATED, price=delivered.quantize(D("0.01"))))
+            assert caught.value.rule == "TRADABLE"
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(60)
+
+            assert desk.ready[BYBIT.broker]
             assert desk.books.halts == {}
 
     run(tmp_path, story)
@@ -313,6 +346,25 @@ def test_a_change_without_an_answer_is_found_by_what_it_asked_for(tmp_path: Path
 
             assert (old.ord_status, new.ord_status, new.order_id) == (OrdStatus.REPLACED, OrdStatus.NEW, old.order_id)  # type: ignore[union-attr]
             assert len(bench.twin.exchange.orders) == 1
+
+    run(tmp_path, story)
+
+
+def test_a_change_in_doubt_is_found_by_the_desk_that_comes_after(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            low = (await mid(desk) * D("0.98")).quantize(D("0.01"))
+            first = await desk.submit(wish("a", "10", price=low))
+            await asyncio.sleep(1)
+            bench.network.faults = Faults(lost_answer=1.0)
+            second = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, price=low - 1, intent=IntentID("b")))
+            assert desk.books.blotter.get(second.cl_ord_id).doubt is Doubt.IN_DOUBT  # type: ignore[union-attr]
+        bench.network.faults = Faults(enabled=False)
+        async with bench.desk(WIDE) as desk:
+            assert await desk.wait(lambda: desk.books.blotter.get(second.cl_ord_id).doubt is Doubt.NONE, 60 * SECOND_NS)  # type: ignore[union-attr]
+            states = [desk.books.blotter.get(order.cl_ord_id).ord_status for order in (first, second)]  # type: ignore[union-attr]
+
+            assert states == [OrdStatus.REPLACED, OrdStatus.NEW]
 
     run(tmp_path, story)
 

@@ -19,7 +19,7 @@ from trading_system.core.depth import Verdict
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
@@ -201,8 +201,24 @@ class BinanceConnector:
     async def submit(self, approved: Approved) -> ExecutionReport:
         """Place an order once. Raises Rejected, Unavailable (not sent, or not done), InDoubt (sent, no answer), AuthFailed (sent, key refused)."""
         self._expect(approved)
+        if approved.request.attached is not None:
+            return await self._submit_list(approved)
         response = await self._change("POST", "/order", codec.encode_order(approved))
         return self._row(self._answered(response, wire.Order))
+
+    async def _submit_list(self, approved: Approved) -> ExecutionReport:
+        """An order with its exits, as one list: all of it is taken, or nothing."""
+        lot = codec.decode_symbol(self._listed[approved.request.instrument][0]).lot
+        path, params = codec.encode_list(approved, lot)
+        listed = self._answered(await self._change("POST", path, params), wire.OrderList)
+        return self._family(codec.decode_list(listed.order_reports or (), approved.cl_ord_id, self._symbols, self._clock.now_ns()))
+
+    def _family(self, report: ExecutionReport) -> ExecutionReport:
+        """Remember an order and those that were made for it."""
+        symbol = self._listed[report.instrument][0].symbol
+        for child in report.children:
+            self._known(symbol, child)
+        return self._known(symbol, report)
 
     async def replace(self, approved: Approved) -> ExecutionReport:
         """A cancel and a new order in one request. The new one is not placed where the old one had fills by then, or was over."""
@@ -225,7 +241,12 @@ class BinanceConnector:
         which = {"symbol": symbol, "orderId": str(order.order_id)}
         response = await self._change("DELETE", "/order", which, urgent=True)
         if response.status == 200:
-            return self._row(self._answered(response, wire.Order))
+            rows = self._answered(response, wire.Canceled).order_reports
+            found = [self._row(row) for row in ((self._answered(response, wire.Order),) if rows is None else rows)]  # its list goes with it
+            ours = [report for report in found if report.order_id == order.order_id]
+            if not ours:
+                raise InDoubt("the cancel was sent; the answer does not say how the order stands")
+            return ours[0]
         if response.status != 400 or error_of(response).code not in _CANCEL_REFUSED:
             raise refusal(response, changes=True)
         try:
@@ -245,8 +266,18 @@ class BinanceConnector:
         for symbol in places:
             response = await self._get(f"{API}/order", {"symbol": symbol, "origClientOrderId": cl_ord_id}, facts.ORDER, signed=True)
             if not is_not_found(response):
-                return self._row(self._decoded(response, wire.Order))
+                return await self._with_exits(self._decoded(response, wire.Order))
         return None if places else next((report for report in await self.open_orders() if report.cl_ord_id == cl_ord_id), None)
+
+    async def _with_exits(self, order: wire.Order) -> ExecutionReport:
+        """An order with those that were made for it: the list names them, each is asked for."""
+        report = self._row(order)
+        if order.order_list_id in (None, -1) or not is_ours(report.cl_ord_id):
+            return report
+        listed = await self._ask("/orderList", {"orderListId": str(order.order_list_id)}, wire.OrderList, facts.ORDER_LIST)
+        exits = [one for one in listed.orders if codec.parent_of(one.client_order_id) == report.cl_ord_id]
+        rows = [await self._ask("/order", {"symbol": one.symbol, "orderId": str(one.order_id)}, wire.Order, facts.ORDER) for one in exits]
+        return msgspec.structs.replace(report, children=tuple(self._row(row) for row in rows))
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Executions of the pairs in which something happens, and of some of the others in turn: Binance has no list over all pairs."""
@@ -289,8 +320,36 @@ class BinanceConnector:
         return row
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
-        """None: deposits and withdrawals stand in the wallet's API, which the testnet does not have. What comes or goes shows as a difference."""
-        return ()
+        """Deposits and withdrawals, by the wallet's API, which the testnet does not have. What else moves between wallets shows as a difference."""
+        if self._environment != LIVE:
+            return ()
+        await self._load()
+        tradable = frozenset(self._symbols.values())
+        deposits = await self._capital(facts.DEPOSITS_PATH, since_ns, wire.Deposit)
+        withdrawals = await self._capital(facts.WITHDRAWALS_PATH, since_ns, wire.Withdrawal)
+        came = [flow for deposit in deposits if (flow := codec.decode_deposit(deposit, tradable)) is not None]
+        went = [codec.decode_withdrawal(withdrawal, tradable) for withdrawal in withdrawals]
+        return tuple(sorted((*came, *went), key=lambda flow: flow.transact_ns))
+
+    async def _capital(self, path: str, since_ns: int, kind: type[_T]) -> list[_T]:
+        """All rows since then, span by span and page by page."""
+        found: list[_T] = []
+        now_ns, start_ns = self._broker_ns(self._clock.now_ns()), since_ns
+        for _ in range(PAGES_MAX):
+            end_ns = min(now_ns, start_ns + facts.FLOWS_SPAN_NS - _MINUTE_NS)
+            query = {"startTime": str(start_ns // _MS), "endTime": str(end_ns // _MS), "limit": str(ROWS_MAX)}
+            for page in range(PAGES_MAX):
+                asked = await self._get(path, {**query, "offset": str(page * ROWS_MAX)}, facts.FLOWS, signed=True)
+                rows = self._decoded(asked, list[kind])  # type: ignore[valid-type]
+                found += rows
+                if len(rows) < ROWS_MAX:
+                    break
+            else:
+                raise ProtocolError(f"more than {PAGES_MAX} pages of {path}")
+            if end_ns == now_ns:
+                return found
+            start_ns = end_ns
+        raise ProtocolError(f"more than {PAGES_MAX} spans of {path}")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Order events as they come; after each LIVE the desk reads again what the stream did not replay."""
@@ -560,7 +619,7 @@ class BinanceConnector:
         """Remember how an order stands: for its fills, and for where to look for it."""
         assert report.order_id is not None
         stands = msgspec.structs.replace(
-            report, exec_type=ExecType.ORDER_STATUS, exec_id=None, last_qty=ZERO, last_px=ZERO, fee=ZERO, fee_currency=""
+            report, exec_type=ExecType.ORDER_STATUS, children=(), exec_id=None, last_qty=ZERO, last_px=ZERO, fee=ZERO, fee_currency=""
         )
         self._remember(self._rows, (symbol, int(report.order_id)), stands)
         self._remember(self._places, report.cl_ord_id, symbol)

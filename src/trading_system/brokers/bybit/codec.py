@@ -68,8 +68,8 @@ _FLOW = {
     **dict.fromkeys(("TRANSFER_IN", "TRANSFER_OUT", "TRANSFER_IN_INS_LOAN", "TRANSFER_OUT_INS_LOAN"), FlowKind.TRANSFER),
     **dict.fromkeys(("BONUS", "BONUS_RECOLLECT", "AIRDROP", "FEE_REFUND", "INTEREST", "EARN", "AUTO_DEDUCTION"), FlowKind.INCOME),
 }
-_FUNDING, _DELIVERY = "SETTLEMENT", "DELIVERY"
-_FROM_FILLS = frozenset({"TRADE", "LIQUIDATION", "ADL", "BLOCK_TRADE", "MOVE_POSITION"})  # what executions tell, and more exactly
+_FUNDING = "SETTLEMENT"
+_FROM_FILLS = frozenset({"TRADE", "LIQUIDATION", "ADL", "BLOCK_TRADE", "MOVE_POSITION", "DELIVERY"})  # what executions tell, and more exactly
 _CONTRACT = {"LinearPerpetual": AssetClass.PERPETUAL, "LinearFutures": AssetClass.FUTURE}
 _TRADABLE = {"Trading": True, "PreLaunch": False, "Delivering": False, "Closed": False}
 _QUOTES = (
@@ -331,6 +331,41 @@ def _row_of(execution: wire.Execution, category: str, instrument: InstrumentID, 
     )
 
 
+def decode_delivery(record: wire.Delivery, recv_ns: int) -> ExecutionReport:
+    """The end of a contract: its position is closed at the delivery's price, by an order of Bybit's own. Which way it was, its profit says, because
+    `side` may be the position's or the delivery's.
+
+    Source: bybit-exchange.github.io/docs/v5/asset/delivery
+    """
+    entry, price = _positive(record.entryPrice, "entryPrice"), _positive(record.deliveryPrice, "deliveryPrice")
+    made, qty = _number(record.deliveryRpl), _positive(record.position, "position")
+    side = _word(_SIDE, record.side, "delivery side")
+    if made and entry != price:
+        side = Side.BUY if (made > 0) is (price > entry) else Side.SELL
+    instrument = instrument_id(LINEAR, record.symbol)
+    name = f"delivery-{record.symbol}-{record.deliveryTime}"
+    return ExecutionReport(
+        broker=NAME,
+        cl_ord_id=ClOrdID(""),
+        order_id=OrderID(name),
+        exec_type=ExecType.TRADE,
+        ord_status=OrdStatus.FILLED,
+        instrument=instrument,
+        side=side.opposite,
+        ord_type=OrdType.MARKET,
+        time_in_force=TimeInForce.GTC,
+        order_qty=qty,
+        exec_id=ExecID(name),
+        last_qty=qty,
+        last_px=price,
+        fee=_optional(record.fee) or ZERO,
+        fee_currency=instrument.partition("/")[2],
+        text="delivery",
+        transact_ns=record.deliveryTime * _MS,
+        recv_ns=recv_ns,
+    )
+
+
 def _fee_currency(coin: str, category: str, instrument: InstrumentID, side: Side) -> str:
     """Contracts are charged in money. Spot is charged in what is credited, unless Bybit says another coin."""
     name, _, quote = instrument.partition("/")
@@ -359,7 +394,7 @@ def decode_account(
     Source: bybit-exchange.github.io/docs/v5/account/wallet-balance, docs/decisions/0009
     """
     coins = {coin.coin: coin for coin in wallet.coin}
-    worth = {name: _rate(coin) for name, coin in coins.items()}
+    worth = {name: decode_worth(coin) for name, coin in coins.items()}
     rates = {**rates, **{name: rate for name, rate in worth.items() if rate is not None and (name in MONEY or coin_pair(name) not in pairs)}}
     contracts = tuple(_contract(position) for position in positions if _number(position.size))
     held = tuple(
@@ -396,8 +431,8 @@ def _own(coin: wire.Coin) -> Decimal:
     return _number(coin.walletBalance or "0") - (_optional(coin.spotBorrow) or ZERO)
 
 
-def _rate(coin: wire.Coin) -> Decimal | None:
-    """Dollars a unit; None: there is none to tell it by."""
+def decode_worth(coin: wire.Coin) -> Decimal | None:
+    """Dollars a unit of a coin; None: there is too little of it to tell it by."""
     equity, value = _optional(coin.equity), _optional(coin.usdValue)
     return (value / equity).quantize(_GRAIN) if equity and value else None
 
@@ -462,8 +497,7 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
 
 
 def decode_flow(entry: wire.LogEntry) -> Flow | None:
-    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee; a contract that ends is settled at its last
-    price.
+    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee.
 
     Source: bybit-exchange.github.io/docs/v5/account/transaction-log
     """
@@ -482,11 +516,6 @@ def decode_flow(entry: wire.LogEntry) -> Flow | None:
     )
     if entry.type == _FUNDING:
         return replace(flow, kind=FlowKind.INCOME if change >= 0 else FlowKind.FEE, text=f"funding {entry.symbol}".strip())
-    if entry.type == _DELIVERY:
-        qty = (1 if entry.side == "Buy" else -1) * (_optional(entry.qty) or ZERO)
-        ended = instrument_id(LINEAR, entry.symbol)
-        fee = _optional(entry.fee) or ZERO
-        return replace(flow, kind=FlowKind.SETTLEMENT, instrument=ended, amount=-qty * _number(entry.tradePrice) - fee)
     if coin in MONEY:
         return flow
     return replace(flow, currency=QUOTE, amount=ZERO, instrument=coin_pair(coin), qty=change, text=f"{text} {plain(change)} {coin}")

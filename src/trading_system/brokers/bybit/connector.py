@@ -93,14 +93,15 @@ class _Change(NamedTuple):
 
 
 class _Signed:
-    """Signs each attempt of a request anew: a timestamp is good for five seconds."""
+    """Signs each attempt of a request anew: a timestamp is good for five seconds. What Bybit could not answer just now is told as HTTP tells it."""
 
     def __init__(self, http: Http, key: Secret, secret: Secret, clock: Clock, offset: BrokerOffset) -> None:
         self._http, self._key, self._secret, self._clock, self._offset = http, key, secret, clock, offset
 
     async def send(self, request: Request, *, within_ns: int) -> Response:
         now_ms = (self._clock.now_ns() + self._offset.offset_ns()) // _MS
-        return await self._http.send(auth.sign(request, self._key, self._secret, now_ms), within_ns=within_ns)
+        response = await self._http.send(auth.sign(request, self._key, self._secret, now_ms), within_ns=within_ns)
+        return errors.passing(response, now_ms) if request.method == "GET" else response
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -201,7 +202,7 @@ class BybitConnector:
 
     async def _rates(self, wallet: wire.Wallet) -> Mapping[str, Decimal]:
         """What a USDT is worth, by a ticker, where the wallet holds none to tell it by."""
-        if any(coin.coin == QUOTE and coin.equity not in ("", "0") for coin in wallet.coin):
+        if any(coin.coin == QUOTE and codec.decode_worth(coin) is not None for coin in wallet.coin):
             return {}
         (ticker,) = (await self._ask("/v5/market/tickers", {"category": SPOT, "symbol": SYMBOL_OF_ALL}, wire.Tickers)).list
         return {QUOTE: codec.decode_rate(ticker)}
@@ -230,10 +231,11 @@ class BybitConnector:
         """Raises BadRequest: Bybit does not have it, or not quoted in USDT; with what may have been meant."""
         if symbol.endswith(f"/{QUOTE}"):
             category, name = codec.category_of(symbol), codec.symbol_of(symbol)
-            with suppress(BadRequest):  # a symbol that it does not know is a parameter error there
-                page = await self._ask("/v5/market/instruments-info", {"category": category, "symbol": name}, wire.Instruments)
-                for entry in page.list:
-                    return codec.decode_instrument(entry, category)
+            for more in ({}, {"status": "Delivering"}, {"status": "Closed"}) if category == LINEAR else ({},):
+                with suppress(BadRequest):  # a symbol that it does not know is a parameter error there
+                    page = await self._ask("/v5/market/instruments-info", {"category": category, "symbol": name, **more}, wire.Instruments)
+                    for listed in page.list:
+                        return codec.decode_instrument(listed, category)
         base = symbol.partition("/")[0].partition("-")[0].removesuffix(QUOTE)
         hint = f" Did you mean {base}/{QUOTE} (spot) or {base}-PERP/{QUOTE} (swap)?" if codec.coin_pair(base) in self._pairs else ""
         raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}; nothing else is traded here.")
@@ -361,20 +363,27 @@ class BybitConnector:
             known.popitem(last=False)
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
-        """Every execution of both categories, in windows of seven days, oldest first, each joined with its order's row."""
-        found: list[tuple[int, int, wire.Execution, str]] = []
+        """Every execution of both categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended."""
+        found: list[tuple[wire.Execution, str]] = []
         for category in CATEGORIES:
             query = {"category": category, "limit": str(EXECUTIONS_PAGE_MAX)}
             async for page in self._windows("/v5/execution/list", query, since_ns, FILLS_BACK_NS, wire.Executions):
-                found += [(int(one.execTime), one.seq, one, category) for one in page.list if codec.is_fill(one)]
-        reports = []
-        for _, _, execution, category in sorted(found, key=lambda entry: entry[:2]):
+                found += [(execution, category) for execution in page.list if codec.is_fill(execution)]
+        told = [report for report in await self._deliveries() if report.transact_ns >= since_ns]
+        for execution, category in sorted(found, key=lambda entry: entry[0].seq):
             if execution.orderId not in self._rows:
                 await self._row(category, {"orderId": execution.orderId})
             row = self._rows.get(execution.orderId)
-            told = None if row is None else codec.decode_order(row, category, self._clock.now_ns())
-            reports.append(codec.decode_execution(execution, category, told, self._clock.now_ns()))
-        return tuple(reports)
+            order = None if row is None else codec.decode_order(row, category, self._clock.now_ns())
+            told.append(codec.decode_execution(execution, category, order, self._clock.now_ns()))
+        return tuple(sorted(told, key=lambda report: report.transact_ns))  # of one instant as they were counted
+
+    async def _deliveries(self) -> list[ExecutionReport]:
+        """The last ones: more than a page of them does not end at once."""
+        query = {"category": LINEAR, "limit": str(LOG_PAGE_MAX)}
+        page = await self._ask("/v5/asset/delivery-record", query, wire.Deliveries)
+        found = [record for record in page.list if codec.instrument_id(LINEAR, record.symbol).endswith(f"/{QUOTE}")]
+        return [codec.decode_delivery(record, self._clock.now_ns()) for record in found]
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
         """The transaction log without what executions tell, in windows of seven days, oldest first."""

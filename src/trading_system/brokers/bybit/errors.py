@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import msgspec
+from msgspec.structs import replace
+
 from trading_system.brokers.bybit import wire
 from trading_system.brokers.bybit.facts import (
     BUDGET_HELP,
@@ -42,13 +45,27 @@ def envelope(response: Response) -> wire.Envelope:
     return strict.decode(response.body, wire.Envelope)
 
 
+def passing(response: Response, now_ms: int) -> Response:
+    """An answer to a question with the HTTP status and the wait that others would give it: Bybit says 200 to what it could not do just now, too."""
+    try:
+        code = msgspec.json.decode(response.body, type=wire.Envelope).retCode
+    except wire.UNREADABLE:
+        return response
+    if response.status != 200 or (code != BUDGET and code not in _FAILED):
+        return response
+    if code != BUDGET:
+        return replace(response, status=503)
+    wait_s = -(-reset_ns(response.headers, now_ms) // _SECOND_NS)
+    return replace(response, status=429, headers={**response.headers, "retry-after": str(wait_s)})
+
+
 def refusal(response: Response, answer: wire.Envelope | None, *, changes: bool, now_ms: int) -> DeskError:
     """The error an answer stands for. answer: None where the body is none of Bybit's. changes: the request was to change something. now_ms: in
     Bybit's time.
 
     AuthFailed on a changing request is told apart by the desk: it counts as in doubt, and halts the broker.
     """
-    if answer is None or response.status != 200:
+    if answer is None or answer.retCode == 0:
         return _http(response, answer, changes=changes)
     code, text = answer.retCode, f"Bybit answered {answer.retCode}: {answer.retMsg or 'no text'}"
     if code in _KEY:
@@ -68,7 +85,7 @@ def refusal(response: Response, answer: wire.Envelope | None, *, changes: bool, 
 
 
 def _http(response: Response, answer: wire.Envelope | None, *, changes: bool) -> DeskError:
-    """Refusals of the gateway, which has looked at no more than the address and the path."""
+    """Refusals without a code: of the gateway, which has looked at no more than the address and the path."""
     status = response.status
     said = response.body[:200].decode("utf-8", "replace") if answer is None else answer.retMsg
     text = f"Bybit answered HTTP {status}: {said or 'no text'}"

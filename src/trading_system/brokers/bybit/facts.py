@@ -84,6 +84,7 @@ PER_SECOND: Mapping[str, int] = {
     "/v5/account/transaction-log": 30,
     "/v5/account/info": 50,
     "/v5/account/fee-rate": 5,
+    "/v5/asset/delivery-record": 10,
     "/v5/user/query-api": 10,
 }
 INSTRUMENTS_PAGE_MAX = 1_000

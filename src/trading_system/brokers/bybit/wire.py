@@ -329,6 +329,25 @@ class Log(msgspec.Struct, kw_only=True):
     nextPageCursor: str = ""
 
 
+class Delivery(msgspec.Struct, kw_only=True):
+    """One of GET /v5/asset/delivery-record: what a contract's end made, fees apart."""
+
+    deliveryTime: int
+    symbol: str
+    side: str
+    position: str
+    entryPrice: str
+    deliveryPrice: str
+    fee: str
+    deliveryRpl: str
+
+
+class Deliveries(msgspec.Struct, kw_only=True):
+    category: str = ""
+    list: Sequence[Delivery]
+    nextPageCursor: str = ""
+
+
 class Order(msgspec.Struct, kw_only=True):
     """An order, in answers and in events; events and some answers add category. qty is money where marketUnit is quoteCoin."""
 

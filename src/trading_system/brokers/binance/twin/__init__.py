@@ -2,7 +2,7 @@
 
 Sans-IO: sim/host.py gives it sockets, sim/network.py virtual time. It reads wire.py and facts.py and none of the connector, so that a shared
 misreading cannot pass the tests.
-Paths alone decide what is asked: REST, WebSocket API and market streams may share one port. Left out: order lists, pegs, icebergs, trailing stops,
+Paths alone decide what is asked: REST, WebSocket API and market streams may share one port. Left out: lists that buy to close, pegs, icebergs,
 amends, self-trade prevention, SBE and FIX.
 """
 
@@ -34,6 +34,7 @@ from trading_system.brokers.binance.twin.forms import (
 from trading_system.brokers.binance.twin.streams import MarketStreams, SocketApi
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.brokers.binance.twin.universe import universe
+from trading_system.brokers.binance.twin.wallet import Wallet
 from trading_system.sim.exchange import NO_LATENCY, Event, Exchange
 from trading_system.sim.market import Market, Recording
 from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
@@ -44,6 +45,7 @@ __all__ = ["TWIN", "BinanceTwin", "universe"]
 MEAN_WEIGHT = 10  # what a request costs, about
 
 REFUSED_MAX = 20  # calls after a 429 that are borne; then the address is banned
+KEY_LIFE_MS = 90 * 86_400_000  # of a key without a list of addresses
 BAN_NS = 2 * MINUTE_NS  # the shortest that Binance states
 _SYMBOL_OR_ALL = {"book_ticker": facts.TICKERS, "price_ticker": facts.TICKERS, "open_orders": facts.OPEN_ORDERS_ALL}
 
@@ -78,6 +80,14 @@ ROUTES: Mapping[tuple[str, str], Route] = {
     ("POST", "order/test"): Route("test", facts.CHANGE, signed=True),
     ("DELETE", "order"): Route("cancel", facts.CHANGE, signed=True, changes=True),
     ("POST", "order/cancelReplace"): Route("cancel_replace", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/oco"): Route("oco", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/oto"): Route("oto", facts.CHANGE, signed=True, changes=True),
+    ("POST", "orderList/otoco"): Route("otoco", facts.CHANGE, signed=True, changes=True),
+    ("DELETE", "orderList"): Route("cancel_list", facts.CHANGE, signed=True, changes=True),
+    ("GET", "orderList"): Route("order_list", facts.ORDER_LIST, signed=True),
+    ("GET", "allOrderList"): Route("all_order_lists", facts.ORDER_LISTS, signed=True),
+    ("GET", "openOrderList"): Route("open_order_lists", facts.OPEN_ORDER_LISTS, signed=True),
+    ("GET", "account/commission"): Route("commission", facts.COMMISSION, signed=True),
     ("GET", "openOrders"): Route("open_orders", facts.OPEN_ORDERS, signed=True),
     ("DELETE", "openOrders"): Route("cancel_all", facts.CHANGE, signed=True, changes=True),
     ("GET", "allOrders"): Route("all_orders", facts.ALL_ORDERS, signed=True),
@@ -104,6 +114,14 @@ METHODS: Mapping[str, tuple[str, str]] = {  # of the WebSocket API
     "order.test": ("POST", "order/test"),
     "order.cancel": ("DELETE", "order"),
     "order.cancelReplace": ("POST", "order/cancelReplace"),
+    "orderList.place.oco": ("POST", "orderList/oco"),
+    "orderList.place.oto": ("POST", "orderList/oto"),
+    "orderList.place.otoco": ("POST", "orderList/otoco"),
+    "orderList.cancel": ("DELETE", "orderList"),
+    "orderList.status": ("GET", "orderList"),
+    "allOrderLists": ("GET", "allOrderList"),
+    "openOrderLists.status": ("GET", "openOrderList"),
+    "account.commission": ("GET", "account/commission"),
     "openOrders.status": ("GET", "openOrders"),
     "openOrders.cancelAll": ("DELETE", "openOrders"),
     "allOrders": ("GET", "allOrders"),
@@ -196,6 +214,7 @@ class BinanceTwin:
             ids=lambda: str(next(ids)),
         )
         self.now_ns = start_ns
+        self._start_ms = start_ns // MS
         self.may_withdraw = may_withdraw
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
@@ -206,14 +225,36 @@ class BinanceTwin:
         self._streams = orders_streams
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
+        self.wallet = Wallet()
+        self._wallet_calls: Mapping[tuple[str, str], Callable[[Params, int], object]] = {  # only where there is /sapi
+            ("GET", facts.KEY_RIGHTS_PATH): self._key_rights,
+            ("GET", facts.DEPOSITS_PATH): self.wallet.deposits,
+            ("GET", facts.WITHDRAWALS_PATH): self.wallet.withdrawals,
+        }
         self._calls: Mapping[str, Callable[[Params, int], object]] = {
             "ping": lambda _params, _now: {},
             "time": lambda _params, now_ns: wire.Time(server_time=now_ns // MS),
             **{route.name: self._handler(route.name) for route in ROUTES.values() if route.name not in ("ping", "time")},
         }
 
+    def _key_rights(self, _params: Params, _now_ns: int) -> wire.KeyRights:
+        return wire.KeyRights(
+            ip_restrict=False,
+            enable_reading=True,
+            enable_withdrawals=self.may_withdraw,
+            enable_internal_transfer=False,
+            enable_spot_and_margin_trading=True,
+            create_time=self._start_ms,
+            permits_universal_transfer=False,
+            enable_vanilla_options=False,
+            enable_futures=False,
+            enable_margin=False,
+            trading_authority_expiration_time=self._start_ms + KEY_LIFE_MS,
+        )
+
     def _handler(self, name: str) -> Callable[[Params, int], object]:
-        found: Callable[[Params, int], object] = getattr(self.trading, name, None) or getattr(self.data, name)
+        places = (self.trading, self.trading.lists, self.data)
+        found: Callable[[Params, int], object] = next(getattr(place, name) for place in places if hasattr(place, name))
         return found
 
     @property
@@ -248,16 +289,10 @@ class BinanceTwin:
     def _answer(self, request: Request, path: str, query: str) -> object:
         """Raises Refusal."""
         body = request.body.decode("utf-8", "replace")
-        if path == facts.KEY_RIGHTS_PATH and self.environment == facts.LIVE:
+        if path.startswith("/sapi/") and self.environment == facts.LIVE and (request.method, path) in self._wallet_calls:
             self._weight.take(facts.KEY_RIGHTS, self.now_ns)
             self._authorize(request, query, body)
-            return wire.KeyRights(
-                ip_restrict=False,
-                enable_reading=True,
-                enable_withdrawals=self.may_withdraw,
-                enable_internal_transfer=False,
-                enable_spot_and_margin_trading=True,
-            )
+            return self._wallet_calls[request.method, path](merged(query, body), self.now_ns)
         route = ROUTES.get((request.method, path[_CHUNK:])) if path.startswith(f"{facts.API}/") else None
         if route is None:
             raise Refusal(404, -1000, "Path not found.")
@@ -365,10 +400,11 @@ class BinanceTwin:
 
     # -- what no order made ------------------------------------------------------------------------------------------------------------------------
 
-    def transfer(self, amount: Decimal) -> None:
-        """USDT in, or out below zero."""
-        self.exchange.deposit(facts.QUOTE, amount)
-        self.socket_api.tell_balances((facts.QUOTE,), self.now_ns // MS)
+    def transfer(self, amount: Decimal, asset: str = facts.QUOTE) -> None:
+        """Money or units in, or out below zero. The fee of what goes out is part of it."""
+        self.exchange.deposit(asset, amount)
+        self.wallet.book(asset, amount, self.now_ns)
+        self.socket_api.tell_balances((asset,), self.now_ns // MS)
 
     def _send(self, conn: int, frame: str | bytes | None) -> None:
         self._out.append((conn, frame))

@@ -19,7 +19,14 @@ Call = Callable[[str, Params, bool], object]  # method of the WebSocket API, par
 FRAMES_PER_SECOND = 5  # that a market stream takes
 KLINE_EVERY = 8  # ticks: two seconds
 LIFE_NS = DAY_NS  # of a connection
-_EVENTS = {ExecType.NEW: "NEW", ExecType.TRADE: "TRADE", ExecType.CANCELED: "CANCELED", ExecType.EXPIRED: "EXPIRED"}
+_EVENTS = {
+    ExecType.PENDING_NEW: "NEW",  # of one that waits for another
+    ExecType.NEW: "NEW",
+    ExecType.REJECTED: "REJECTED",
+    ExecType.TRADE: "TRADE",
+    ExecType.CANCELED: "CANCELED",
+    ExecType.EXPIRED: "EXPIRED",
+}
 _ORDERING = ("order.", "openOrders.cancelAll", "orderList.")  # methods whose answers count orders too
 _SUBSCRIBE = "userDataStream.subscribe.signature"
 _SHUTDOWN = "serverShutdown"
@@ -101,7 +108,7 @@ class SocketApi:
         assets: dict[str, None] = {}
         now_ms = 0
         for event in events:
-            if event.exec_type in _EVENTS:
+            if event.exec_type in _EVENTS and (event.exec_type is not ExecType.PENDING_NEW or event.order.dormant):
                 exec_type = _EVENTS[event.exec_type]
                 if exec_type == "CANCELED" and self._desk.status(event.order) == "EXPIRED":
                     exec_type = "EXPIRED"
@@ -110,6 +117,8 @@ class SocketApi:
                 now_ms = event.transact_ns // MS
                 assets |= dict.fromkeys((self._desk.data.universe.pairs[event.order.symbol].base, facts.QUOTE))
         if assets:
+            for status in self._desk.lists.news(now_ms):
+                self._push(status)
             self.tell_balances(assets, now_ms)
 
     def tell_balances(self, assets: Iterable[str], now_ms: int) -> None:

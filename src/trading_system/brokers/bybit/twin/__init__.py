@@ -57,7 +57,7 @@ class BybitTwin:
         self.environment = environment
         self.key = key or "".join(names.choices(letters, k=18))
         self.secret = secret or "".join(names.choices(letters, k=36))
-        self.universe = universe(hours)
+        self.universe = universe(hours, start_ns)
         self.market = Market(self.universe.listings, seed, _sources(self.universe, seed, recordings or {}))
         self.exchange = Exchange(
             self.market,
@@ -83,6 +83,7 @@ class BybitTwin:
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
         self._funding_ns = (start_ns // FUNDING_NS + 1) * FUNDING_NS
+        self._delivery_ns = max((product.expires_ns for product in self.universe.products.values()), default=None)
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -149,6 +150,8 @@ class BybitTwin:
                 return self.account.fee_rates(query)
             case ("GET", "/v5/account/transaction-log"):
                 return self.account.transactions(query, self.now_ns)
+            case ("GET", "/v5/asset/delivery-record"):
+                return self.account.delivery_records(query)
             case ("GET", "/v5/user/query-api"):
                 return self.account.key_info()
             case _:
@@ -160,7 +163,7 @@ class BybitTwin:
             case "time":
                 return wire.ServerTime(timeSecond=str(now_ns // SECOND_NS), timeNano=str(now_ns))
             case "instruments-info":
-                return data.instruments(query)
+                return data.instruments(query, now_ns)
             case "orderbook":
                 return data.book(query, now_ns)
             case "tickers":
@@ -236,6 +239,8 @@ class BybitTwin:
             self._collect()
             if step_ns == self._funding_ns:
                 self._fund(step_ns)
+            if step_ns == self._delivery_ns:
+                self._deliver(step_ns)
             self._watch_margin(step_ns)
         self.now_ns = now_ns
         self.exchange.advance(now_ns)
@@ -243,9 +248,10 @@ class BybitTwin:
         self.public.advance(now_ns)
 
     def _next_step_ns(self) -> int:
+        due_ns = self._funding_ns if self._delivery_ns is None else min(self._funding_ns, self._delivery_ns)
         if not any(True for _ in self.margin.contracts()):
-            return self._funding_ns
-        return min(self._funding_ns, (self.now_ns // SECOND_NS + 1) * SECOND_NS)
+            return due_ns
+        return min(due_ns, (self.now_ns // SECOND_NS + 1) * SECOND_NS)
 
     def next_event_ns(self) -> int | None:
         times = (self.exchange.next_event_ns(), self.public.next_event_ns(), self._next_step_ns())
@@ -271,11 +277,21 @@ class BybitTwin:
         self.account.fund(now_ns, tell)
         self._tell_wallet()
 
+    def _deliver(self, now_ns: int) -> None:
+        """The contracts of the quarter end: their orders go, their positions are paid out."""
+        self._delivery_ns = None
+        ended = [product for product in self.universe.products.values() if product.expires_ns]
+        self.orders.end_all("CancelBySettle", now_ns, ended)
+        for product in ended:
+            self.account.deliver(product, now_ns)
+        self._collect()
+        self._tell_wallet()
+
     def _watch_margin(self, now_ns: int) -> None:
         """Liquidation: first the orders go, then the positions, at the market."""
         if not self.account.broke(now_ns) or self.orders.forced():
             return
-        self.orders.end_all("CancelAllBeforeLiq", now_ns)
+        self.orders.end_all("CancelAllBeforeLiq", now_ns, self.universe.of(facts.LINEAR))
         for product, side, qty in self.account.closing():
             self.orders.force(product, side, qty, "CreateByLiq", now_ns)
         self._collect()

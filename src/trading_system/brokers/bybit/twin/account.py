@@ -128,6 +128,7 @@ class Account:
         self.margin_status = 5
         self.hedge = False
         self.log: list[wire.LogEntry] = []
+        self.deliveries: list[wire.Delivery] = []
         self.realised: dict[str, Decimal] = {}  # by symbol
         self._averages: dict[str, Decimal] = {}  # entries of positions, as far as executions were entered
         self._entries = 0
@@ -331,6 +332,8 @@ class Account:
     def fund(self, now_ns: int, tell: Callable[[Product, Decimal, Decimal, Decimal], None]) -> None:
         """The funding of one instant: who is long pays the rate on what it is worth, or is paid. tell: product, quantity, mark, what was paid."""
         for product, qty, _ in list(self._margin.contracts()):
+            if product.expires_ns:
+                continue
             mark, rate = self._margin.mark(product, now_ns), funding_rate(self.premium(product, now_ns))
             paid = (qty * mark * rate).quantize(_RATE_GRAIN)
             self._exchange.deposit(facts.QUOTE, -paid)
@@ -351,6 +354,40 @@ class Account:
                 cashFlow="0",
             )
             tell(product, qty, mark, paid)
+
+    def deliver(self, product: Product, now_ns: int) -> None:
+        """A contract's end: what it made since its entry is paid, at its coin's price then."""
+        qty, base = self._exchange.position(product.name), self._exchange.terms[product.name].base
+        if not qty:
+            return
+        entry, price = self._exchange.avg_px.pop(base), self._exchange.mark(product.pair, now_ns)
+        self._exchange.deposit(base, -qty)
+        self._exchange.deposit(facts.QUOTE, qty * price)
+        made, side = qty * (price - entry), "Buy" if qty > 0 else "Sell"
+        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made
+        self._averages.pop(product.symbol, None)
+        self.deliveries.append(
+            wire.Delivery(
+                deliveryTime=now_ns // MS,
+                symbol=product.symbol,
+                side=side,
+                position=plain(abs(qty)),
+                entryPrice=shown(entry),
+                deliveryPrice=shown(price),
+                fee="0",
+                deliveryRpl=shown(made),
+            )
+        )
+        more = {"symbol": product.symbol, "category": facts.LINEAR, "side": side, "size": "0", "qty": plain(abs(qty)), "tradePrice": shown(price)}
+        self._enter("DELIVERY", facts.QUOTE, made, now_ns, cashFlow=shown(made), **more)
+
+    def delivery_records(self, query: Mapping[str, str]) -> wire.Deliveries:
+        """Newest first."""
+        if query.get("category") != facts.LINEAR:
+            raise bad("Illegal category")
+        rows = [row for row in reversed(self.deliveries) if query.get("symbol", "") in ("", row.symbol)]
+        found, cursor = page(rows, query, 20, facts.LOG_PAGE_MAX)
+        return wire.Deliveries(category=facts.LINEAR, list=found, nextPageCursor=cursor)
 
     def broke(self, now_ns: int) -> bool:
         """Whether what stands behind the positions is less than they need."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from itertools import islice
 
+import msgspec
+
 from trading_system.brokers.bybit import facts, wire
 from trading_system.brokers.bybit.twin.account import FUNDING_NS, Account, Margin, funding_rate
 from trading_system.brokers.bybit.twin.forms import MS, Refusal, bad, ms, number, page, shown
@@ -43,19 +45,19 @@ class MarketData:
             raise Refusal(10001, "params error: symbol invalid")
         return product
 
-    def instruments(self, query: Mapping[str, str]) -> wire.Instruments:
-        """spot ignores limit and cursor."""
+    def instruments(self, query: Mapping[str, str], now_ns: int) -> wire.Instruments:
+        """spot ignores limit and cursor. What has ended is told only to who asks for it."""
         category = query.get("category", "")
         if category not in facts.CATEGORIES:
             raise bad("Illegal category")
         if query.get("symbol"):
             self.product(query)
         rows = [
-            product.entry
+            msgspec.structs.replace(product.entry, status=status)
             for product in self._universe.of(category)
             if query.get("symbol", "") in ("", product.symbol)
             and query.get("baseCoin", "") in ("", product.base)
-            and query.get("status", "Trading") in ("", "Trading")
+            and (status := "Closed" if 0 < product.expires_ns <= now_ns else "Trading") == (query.get("status") or "Trading")
         ]
         found, cursor = page(rows, query, 500, facts.INSTRUMENTS_PAGE_MAX) if category == facts.LINEAR else (rows, "")
         return wire.Instruments(category=category, list=found, nextPageCursor=cursor)
@@ -103,10 +105,10 @@ class MarketData:
             indexPrice=shown(self._exchange.mark(product.pair, now_ns)),
             openInterest=_OPEN_INTEREST,
             openInterestValue=shown(Decimal(_OPEN_INTEREST) * last),
-            fundingRate=plain(funding_rate(self._account.premium(product, now_ns))),
-            nextFundingTime=ms((now_ns // FUNDING_NS + 1) * FUNDING_NS),
-            fundingIntervalHour=str(FUNDING_HOURS),
-            deliveryTime="0",
+            fundingRate="" if product.expires_ns else plain(funding_rate(self._account.premium(product, now_ns))),
+            nextFundingTime="0" if product.expires_ns else ms((now_ns // FUNDING_NS + 1) * FUNDING_NS),
+            fundingIntervalHour="" if product.expires_ns else str(FUNDING_HOURS),
+            deliveryTime=ms(product.expires_ns),
             **shared,
         )
 

@@ -102,9 +102,16 @@ class Rules:
             raise bad("symbol invalid") if category == facts.LINEAR else Refusal(170121, "Invalid symbol.")
         return product
 
+    @staticmethod
+    def alive(product: Product, now_ns: int) -> None:
+        """Raises Refusal: it has ended."""
+        if product.expires_ns and now_ns >= product.expires_ns:
+            raise Refusal(110074, "This contract is not live")
+
     def ticket(self, body: CreateBody, now_ns: int) -> Ticket:
         """An order that may go to the exchange. Raises Refusal."""
         product = self.product(body.category, body.symbol)
+        self.alive(product, now_ns)
         odd = next((name for name in _UNMODELLED if getattr(body, name) not in (None, "", "0")), None)
         if odd is not None or body.closeOnTrigger:
             raise bad(f"{odd or 'closeOnTrigger'} is not modelled by this twin")

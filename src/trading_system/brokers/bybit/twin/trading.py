@@ -1,6 +1,6 @@
 """The order endpoints: create, amend, cancel, what is open, what was, and executions. Acceptance comes later than the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import ClassVar
 
@@ -133,10 +133,11 @@ class Orders:
         """Whether one is still under way."""
         return any(not self._exchange.orders[order_id].ord_status.terminal for order_id in self._forced)
 
-    def end_all(self, cancel_type: str, now_ns: int) -> None:
-        """Cancel what is open of swaps, before positions are taken over."""
+    def end_all(self, cancel_type: str, now_ns: int, products: Collection[Product]) -> None:
+        """Cancel what is open of these, before positions are taken over."""
+        names = {product.name for product in products}
         for order in self._exchange.open_orders():
-            if self._universe.names[order.symbol].linear and order.ord_status in (*_WORKING, OrdStatus.PENDING_NEW):
+            if order.symbol in names and order.ord_status in (*_WORKING, OrdStatus.PENDING_NEW):
                 self._ends[order.order_id] = (cancel_type, "EC_PerCancelRequest")
                 self._exchange.cancel(order, now_ns)
 

@@ -1,6 +1,8 @@
-"""What the twin lists: pairs and perpetual swaps of some coins in USDT. Prices are scenery."""
+"""What the twin lists: pairs, perpetual swaps, and contracts of the quarter of some coins in USDT. Prices are scenery."""
 
+from calendar import monthrange
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -8,10 +10,13 @@ import msgspec
 from trading_system.brokers.bybit import facts, wire
 from trading_system.sim.exchange import Terms
 from trading_system.sim.market import Listing
-from trading_system.sim.sessions import Sessions
+from trading_system.sim.sessions import DAY_NS, HOUR_NS, SECOND_NS, Sessions
 
 FUNDING_HOURS = 8
 MAX_LEVERAGE = Decimal(100)
+NEAREST_NS = 14 * DAY_NS  # a contract ends no sooner than this after the twin's start
+QUARTER, FRIDAY = 3, 4
+DATED = ("BTC", "ETH", "SOL")  # coins with a contract of the quarter
 
 # base, price, tick, volatility, sizes of the market, typical sizes at the best price, step of a pair's quantity, of a swap's, maintenance margin
 COINS = (
@@ -36,6 +41,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     step: Decimal
     entry: wire.Instrument
     maintenance: Decimal = Decimal(0)
+    expires_ns: int = 0  # 0: never
 
     @property
     def linear(self) -> bool:
@@ -54,27 +60,60 @@ class Universe(msgspec.Struct, frozen=True):
         return [product for product in self.products.values() if product.category == category]
 
 
-def universe(hours: str) -> Universe:
-    """Everything listed; nothing here ever closes, whatever `hours` says."""
+def universe(hours: str, start_ns: int = 0) -> Universe:
+    """Everything listed; nothing here ever closes, whatever `hours` says. start_ns: dated contracts end after it; 0: there are none."""
     products = [make(*row) for row in COINS for make in (_pair, _swap)]
-    listings, terms = [], {}
-    for base, price, tick, volatility, size, touch, *_ in COINS:
-        for name in (f"{base}/{facts.QUOTE}", base + facts.QUOTE):
-            listings.append(
-                Listing(
-                    symbol=name,
-                    price=Decimal(price),
-                    unit=Decimal(tick),
-                    volatility=volatility,
-                    size=Decimal(size),
-                    touch=touch,
-                    sessions=Sessions(),
-                )
-            )
-        terms[f"{base}/{facts.QUOTE}"] = Terms(base=base, maker_fee=facts.SPOT_MAKER_FEE, taker_fee=facts.SPOT_TAKER_FEE)
-        terms[base + facts.QUOTE] = Terms(base=f"{base}-PERP", maker_fee=facts.LINEAR_MAKER_FEE, taker_fee=facts.LINEAR_TAKER_FEE, fees_in_money=True)
+    if start_ns:
+        products += [_dated(_swap(*row), quarter_end_ns(start_ns)) for row in COINS if row[0] in DATED]
+    rows = {row[0]: row for row in COINS}
+    listings = tuple(_listing(product, *rows[product.base][1:6]) for product in products)
+    terms = {product.name: _terms(product) for product in products}
     by_key = {(product.category, product.symbol): product for product in products}
-    return Universe(by_key, {product.name: product for product in products}, tuple(listings), terms)
+    return Universe(by_key, {product.name: product for product in products}, listings, terms)
+
+
+def quarter_end_ns(start_ns: int) -> int:
+    """The last Friday of a quarter, at eight, a good while after that time.
+
+    >>> datetime.fromtimestamp(quarter_end_ns(1_790_000_000 * SECOND_NS) // SECOND_NS, UTC).isoformat()
+    '2026-12-25T08:00:00+00:00'
+    """
+    year, month = (moment := datetime.fromtimestamp(start_ns // SECOND_NS, UTC)).year, -(-moment.month // QUARTER) * QUARTER
+    while True:
+        last = datetime(year, month, monthrange(year, month)[1], tzinfo=UTC)
+        friday = last - timedelta(days=(last.weekday() - FRIDAY) % 7)
+        ends_ns = int(friday.timestamp()) * SECOND_NS + 8 * HOUR_NS
+        if ends_ns >= start_ns + NEAREST_NS:
+            return ends_ns
+        year, month = (year, month + QUARTER) if month < 12 else (year + 1, QUARTER)
+
+
+def _listing(product: Product, price: str, tick: str, volatility: float, size: str, touch: int) -> Listing:
+    return Listing(
+        symbol=product.name,
+        price=Decimal(price),
+        unit=Decimal(tick),
+        volatility=volatility,
+        size=Decimal(size),
+        touch=touch,
+        sessions=Sessions(),
+    )
+
+
+def _terms(product: Product) -> Terms:
+    if not product.linear:
+        return Terms(base=product.base, maker_fee=facts.SPOT_MAKER_FEE, taker_fee=facts.SPOT_TAKER_FEE)
+    base = f"{product.base}-{'PERP' if not product.expires_ns else 'DATED'}"
+    return Terms(base=base, maker_fee=facts.LINEAR_MAKER_FEE, taker_fee=facts.LINEAR_TAKER_FEE, fees_in_money=True)
+
+
+def _dated(swap: Product, ends_ns: int) -> Product:
+    """A contract like the swap, with an end and without funding."""
+    symbol = f"{swap.symbol}-{datetime.fromtimestamp(ends_ns // SECOND_NS, UTC):%d%b%y}".upper()
+    entry = msgspec.structs.replace(
+        swap.entry, symbol=symbol, contractType="LinearFutures", deliveryTime=str(ends_ns // 1_000_000), deliveryFeeRate="0", fundingInterval=0
+    )
+    return msgspec.structs.replace(swap, symbol=symbol, name=symbol, entry=entry, expires_ns=ends_ns)
 
 
 def _pair(base: str, price: str, tick: str, volatility: float, size: str, touch: int, step: str, *_: str) -> Product:
