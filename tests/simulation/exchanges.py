@@ -20,7 +20,6 @@ from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import Order
 from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
