@@ -81,7 +81,6 @@ QUERY_MAX = 50  # orders asked for by id in one call
 BARS_MAX = 720  # there are no older ones, whatever is asked for
 TRADES_PAGE = 1_000
 DEADLINE_NS = 5 * _SECOND_NS  # what we give an order to reach the engine; later it is dropped there
-DEADLINE_MIN_NS = _SECOND_NS // 2
 DEADLINE_MAX_NS = 60 * _SECOND_NS  # the longest that Kraken takes
 BOOK_DEPTHS = (10, 25, 100, 500, 1000)
 CHECKSUM_LEVELS = 10
