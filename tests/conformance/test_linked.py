@@ -17,6 +17,7 @@ from trading_system.domain.errors import BadRequest, RiskRefused
 from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, IntentID
 from trading_system.domain.instrument import AssetClass
+from trading_system.domain.money import ZERO, plain, round_qty
 from trading_system.domain.order import Attached, NewOrder, Order, Replace
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -39,17 +40,38 @@ TRAILING = [
 ]
 
 
+def units(asset_class: AssetClass) -> str:
+    """What is bought; of a coin so little that one trade of the market takes it whole."""
+    return "5" if asset_class is not AssetClass.CRYPTO else "0.01"
+
+
+def held(desk: Desk, subject: Subject, asset_class: AssetClass) -> Decimal:
+    """What can be sold, in whole lots: of what was bought a fee may be gone."""
+    instrument = desk.instruments[subject.broker, subject.instruments[asset_class]]
+    return round_qty(desk.books.ledger.position(subject.broker, instrument.id), instrument.lot)
+
+
+def but_for_fees(desk: Desk, subject: Subject, asset_class: AssetClass, qty: Decimal, of: Decimal) -> bool:
+    """Whether that is all of it, but for a fee in kind and what is less than a lot."""
+    lot = desk.instruments[subject.broker, subject.instruments[asset_class]].lot
+    rate = subject.facts.max_fee_in_kind if asset_class.is_crypto else ZERO
+    return ZERO <= of - qty <= of * rate + (2 * lot if rate else ZERO)
+
+
 async def linked(
-    desk: Desk, subject: Subject, asset_class: AssetClass, kind: Contingency, intent: str, qty: str = "5", **changes: object
+    desk: Desk, subject: Subject, asset_class: AssetClass, kind: Contingency, intent: str, qty: str | None = None, **changes: object
 ) -> NewOrder:
-    """Exits a good way off: nothing goes off by itself."""
+    """Exits a good way off: nothing goes off by itself. The entry buys at once."""
     profit, loss = (await priced(desk, subject, asset_class, "1.02"), await priced(desk, subject, asset_class, "0.98"))
     fields: dict[str, object] = {"time_in_force": TimeInForce.GTC, "attached": Attached(take_profit_px=profit, stop_px=loss)}
+    if kind is not Contingency.OCO and subject.facts.link(asset_class, kind, OrdType.MARKET, TimeInForce.GTC) is None:
+        fields |= {"ord_type": OrdType.LIMIT, "price": await priced(desk, subject, asset_class, "1.001")}
     if kind is Contingency.OTO:
         fields["attached"] = Attached(stop_px=loss)
     if kind is Contingency.OCO:
         fields |= {"side": Side.SELL, "ord_type": OrdType.LIMIT, "price": profit, "attached": Attached(stop_px=loss), "reduce_only": True}
-    return order(subject, asset_class, intent, qty, **(fields | changes))
+        qty = qty or plain(held(desk, subject, asset_class) or D(units(asset_class)))
+    return order(subject, asset_class, intent, qty or units(asset_class), **(fields | changes))
 
 
 def exits(desk: Desk, entry: Order) -> dict[str, Order]:
@@ -95,7 +117,7 @@ def test_what_the_facts_link_is_taken_and_goes_as_a_whole(tmp_path: Path, subjec
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
             if kind is Contingency.OCO:
-                await settled(desk, await desk.submit(order(subject, asset_class, "held", "5")))
+                await settled(desk, await desk.submit(order(subject, asset_class, "held", units(asset_class))))
             entry = await desk.submit(await linked(desk, subject, asset_class, kind, "a"))
             assert entry.order_id is not None
             if kind is not Contingency.OCO:
@@ -111,7 +133,7 @@ def test_what_the_facts_link_is_taken_and_goes_as_a_whole(tmp_path: Path, subjec
                 await settled(desk, part)
 
             assert [part.ord_status for part in exits(desk, entry).values()] == [OrdStatus.CANCELED] * len(exits(desk, entry))
-            assert desk.books.ledger.position(subject.broker, entry.instrument) == 5
+            assert but_for_fees(desk, subject, asset_class, held(desk, subject, asset_class), D(units(asset_class)))
 
     conform(tmp_path, subject, story)
 
@@ -128,8 +150,10 @@ def test_one_exit_ends_the_other_and_nothing_is_left(tmp_path: Path, subject: Su
             assert await desk.wait(lambda: bool(exits(desk, entry)) and all(part.settled for part in exits(desk, entry).values()), 8 * HOUR_NS)
             await asyncio.sleep(60)
 
-            assert sorted(part.cum_qty for part in exits(desk, entry).values()) == [0, 5]
-            assert desk.books.ledger.position(subject.broker, entry.instrument) == 0
+            none, closed = sorted(part.cum_qty for part in exits(desk, entry).values())
+            assert none == 0
+            assert but_for_fees(desk, subject, asset_class, closed, entry.cum_qty)
+            assert held(desk, subject, asset_class) == 0
             assert desk.books.blotter.total.orders == 0
             assert desk.books.halts == {}
             assert between.placed == 1
@@ -168,8 +192,9 @@ def test_exits_stay_ours_over_a_restart_and_flatten_takes_them_along(tmp_path: P
             assert desk.books.halts == {}
             residue = await desk.flatten()
 
-            assert (residue.positions, residue.orders, residue.problems) == ((), (), ())
-            assert desk.books.ledger.position(subject.broker, entry.instrument) == 0
+            assert (residue.orders, residue.problems) == ((), ())
+            assert all(qty < desk.instruments[name, held].lot for name, held, qty in residue.positions)  # a fee's remainder
+            assert held(desk, subject, asset_class) == 0
 
     conform(tmp_path, subject, story)
 
@@ -180,13 +205,15 @@ def test_an_exit_of_ones_own_goes_before_those_the_broker_holds(tmp_path: Path, 
         async with bench.desk(WIDE) as desk:
             entry = await settled(desk, await desk.submit(await linked(desk, subject, asset_class, Contingency.BRACKET, "a")))
             await until_live(desk, entry)
-            sold = await settled(desk, await desk.submit(order(subject, asset_class, "b", "2", Side.SELL, reduce_only=True)))
+            part = "2" if asset_class is not AssetClass.CRYPTO else "0.004"
+            sold = await settled(desk, await desk.submit(order(subject, asset_class, "b", part, Side.SELL, reduce_only=True)))
             assert sold.ord_status is OrdStatus.FILLED
             assert [part.ord_status for part in exits(desk, entry).values()] == [OrdStatus.CANCELED] * 2
             await asyncio.sleep(30)
 
             (stop,) = [other for other in desk.books.blotter.working() if other.protects == entry.cl_ord_id]
-            assert (stop.parent, stop.ord_status, stop.leaves_qty, stop.stop_px) == (None, OrdStatus.NEW, 3, entry.guard_px)
+            assert (stop.parent, stop.ord_status, stop.stop_px) == (None, OrdStatus.NEW, entry.guard_px)
+            assert but_for_fees(desk, subject, asset_class, stop.leaves_qty, entry.cum_qty - sold.cum_qty)
 
     conform(tmp_path, subject, story)
 
@@ -195,8 +222,9 @@ def test_an_exit_of_ones_own_goes_before_those_the_broker_holds(tmp_path: Path, 
 def test_an_entry_that_fills_in_part_is_guarded_within_seconds(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
+            much = "20000" if asset_class is not AssetClass.CRYPTO else "2000"
             stop = await priced(desk, subject, asset_class, "0.98")
-            request = await linked(desk, subject, asset_class, Contingency.BRACKET, "a", "20000", ord_type=OrdType.LIMIT)
+            request = await linked(desk, subject, asset_class, Contingency.BRACKET, "a", much, ord_type=OrdType.LIMIT)
             quote = await desk.hub.fetch(subject.broker, request.instrument)
             request = changed(request, price=quote.ask_px)
             entry = await desk.submit(request)
@@ -205,9 +233,10 @@ def test_an_entry_that_fills_in_part_is_guarded_within_seconds(tmp_path: Path, s
             after = known(desk, entry.cl_ord_id)
 
             assert after.ord_status is OrdStatus.CANCELED
-            assert 0 < after.cum_qty < 20_000
+            assert 0 < after.cum_qty < D(much)
             (guard,) = [other for other in desk.books.blotter.working() if other.protects == entry.cl_ord_id]
-            assert (guard.parent, guard.ord_status, guard.leaves_qty) == (None, OrdStatus.NEW, after.cum_qty)
+            assert (guard.parent, guard.ord_status) == (None, OrdStatus.NEW)
+            assert but_for_fees(desk, subject, asset_class, guard.leaves_qty, after.cum_qty)
             assert guard.stop_px == stop
             assert any("has no stop" in alert.text for alert in desk.books.alerts.values())
 
@@ -221,6 +250,10 @@ def test_an_exit_can_be_moved_and_stays_an_exit(tmp_path: Path, subject: Subject
             entry = await settled(desk, await desk.submit(await linked(desk, subject, asset_class, Contingency.BRACKET, "a")))
             parts = await until_live(desk, entry)
             nearer = await priced(desk, subject, asset_class, "0.985")
+            if not any(line.can_replace for line in subject.facts.links if Contingency.BRACKET in line.contingencies):
+                with pytest.raises(BadRequest, match="changes no part of"):
+                    await desk.replace(Replace(cl_ord_id=parts["stop"].cl_ord_id, stop_px=nearer, intent=IntentID("move")))
+                return
             with pytest.raises(BadRequest, match="quantity cannot"):
                 await desk.replace(Replace(cl_ord_id=parts["stop"].cl_ord_id, order_qty=D(3), intent=IntentID("no")))
             moved = await desk.replace(Replace(cl_ord_id=parts["stop"].cl_ord_id, stop_px=nearer, intent=IntentID("move")))
@@ -241,14 +274,16 @@ def test_an_exit_can_be_moved_and_stays_an_exit(tmp_path: Path, subject: Subject
 def test_a_stop_that_trails_the_market_goes_off_in_the_end(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            await settled(desk, await desk.submit(order(subject, asset_class, "held", "5")))
+            await settled(desk, await desk.submit(order(subject, asset_class, "held", units(asset_class))))
+            qty = plain(held(desk, subject, asset_class))
             trail = {"ord_type": OrdType.TRAILING_STOP, "trail_pct": D("0.003"), "time_in_force": TimeInForce.GTC}
-            sent = await desk.submit(order(subject, asset_class, "a", "5", Side.SELL, reduce_only=True, **trail))
+            sent = await desk.submit(order(subject, asset_class, "a", qty, Side.SELL, reduce_only=True, **trail))
             assert sent.order_id is not None
-            assert await desk.wait(lambda: known(desk, sent.cl_ord_id).stop_px is not None, 60 * SECOND_NS)
+            if subject.tells_trail:
+                assert await desk.wait(lambda: known(desk, sent.cl_ord_id).stop_px is not None, 60 * SECOND_NS)
             assert await desk.wait(lambda: known(desk, sent.cl_ord_id).settled, 8 * HOUR_NS)
 
             assert known(desk, sent.cl_ord_id).ord_status is OrdStatus.FILLED
-            assert desk.books.ledger.position(subject.broker, sent.instrument) == 0
+            assert held(desk, subject, asset_class) == 0
 
     conform(tmp_path, subject, story)

@@ -206,6 +206,40 @@ def test_exits_alone_live_at_once_and_hold_the_quantity_once() -> None:
     assert x.position("AAPL") == ZERO
 
 
+@pytest.mark.parametrize(("exits", "ends"), [("9.98", NEW), ("10", OrdStatus.REJECTED)])
+def test_late_exits_hold_nothing_until_they_wake_and_are_refused_where_a_fee_left_too_little(exits: str, ends: OrdStatus) -> None:
+    x = path("230", "230", "230")
+    x.terms["AAPL"] = Terms(base="AAPL", taker_fee=D("0.001"))  # type: ignore[index]  # a dict, made above
+    pair = (exit_ticket(exits, Side.SELL, price=D(240)), exit_ticket(exits, Side.SELL, stop_px=D(226)))
+    group = x.submit_linked(entry_ticket("10", price=D(200)), pair, NOON, late=True)
+    x.advance(NOON + SECOND)
+    entry = x.orders[group.members[0]]
+    assert (statuses(entry), x.held("AAPL")) == ([NEW], ZERO)
+    better = x.replace(entry, msgspec.structs.replace(entry.ticket, price=D(231)), "better", NOON + SECOND)
+    x.advance(NOON + 2 * SECOND)
+
+    assert statuses(better) == [FILLED]
+    assert statuses(*(x.orders[order_id] for order_id in group.exits)) == [ends] * 2
+    assert x.held("AAPL") == (D(exits) if ends is NEW else ZERO)
+
+
+def test_the_first_fill_of_an_exclusive_exit_ends_the_other() -> None:
+    x = path("230", "231", "231", "231")
+    x.submit(ticket("5000"), NOON)
+    x.advance(NOON)
+    pair = (exit_ticket("5000", Side.SELL, price=D("230.9")), exit_ticket("5000", Side.SELL, stop_px=D(226)))
+    group = x.submit_linked(None, pair, NOON, exclusive=True)
+    x.take_events()
+    profit, stop = (x.orders[order_id] for order_id in group.members)
+    while not profit.filled_qty:
+        x.advance(x.next_event_ns())
+    told = [event.exec_type for event in x.take_events() if isinstance(event, Event) and event.order.order_id == stop.order_id]
+
+    assert statuses(profit, stop) == [OrdStatus.PARTIALLY_FILLED, CANCELED]
+    assert told[-1] is ExecType.CANCELED
+    assert x.held("AAPL") == D(5000) - profit.filled_qty
+
+
 def test_a_replaced_member_hands_its_place_on() -> None:
     x = path("230", "230", "233", "233")
     group, _, profit, stop = bracket(x, NOON)

@@ -200,7 +200,7 @@ def test_every_kind_of_fault_can_be_switched_off_at_once() -> None:
         await connection.send("x")
         return (await place.post()).status, await heard(connection)
 
-    assert len(kinds) == 15
+    assert len(kinds) == 16
     assert at(story, weather(kinds, enabled=False)) == (200, [b"x"])
 
 

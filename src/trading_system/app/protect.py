@@ -72,6 +72,10 @@ class Protector:
                     await self._desk.cancel(guard.entry.cl_ord_id)
             elif sell:
                 await self._sell(key, guard)
+            elif beside := self._beside(guard.entry):  # some brokers take the stop away with the first fill of its take-profit, which holds the units
+                for other in beside:
+                    with suppress(DeskError):
+                        await self._desk.cancel(other.cl_ord_id)
             else:
                 await self._place(key, guard)
         finally:
@@ -99,6 +103,11 @@ class Protector:
         known = (self._desk.books.blotter.get(name) for name in self._desk.books.stops.get(entry.cl_ord_id, ()))
         found = [stop for stop in known if stop is not None]
         return [changed(stop, ord_status=self._as_it_guards(entry, stop)) for stop in found]
+
+    def _beside(self, entry: Order) -> list[Order]:
+        """What the broker still holds for an entry besides a stop, and was not asked to let go."""
+        working = self._desk.books.blotter.working_on(entry.broker, entry.instrument)
+        return [other for other in working if other.parent == entry.cl_ord_id and other.cl_ord_id not in self._desk.books.cancels]
 
     def _as_it_guards(self, entry: Order, stop: Order) -> OrdStatus:
         """A stop that the broker holds beside a take-profit may be called held for as long as that one stands: it watches the market all the same."""

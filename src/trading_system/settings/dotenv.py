@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trading_system.settings.keys import ALIASES, KEYS, PREFIXES, Key
-from trading_system.settings.secret import Secret
+from trading_system.settings.secret import PEM, Secret
 
 PARENTS_MAX = 4
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "on": True, "off": False}
@@ -107,7 +107,7 @@ def parse_secret(raw: str) -> Secret | None:
     """None: a placeholder, not configured. Raises ValueError: it cannot be a key as it stands; the value is not in the text."""
     if is_placeholder(raw):
         return None
-    if any(char.isspace() for char in raw):
+    if any(char.isspace() for char in raw) and not raw.startswith(PEM):
         raise ValueError("has a space inside: copy it again")
     return Secret(raw)
 

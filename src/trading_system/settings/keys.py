@@ -35,8 +35,9 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         "2. BINANCE (Crypto Spot)",
         (
             Key("BINANCE_API_KEY", "secret", "", "key"),
-            Key("BINANCE_API_SECRET", "secret", "", "secret"),
+            Key("BINANCE_API_SECRET", "secret", "", "secret, or an Ed25519 private key in PEM, its line breaks as \\n"),
             Key("BINANCE_TESTNET", "flag", "true", "true for testnet, false for mainnet"),
+            Key("BINANCE_ORDER_ENTRY", "rest|websocket", "rest", "how orders leave; either way they are asked about by REST", ours=True),
             Key("BINANCE_URL", "url", "", "a twin on this machine instead of Binance", ours=True),
         ),
     ),

@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from typing import NoReturn
 
+PEM = "-----BEGIN"  # how a private key begins that is a file of several lines
+_PART_MIN = 40  # a line of such a file, which may be logged without the others
 _LIVE: set[str] = set()  # what the redaction filter looks for; values, because a log line holds values
 
 
@@ -15,7 +17,7 @@ class Secret:
     def __init__(self, value: str) -> None:
         self.__value = value
         if len(value) >= 6:  # shorter ones would blank out ordinary words
-            _LIVE.add(value)
+            _LIVE.update((value, *(part for part in value.replace("\\n", " ").split() if len(part) >= _PART_MIN)))
 
     def reveal(self) -> str:
         """The value itself: for auth.py and for nothing else."""

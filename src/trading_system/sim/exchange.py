@@ -331,15 +331,18 @@ class Exchange:
         self._later(now_ns + self._draw(self.latency.ack_ns), self._acknowledge, order)
         return order
 
-    def submit_linked(self, entry: Ticket | None, exits: Sequence[Ticket], now_ns: int) -> Group:
-        """Take an entry and the exits that it wakes once it is filled, or exits alone. Each exit may close all that the entry opens."""
-        assert all(not ticket.opening and ticket.qty for ticket in exits)
-        assert entry is None or (entry.opening and all((ticket.qty, ticket.side) == (entry.qty, entry.side.opposite) for ticket in exits))
+    def submit_linked(self, entry: Ticket | None, exits: Sequence[Ticket], now_ns: int, *, late: bool = False, exclusive: bool = False) -> Group:
+        """Take an entry and the exits that it wakes once it is filled, or exits alone. Each exit may close all that the entry opens, or all that is
+        left of it after a fee. late, exclusive: as the group has it."""
+        assert all(not ticket.opening and ticket.qty and ticket.qty == exits[0].qty for ticket in exits)
+        assert entry is None or (entry.opening and all(ticket.side is entry.side.opposite for ticket in exits))
+        assert entry is None or entry.qty == exits[0].qty or late
         assert sum(not ticket.waits for ticket in exits) <= 1, "two exits would rest in the book at once"
         parent = None if entry is None else self.submit(entry, now_ns).order_id
         orders = [self.submit(ticket, now_ns) if entry is None else self._lay_down(ticket, now_ns) for ticket in exits]
         entered = ZERO if entry is not None else exits[0].qty
-        group = Group(entry=parent, exits=[order.order_id for order in orders], entered=entered or ZERO, awake=entry is None)
+        names = [order.order_id for order in orders]
+        group = Group(entry=parent, exits=names, entered=entered or ZERO, awake=entry is None, late=late, exclusive=exclusive)
         self.groups.update(dict.fromkeys(group.members, group))
         self._hold_exits(group)
         return group
@@ -743,7 +746,8 @@ class Exchange:
             left = None if order.qty is None else order.qty - order.filled_qty
             group = self.groups.get(order.order_id)
             if group is not None and not order.ticket.opening:
-                held = group.left if self._holder(group) is order else ZERO
+                held = ZERO if self._holder(group) is not order or (group.late and not group.awake) else group.left
+                held = held if left is None else min(held, left)
             elif order.ticket.opening:
                 money = order.ticket.notional
                 reserve = left * order.ticket.reserve_px if left is not None else max(ZERO, (money or ZERO) - order.filled_money)
@@ -775,7 +779,7 @@ class Exchange:
         if group is None:
             return
         group.count(order.order_id, qty)
-        if order.order_id in group.exits and not order.ord_status.terminal:
+        if order.order_id in group.exits and not order.ord_status.terminal and not group.exclusive:
             for other in self._exits(group):
                 if other is not order:
                     assert other.qty is not None
@@ -790,6 +794,12 @@ class Exchange:
             return
         if order.order_id == group.entry and order.ord_status is OrdStatus.FILLED:
             group.awake = True
+            if group.late and any((other.qty or ZERO) > self.position(order.symbol) - self.held(order.symbol) for other in self._exits(group)):
+                group.over = True
+                for other in self._exits(group):
+                    self._finish(other, OrdStatus.REJECTED, ExecType.REJECTED, now_ns)
+                return
+            self._hold_exits(group)
             for other in self._exits(group):
                 self._later(now_ns + self._draw(self.latency.ack_ns), self._acknowledge, other)
         else:
@@ -1035,8 +1045,11 @@ class Exchange:
             self._hold(order)
         self._share(order, qty)
         self._emit(ExecType.TRADE, order, now_ns, execution)
+        group = self.groups.get(order.order_id)
         if done:
             self._follow(order, now_ns)
+        elif group is not None and group.exclusive and not group.over and order.order_id in group.exits:
+            self._decide(group, order, now_ns)
 
     def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> None:
         """Move asset, money and fee; each leaves one account and enters another."""

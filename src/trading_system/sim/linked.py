@@ -14,7 +14,8 @@ from trading_system.domain.money import ZERO
 
 class Group(msgspec.Struct, kw_only=True):
     """One entry or none, and its exits, by order id; a replaced order hands its place on. awake: the exits may work. over: it is decided, whoever
-    is left is on its own."""
+    is left is on its own. late: exits hold nothing before they wake, and are refused then where there is too little. exclusive: the first fill of an
+    exit ends the others; else they shrink with it."""
 
     entry: str | None
     exits: list[str]
@@ -22,6 +23,8 @@ class Group(msgspec.Struct, kw_only=True):
     exited: Decimal = ZERO
     awake: bool
     over: bool = False
+    late: bool = False
+    exclusive: bool = False
 
     @property
     def members(self) -> Sequence[str]:

@@ -36,6 +36,7 @@ class Faults(msgspec.Struct, kw_only=True):
     failed_after: float = 0.0  # 504, done
     duplicate_frame: float = 0.0
     lost_frame: float = 0.0
+    lost_send: float = 0.0  # a frame of the client's never arrives
     disconnect: float = 0.0  # per frame: the stream drops before it
     mute: float = 0.0  # per frame: the stream stays up and nothing comes for a while
     latency_ns: int = 20_000_000
@@ -222,6 +223,8 @@ class _Connection:
         if self._lost is not None:
             raise ConnectionLost(self._lost)
         network = self._network
+        if network.chance("lost_send"):
+            return
         self._wire.frame(self._number, frame, network.clock.now_ns())
         network.carry(self._wire)
 

@@ -16,6 +16,7 @@ from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, Protoc
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.order import Approved, Attached
 from trading_system.domain.ports import Kinds
 from trading_system.settings.secret import Secret
 from trading_system.transport.message import Response
@@ -164,13 +165,89 @@ def test_equity_is_the_sum_of_the_balances_at_their_marks() -> None:
     assert not codec.decode_account(msgspec.structs.replace(account, can_trade=False), {}, None, SYMBOLS, "paper", NOW, NOW).tradable
 
 
-def sent(**changes: object) -> dict[str, str]:
+def checked(**changes: object) -> Approved:
     pair = coin(id=InstrumentID("BTC/USDT"), symbol="BTCUSDT", broker=FACTS.broker, currency="USDT")
     request = wish("0.5", broker=FACTS.broker, instrument=pair.id, time_in_force=TimeInForce.GTC, **changes)
     state = risk_state(instrument=pair, facts=FACTS, quote=quote("99.99", "100.01", pair.id))
     from trading_system.core.risk import check
 
-    return codec.encode_order(check(request, state))
+    return check(request, state)
+
+
+def sent(**changes: object) -> dict[str, str]:
+    return codec.encode_order(checked(**changes))
+
+
+def listed(attached: Attached, **changes: object) -> tuple[str, dict[str, str]]:
+    """Names of orders are left out: they are one id, with and without an ending."""
+    asked = checked(attached=attached, ord_type=OrdType.LIMIT, **({"price": D("99.50")} | changes))
+    path, params = codec.encode_list(asked, D("0.001"))
+    names = {key: params.pop(key).removeprefix(asked.cl_ord_id) for key in [key for key in params if key.endswith("ClientOrderId")]}
+    assert names == NAMES[path]
+    return path, params
+
+
+NAMES = {
+    "/orderList/oto": {"workingClientOrderId": "", "pendingClientOrderId": "-stop"},
+    "/orderList/otoco": {"workingClientOrderId": "", "pendingAboveClientOrderId": "-profit", "pendingBelowClientOrderId": "-stop"},
+}
+ENTRY = {
+    "symbol": "BTCUSDT",
+    "newOrderRespType": "RESULT",
+    "workingType": "LIMIT",
+    "workingSide": "BUY",
+    "workingQuantity": "0.5",
+    "workingPrice": "99.5",
+    "workingTimeInForce": "GTC",
+    "pendingSide": "SELL",
+    "pendingQuantity": "0.499",  # what the fee leaves, in whole lots
+}
+
+
+def test_exits_leave_with_their_entry_as_one_list() -> None:
+    stop = {"pendingType": "STOP_LOSS", "pendingStopPrice": "97"}
+    pair = {
+        "pendingAboveType": "LIMIT_MAKER",
+        "pendingAbovePrice": "105",
+        "pendingBelowType": "STOP_LOSS_LIMIT",
+        "pendingBelowStopPrice": "97",
+        "pendingBelowPrice": "96",
+        "pendingBelowTimeInForce": "GTC",
+    }
+
+    assert listed(Attached(stop_px=D(97))) == ("/orderList/oto", ENTRY | stop)
+    assert listed(Attached(stop_px=D(97), stop_limit_px=D(96), take_profit_px=D(105))) == ("/orderList/otoco", ENTRY | pair)
+
+
+def test_a_list_is_read_as_an_order_and_its_exits() -> None:
+    ours = ClOrdID("q1azojfk4at2kxdvnl")
+    stop, profit = sample("order_list", wire.OrderList).order_reports
+    stop.client_order_id, profit.client_order_id = f"{ours}-stop", ours
+    report = codec.decode_list((stop, profit), ours, SYMBOLS, NOW)
+
+    assert (report.cl_ord_id, report.order_id, report.price, report.parent) == (ours, "11", D("3.00000000"), None)
+    assert [(child.order_id, child.parent, child.stop_px, child.ord_type) for child in report.children] == [
+        ("10", ours, D("1.00000000"), OrdType.STOP_LIMIT)
+    ]
+    with pytest.raises(ProtocolError, match="without the order"):
+        codec.decode_list((stop,), ours, SYMBOLS, NOW)
+
+
+def test_an_event_of_an_exit_that_waits_is_no_new_order_yet() -> None:
+    report = codec.decode_event(event(X="PENDING_NEW", c="q1azojfk4at2kxdvnl-stop"), SYMBOLS, NOW)
+
+    assert (report.exec_type, report.ord_status, report.parent) == (ExecType.SUSPENDED, OrdStatus.SUSPENDED, "q1azojfk4at2kxdvnl")
+
+
+def test_a_trailing_stop_is_a_distance_in_basis_points() -> None:
+    row = msgspec.structs.replace(sample("order_query", wire.Order), type="STOP_LOSS", trailing_delta=30)
+    report = codec.decode_order(row, SYMBOLS, NOW)
+    params = sent(ord_type=OrdType.TRAILING_STOP, trail_pct=D("0.02"))
+
+    assert (report.ord_type, report.trail_pct, report.stop_px) == (OrdType.TRAILING_STOP, D("0.003"), None)
+    assert (params["type"], params["trailingDelta"]) == ("STOP_LOSS", "200")
+    assert not {"timeInForce", "stopPrice", "price"} & params.keys()
+    assert codec.decode_order(msgspec.structs.replace(row, type="STOP_LOSS_LIMIT"), SYMBOLS, NOW).ord_type is OrdType.STOP_LIMIT
 
 
 def test_an_order_leaves_in_their_words() -> None:

@@ -336,5 +336,33 @@ def test_market_data_agrees_with_itself() -> None:
     assert [trade["a"] for trade in again] == [trade["id"] for trade in trades[-3:]]
 
 
+def test_the_days_figures_are_those_of_its_bars() -> None:
+    client = Client()
+    day = client.get("ticker/24hr", symbol="ETHUSDT")
+    rows = client.get("klines", symbol="ETHUSDT", interval="1m", startTime=day["openTime"], limit=1000)
+    rows += client.get("klines", symbol="ETHUSDT", interval="1m", startTime=rows[-1][0] + 1, limit=1000)
+    mini = client.get("ticker/24hr", symbols='["ETHUSDT"]', type="MINI")
+    newest = client.get("historicalTrades", symbol="ETHUSDT", fromId=day["lastId"])
+
+    assert day["closeTime"] - day["openTime"] == 86_400_000
+    assert (day["openPrice"], day["lastPrice"]) == (rows[0][1], rows[-1][4])
+    assert D(day["highPrice"]) == max(D(row[2]) for row in rows)
+    assert D(day["volume"]) == sum(D(row[5]) for row in rows)
+    assert day["count"] == sum(row[8] for row in rows)
+    assert D(day["priceChange"]) == D(day["lastPrice"]) - D(day["openPrice"])
+    assert D(day["lowPrice"]) <= D(day["weightedAvgPrice"]) <= D(day["highPrice"])
+    assert [row["id"] for row in newest] == [day["lastId"]]
+    assert mini == [{name: day[name] for name in mini[0]}]
+    assert "priceChange" not in mini[0]
+    assert D(day["lowPrice"]) <= D(client.get("avgPrice", symbol="ETHUSDT")["price"]) <= D(day["highPrice"])
+
+
+@pytest.mark.parametrize(("names", "weight"), [({"symbol": "ETHUSDT"}, 2), ({"symbols": '["ETHUSDT","BTCUSDT"]'}, 2), ({}, 80)])
+def test_the_days_figures_cost_by_the_number_of_pairs(names: dict[str, object], weight: int) -> None:
+    client = Client()
+
+    assert client.send("GET", "ticker/24hr", signed=False, **names).headers["x-mbx-used-weight-1m"] == str(weight)
+
+
 def test_one_unknown_name_fails_the_whole_question() -> None:
     assert Client().send("GET", "exchangeInfo", signed=False, symbols='["ETHUSDT","NOSUCH"]').body == {"code": -1121, "msg": "Invalid symbol."}

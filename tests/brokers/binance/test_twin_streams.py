@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,24 @@ def test_events_need_a_key_a_signature_and_the_right_time(changes: dict[str, obj
     assert [(answer["status"] >= 400, answer["error"]["code"]) for answer in client.frames(conn)] == [(True, code)]
 
 
+def test_a_frame_tells_the_budgets_and_how_long_to_wait() -> None:
+    client = Client()
+    conn = client.open("/ws-api/v3")
+    client.frame(conn, client.signed_frame("order.place", symbol="ETHUSDT", side="BUY", type="MARKET", quantity="0.5"))
+    client.frame(conn, client.signed_frame("account.status"))
+    placed, account = client.frames(conn)
+    client.twin._weight.used = client.twin._weight.limit
+    client.frame(conn, {"id": 1, "method": "time"})
+    client.frame(conn, {"id": 2, "method": "time", "params": {"returnRateLimits": False}})
+    spent, quiet = client.frames(conn)
+
+    assert [(row["rateLimitType"], row["count"]) for row in placed["rateLimits"]] == [("ORDERS", 1), ("ORDERS", 1), ("REQUEST_WEIGHT", 0)]
+    assert [row["count"] for row in account["rateLimits"]] == [20]
+    assert (spent["status"], spent["error"]["code"]) == (429, -1003)
+    assert 0 < spent["error"]["data"]["retryAfter"] - spent["error"]["data"]["serverTime"] <= 60_000
+    assert "rateLimits" not in quiet
+
+
 def test_a_day_later_every_connection_ends_with_a_word() -> None:
     client = Client()
     account, market = client.listen(), client.open("/stream")
@@ -149,6 +168,29 @@ def test_combined_streams_say_which_and_raw_ones_do_not() -> None:
     assert plain[:2] == [{"result": None, "id": "x"}, {"result": ["btcusdt@trade", "nosuch@trade"], "id": 3}]
     assert (plain[2]["code"], plain[2]["id"]) == (2, 4)
     assert {frame["s"] for frame in plain[3:]} == {"BTCUSDT"}
+
+
+def test_what_a_second_brings_agrees_with_what_one_can_ask() -> None:
+    client = Client()
+    names = [f"ethusdt@{kind}" for kind in ("ticker", "miniTicker", "avgPrice", "depth5", "depth10@100ms", "aggTrade")] + ["!miniTicker@arr"]
+    conn = client.open(f"/stream?streams={'/'.join(names)}")
+    client.wait(40 * SECOND)
+    told: dict[str, list[object]] = {name: [] for name in names}
+    for frame in client.frames(conn):
+        told[frame["stream"]].append(frame["data"])
+    last: dict[str, Any] = {name: found[-1] for name, found in told.items()}
+    day, book = client.get("ticker/24hr", symbol="ETHUSDT"), client.get("depth", symbol="ETHUSDT", limit=10)
+    (agg,) = client.get("aggTrades", symbol="ETHUSDT", fromId=last["ethusdt@aggTrade"]["a"], limit=1)
+
+    assert [len(told[name]) for name in names[:5]] == [40, 40, 40, 40, 160]
+    names_of = ("openPrice", "highPrice", "lowPrice", "lastPrice", "volume", "quoteVolume")
+    assert [last["ethusdt@ticker"][name] for name in "ohlcvq"] == [day[name] for name in names_of]
+    assert [last["ethusdt@miniTicker"][name] for name in "ohlc"] == [last["ethusdt@ticker"][name] for name in "ohlc"]
+    assert last["!miniTicker@arr"][1] == last["ethusdt@miniTicker"]
+    assert last["ethusdt@avgPrice"]["w"] == client.get("avgPrice", symbol="ETHUSDT")["price"]
+    assert last["ethusdt@depth10@100ms"] == book
+    assert last["ethusdt@depth5"]["bids"] == book["bids"][:5]
+    assert {name: last["ethusdt@aggTrade"][name] for name in agg} == agg
 
 
 def test_a_bar_is_told_while_it_forms_and_once_when_it_is_closed() -> None:

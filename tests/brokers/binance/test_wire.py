@@ -13,7 +13,9 @@ GOLDEN = Path(__file__).parent / "golden"
 SAMPLES: dict[str, Any] = {
     "account": wire.Account,
     "agg_trades": list[wire.AggTrade],
+    "avg_price": wire.AvgPrice,
     "book_ticker": wire.BookTicker,
+    "commission": wire.Commission,
     "depth": wire.Depth,
     "error": wire.Error,
     "exchange_info": wire.ExchangeInfo,
@@ -23,6 +25,7 @@ SAMPLES: dict[str, Any] = {
     "order_ack": wire.OrderAck,
     "order_cancelled": wire.Order,
     "order_full": wire.Order,
+    "order_list": wire.OrderList,
     "order_limits": list[wire.RateLimit],
     "order_query": wire.Order,
     "replace_failed": wire.Error,
@@ -30,8 +33,12 @@ SAMPLES: dict[str, Any] = {
     "time": wire.Time,
     "trades": list[wire.Trade],
 }
-EVENTS: dict[str, Any] = {"event_new": wire.ExecutionReport, "event_balances": wire.AccountPosition}
+EVENTS: dict[str, Any] = {"event_new": wire.ExecutionReport, "event_balances": wire.AccountPosition, "event_list": wire.ListStatus}
 STREAMS: dict[str, Any] = {
+    "stream_agg_trade": wire.AggTradeMsg,
+    "stream_avg_price": wire.AvgPriceMsg,
+    "stream_mini_ticker": wire.MiniTickerMsg,
+    "stream_ticker": wire.DayTickerMsg,
     "stream_book_ticker": wire.BookTickerMsg,
     "stream_depth": wire.DepthMsg,
     "stream_kline": wire.KlineMsg,
@@ -86,4 +93,4 @@ def test_every_sample_is_held_to_something() -> None:
 def test_a_refusal_on_the_socket_is_told_apart_from_an_event() -> None:
     frame = msgspec.json.decode((GOLDEN / "socket_refused.json").read_bytes(), type=wire.SocketFrame)
 
-    assert (frame.status, frame.error and frame.error.code, bytes(frame.event)) == (400, -2010, b"")
+    assert (frame.status, msgspec.json.decode(frame.error)["code"], bytes(frame.event)) == (400, -2010, b"")

@@ -15,9 +15,9 @@ from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import ERRORS, Meaning, edge, refusal
 from trading_system.brokers.kraken.facts import FACTS
-from trading_system.brokers.kraken.session import DataSession, Moved, PrivateSession
+from trading_system.brokers.kraken.session import DataSession, Hole, Moved, PrivateSession, Whole
 from trading_system.core.risk import Limits
-from trading_system.domain.account import FlowKind
+from trading_system.domain.account import AccountSnapshot, FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID
@@ -281,12 +281,9 @@ def test_a_secret_that_is_no_secret_is_told_without_being_shown() -> None:
 # -- account and money ---------------------------------------------------------------------------------------------------------
 
 
-def account(balances: dict[str, wire.BalanceEx], **changes: Any) -> Any:
+def account(balances: dict[str, wire.BalanceEx], system: str = "online") -> AccountSnapshot:
     info = result("key_info", wire.KeyInfo)
-    marks = {BTC: D(30_000)}
-    return codec.decode_account(
-        info, balances, result("trade_balance", wire.TradeBalance), marks, NAMES, "live", changes.get("system", "online"), NOW
-    )
+    return codec.decode_account(info, balances, {BTC: D(30_000)}, NAMES, "live", system, NOW)
 
 
 def test_the_published_balances_become_an_account() -> None:
@@ -294,7 +291,8 @@ def test_the_published_balances_become_an_account() -> None:
     (position,) = snapshot.positions
 
     assert (snapshot.account, snapshot.currency) == ("AA88N84GWOAKNMOI", "USD")
-    assert (snapshot.cash, snapshot.buying_power, snapshot.equity) == (D("25435.21"), D("17185.45"), D("1091.3193"))  # eb + n
+    assert (snapshot.cash, snapshot.buying_power, snapshot.equity) == (D("25435.21"), D("17185.45"), D("62740.21"))
+    assert codec.decode_worth(result("trade_balance", wire.TradeBalance)) == D("1091.3193")  # eb + n
     assert (position.instrument, position.qty, position.mark_px) == (BTC, D("1.2435"), D(30_000))
     assert snapshot.tradable
 
@@ -501,13 +499,27 @@ def test_a_fee_in_the_coin_names_the_position_that_paid() -> None:
         codec.decode_execution(replace(entry, fees=[wire.ExecutionFee(asset="KFEE", qty=D(1))]), NOW)
 
 
-def test_a_hole_in_the_numbers_breaks_the_line_and_a_repetition_is_nothing_new() -> None:
+def test_a_hole_in_the_numbers_begins_the_channel_anew_and_a_repetition_is_nothing_new() -> None:
     session = private()
     session.on_frame(raw("stream_pending_new"), NOW)
-
     assert session.on_frame(raw("stream_pending_new"), NOW).events == ()
-    with pytest.raises(Broken, match="10 came after 8"):
+    step = session.on_frame(raw("stream_execution"), NOW)
+    assert [type(event) for event in step.events] == [wire.Execution, Hole]  # what came is not lost
+    assert [json.loads(frame)["method"] for frame in step.send] == ["unsubscribe", "subscribe"]
+    assert [type(event) for event in session.on_frame(raw("stream_canceled"), NOW).events] == [wire.Execution]
+    again = b'{"channel":"executions","type":"snapshot","data":[],"sequence":1}'
+
+    assert session.on_frame(again, NOW).events == (Whole(),)
+    assert session.on_frame(raw("stream_new").replace(b'"sequence":9', b'"sequence":2'), NOW).events
+
+
+def test_a_channel_that_does_not_begin_anew_breaks_the_line() -> None:
+    for frame, later_ns in ((raw("stream_status"), 4 * SECOND), (raw("stream_new").replace(b'"sequence":9', b'"sequence":2'), 0)):
+        session = private()
+        session.on_frame(raw("stream_pending_new"), NOW)
         session.on_frame(raw("stream_execution"), NOW)
+        with pytest.raises(Broken):
+            session.on_frame(frame, NOW + later_ns)
 
 
 def test_money_that_no_trade_moved_is_told_and_trades_are_not_told_twice() -> None:

@@ -32,7 +32,7 @@ def connect(
     environment: str,
     options: Mapping[str, str],
 ) -> "BinanceConnector":
-    """A connector for one account. credentials: key, secret. options: url of a twin on loopback."""
+    """A connector for one account. credentials: key, secret. options: order_entry (rest, websocket), url of a twin on loopback."""
     from trading_system.brokers.binance.connector import BinanceConnector
 
     return BinanceConnector(

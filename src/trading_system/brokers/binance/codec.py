@@ -8,17 +8,18 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from trading_system.brokers.binance import wire
-from trading_system.brokers.binance.facts import DOLLAR, NAME, QUOTE
-from trading_system.domain.account import AccountSnapshot, Position
-from trading_system.domain.errors import ProtocolError
-from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.brokers.binance.facts import BASIS_POINT, DOLLAR, MAX_FEE_IN_KIND, NAME, PROFIT_NAME, QUOTE, STOP_NAME
+from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
+from trading_system.domain.errors import ProtocolError, Rejected
+from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS
-from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
+from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, is_ours, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.money import ONE, ZERO, parse_decimal, plain
-from trading_system.domain.order import Approved
+from trading_system.domain.money import ONE, ZERO, parse_decimal, plain, round_qty
+from trading_system.domain.order import Approved, NewOrder
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.times import parse_rfc3339
 
 Symbols = Mapping[str, InstrumentID]  # our name of each of Binance's symbols: BTCUSDT does not say where the base ends
 
@@ -33,7 +34,8 @@ _ORD_TYPE = {
     "TAKE_PROFIT": OrdType.STOP,  # of others: it, too, waits for a price and then acts
     "TAKE_PROFIT_LIMIT": OrdType.STOP_LIMIT,
 }
-_SENT_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP_LIMIT: "STOP_LOSS_LIMIT"}
+_SENT_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP_LIMIT: "STOP_LOSS_LIMIT", OrdType.TRAILING_STOP: "STOP_LOSS"}
+_MARKET_STOPS = ("STOP_LOSS", "TAKE_PROFIT")  # with a distance they trail
 _TIF = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 _SENT_TIF = {tif: word for word, tif in _TIF.items()}
 _STATUS = {
@@ -56,6 +58,8 @@ _EVENT = {
     "EXPIRED": ExecType.EXPIRED,
     "TRADE_PREVENTION": ExecType.ORDER_STATUS,  # the status says whether it lives on
 }
+_DEPOSITED = {"0": False, "1": True, "2": False, "6": True, "7": False, "8": False}
+_WITHDRAWN = {"0": True, "1": False, "2": True, "3": False, "4": True, "5": False, "6": True}
 _INTERVALS = {
     60: "1m",
     180: "3m",
@@ -84,7 +88,9 @@ def encode_order(approved: Approved) -> dict[str, str]:
         "newClientOrderId": str(approved.cl_ord_id),
         "newOrderRespType": "RESULT",
     }
-    if request.ord_type is not OrdType.MARKET:
+    if request.ord_type is OrdType.TRAILING_STOP:
+        params["trailingDelta"] = _trailing_delta(request)
+    elif request.ord_type is not OrdType.MARKET:
         params["timeInForce"] = _SENT_TIF[request.time_in_force]
     for name, value in (
         ("quantity", request.order_qty),
@@ -95,6 +101,82 @@ def encode_order(approved: Approved) -> dict[str, str]:
         if value is not None:
             params[name] = plain(value)
     return params
+
+
+def _trailing_delta(request: NewOrder) -> str:
+    """The distance of a trailing stop in basis points. Raises Rejected: Binance has no such distance."""
+    points = None if request.trail_pct is None else request.trail_pct / BASIS_POINT
+    if points is None or points != points.to_integral_value():
+        raise Rejected("Binance trails by a fraction of the price, in steps of 0.0001: use trail_pct", "TRAILING_DELTA")
+    return str(int(points))
+
+
+def encode_list(approved: Approved, lot: Decimal) -> tuple[str, dict[str, str]]:
+    """The path and the parameters of an order with its exits. The take-profit of an OCO is the order itself. What a bought unit leaves after the
+    highest fee is what its exits can sell.
+
+    Source: github.com/binance/binance-spot-api-docs, rest-api.md (order lists)
+    """
+    request = approved.request
+    attached, qty = request.attached, request.order_qty
+    assert attached is not None
+    assert qty is not None
+    alone = request.contingency is Contingency.OCO
+    side = request.side if alone else request.side.opposite
+    profit_px = request.price if alone else attached.take_profit_px
+    profit = None if profit_px is None else _profit(str(approved.cl_ord_id) if alone else _exit_id(approved.cl_ord_id, PROFIT_NAME), profit_px)
+    stop = None if attached.stop_px is None else _stop(_exit_id(approved.cl_ord_id, STOP_NAME), attached.stop_px, attached.stop_limit_px)
+    above, below = (profit, stop) if side is Side.SELL else (stop, profit)
+    common = {"symbol": approved.symbol, "newOrderRespType": "RESULT"}
+    if alone:
+        both = {**_prefixed("above", above or {}), **_prefixed("below", below or {})}
+        return "/orderList/oco", {**common, "side": _SENT_SIDE[side], "quantity": plain(qty), **both}
+    exits = {"Side": _SENT_SIDE[side], "Quantity": plain(round_qty(qty * (1 - MAX_FEE_IN_KIND), lot) if side is Side.SELL else qty)}
+    working = {
+        "Type": _SENT_TYPE[request.ord_type],
+        "Side": _SENT_SIDE[request.side],
+        "Quantity": plain(qty),
+        "Price": plain(request.price or ZERO),
+        "TimeInForce": _SENT_TIF[request.time_in_force],
+        "ClientOrderId": str(approved.cl_ord_id),
+    }
+    entry = {**common, **_prefixed("working", working), **_prefixed("pending", exits)}
+    if above is None or below is None:
+        return "/orderList/oto", {**entry, **_prefixed("pending", above or below or {})}
+    return "/orderList/otoco", {**entry, **_prefixed("pendingAbove", above), **_prefixed("pendingBelow", below)}
+
+
+def _profit(name: str, price: Decimal) -> dict[str, str]:
+    """Only what rests is a take-profit here: one that would trade at once is refused."""
+    return {"Type": "LIMIT_MAKER", "Price": plain(price), "ClientOrderId": name}
+
+
+def _stop(name: str, stop_px: Decimal, limit_px: Decimal | None) -> dict[str, str]:
+    limit = {} if limit_px is None else {"Price": plain(limit_px), "TimeInForce": _SENT_TIF[TimeInForce.GTC]}
+    return {"Type": "STOP_LOSS" if limit_px is None else "STOP_LOSS_LIMIT", "StopPrice": plain(stop_px), "ClientOrderId": name, **limit}
+
+
+def _prefixed(prefix: str, params: Mapping[str, str]) -> dict[str, str]:
+    return {prefix + name: value for name, value in params.items()}
+
+
+def _exit_id(cl_ord_id: ClOrdID, name: str) -> str:
+    return f"{cl_ord_id}-{name}"
+
+
+def parent_of(cl_ord_id: str) -> ClOrdID | None:
+    """The order of ours that an exit is named after; None: it is none."""
+    parent, _, name = cl_ord_id.rpartition("-")
+    return ClOrdID(parent) if name in (STOP_NAME, PROFIT_NAME) and is_ours(parent) else None
+
+
+def decode_list(rows: Sequence[wire.Order], cl_ord_id: ClOrdID, symbols: Symbols, recv_ns: int) -> ExecutionReport:
+    """An order and the exits that were made for it. Raises ProtocolError: it is not among them."""
+    reports = [decode_order(row, symbols, recv_ns) for row in rows]
+    ours = [report for report in reports if report.cl_ord_id == cl_ord_id]
+    if len(ours) != 1:
+        raise ProtocolError("a list without the order that was sent", cl_ord_id.encode())
+    return replace(ours[0], children=tuple(report for report in reports if report.parent == cl_ord_id))
 
 
 def encode_replace(approved: Approved) -> dict[str, str]:
@@ -114,22 +196,24 @@ def decode_order(order: wire.Order, symbols: Symbols, recv_ns: int) -> Execution
     Raises: ProtocolError: a status, type, side or symbol we do not know.
     Source: github.com/binance/binance-spot-api-docs, enums.md
     """
-    cash = _number(order.orig_quote_order_qty or "0")
+    name, cash = order.orig_client_order_id or order.client_order_id, _number(order.orig_quote_order_qty or "0")
     time_ms = max(order.transact_time or 0, order.update_time or 0, order.time or 0)
     return ExecutionReport(
         broker=NAME,
-        cl_ord_id=ClOrdID(order.orig_client_order_id or order.client_order_id),
+        cl_ord_id=ClOrdID(name),
         order_id=OrderID(str(order.order_id)),
         exec_type=ExecType.ORDER_STATUS,
         ord_status=_word(_STATUS, order.status, "order status"),
         instrument=_instrument(symbols, order.symbol),
         side=_word(_SIDE, order.side, "side"),
-        ord_type=_word(_ORD_TYPE, order.type, "order type"),
+        ord_type=_ord_type(order.type, order.trailing_delta),
         time_in_force=_word(_TIF, order.time_in_force, "time in force"),
         order_qty=None if cash else _number(order.orig_qty),
         cash_order_qty=cash or None,
         price=_price(order.price),
         stop_px=None if order.stop_price is None else _price(order.stop_price),
+        trail_pct=_trail_pct(order.trailing_delta),
+        parent=parent_of(name),
         cum_qty=_number(order.executed_qty),
         text=order.expiry_reason or "",
         transact_ns=_time(time_ms),
@@ -143,22 +227,24 @@ def decode_event(event: wire.ExecutionReport, symbols: Symbols, recv_ns: int) ->
     Raises: ProtocolError: an execution type or status we do not know, or an execution without id, quantity or price.
     Source: github.com/binance/binance-spot-api-docs, user-data-stream.md
     """
-    exec_type = _word(_EVENT, event.exec_type, "execution type")
-    cash = _number(event.quote_order_qty)
+    exec_type, status = _word(_EVENT, event.exec_type, "execution type"), _word(_STATUS, event.status, "order status")
+    name, cash = event.orig_client_order_id or event.client_order_id, _number(event.quote_order_qty)
     report = ExecutionReport(
         broker=NAME,
-        cl_ord_id=ClOrdID(event.orig_client_order_id or event.client_order_id),
+        cl_ord_id=ClOrdID(name),
         order_id=OrderID(str(event.order_id)),
-        exec_type=exec_type,
-        ord_status=_word(_STATUS, event.status, "order status"),
+        exec_type=ExecType.SUSPENDED if status is OrdStatus.SUSPENDED and exec_type is ExecType.NEW else exec_type,
+        ord_status=status,
         instrument=_instrument(symbols, event.symbol),
         side=_word(_SIDE, event.side, "side"),
-        ord_type=_word(_ORD_TYPE, event.type, "order type"),
+        ord_type=_ord_type(event.type, event.trailing_delta),
         time_in_force=_word(_TIF, event.time_in_force, "time in force"),
         order_qty=None if cash else _number(event.qty),
         cash_order_qty=cash or None,
         price=_price(event.price),
         stop_px=_price(event.stop_price),
+        trail_pct=_trail_pct(event.trailing_delta),
+        parent=parent_of(name),
         cum_qty=_number(event.cum_qty),
         text=event.expiry_reason or ("" if event.reject_reason == "NONE" else event.reject_reason),
         transact_ns=_time(event.transact_time),
@@ -247,6 +333,50 @@ def decode_account(
         text="" if account.can_trade else "the account may not trade (canTrade is false)",
         transact_ns=transact_ns,
         recv_ns=recv_ns,
+    )
+
+
+def decode_deposit(deposit: wire.Deposit, tradable: frozenset[InstrumentID]) -> Flow | None:
+    """Money or units that came in; None: not yet, or never.
+
+    Raises: ProtocolError: a status we do not know.
+    Source: developers.binance.com/docs/wallet/capital/deposite-history
+    """
+    if not _word(_DEPOSITED, str(deposit.status), "status of a deposit"):
+        return None
+    moved, time_ns = _positive(deposit.amount, "amount"), _time(deposit.insert_time)
+    return _flow(f"deposit-{deposit.id or deposit.tx_id}", deposit.coin, moved, tradable, time_ns, f"deposit {deposit.tx_id}")
+
+
+def decode_withdrawal(withdrawal: wire.Withdrawal, tradable: frozenset[InstrumentID]) -> Flow:
+    """Money or units that went out, with the fee. They are gone when it is asked for, and come back where it fails.
+
+    Raises: ProtocolError: a status we do not know.
+    Source: developers.binance.com/docs/wallet/capital/withdraw-history
+    """
+    moved = _positive(withdrawal.amount, "amount") + _number(withdrawal.transaction_fee or "0")
+    try:
+        time_ns = parse_rfc3339(f"{withdrawal.apply_time}Z")
+    except ValueError as error:
+        raise ProtocolError(str(error), withdrawal.apply_time.encode()) from None
+    text = f"withdrawal {withdrawal.tx_id or withdrawal.id}"
+    flow = _flow(f"withdrawal-{withdrawal.id}", withdrawal.coin, -moved, tradable, time_ns, text)
+    return replace(flow, canceled=not _word(_WITHDRAWN, str(withdrawal.status), "status of a withdrawal"))
+
+
+def _flow(flow_id: str, coin: str, moved: Decimal, tradable: frozenset[InstrumentID], time_ns: int, text: str) -> Flow:
+    """What no pair with USDT names is neither money nor a position: the text alone tells of it."""
+    money, instrument = coin in (QUOTE, DOLLAR), held_as(coin, tradable)
+    return Flow(
+        broker=NAME,
+        flow_id=flow_id,
+        kind=FlowKind.TRANSFER,
+        currency=coin if money else QUOTE,
+        amount=moved if money else ZERO,
+        instrument=instrument,
+        qty=ZERO if instrument is None else moved,
+        text=f"{text}: {plain(moved)} {coin}",
+        transact_ns=time_ns,
     )
 
 
@@ -403,6 +533,14 @@ def _word(table: Mapping[str, _Word], word: str, what: str) -> _Word:
         return table[word]
     except KeyError:
         raise ProtocolError(f"Binance sent a {what} that this version does not know", word.encode()) from None
+
+
+def _ord_type(word: str, trailing_delta: int | None) -> OrdType:
+    return OrdType.TRAILING_STOP if trailing_delta and word in _MARKET_STOPS else _word(_ORD_TYPE, word, "order type")
+
+
+def _trail_pct(trailing_delta: int | None) -> Decimal | None:
+    return trailing_delta * BASIS_POINT if trailing_delta else None
 
 
 def _exec_id(trade_id: int) -> ExecID:

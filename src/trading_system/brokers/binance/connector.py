@@ -1,8 +1,9 @@
 """Binance behind the port: joins codec, sessions and errors to transport. The only async module of the folder; all else is pure."""
 
+import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -10,15 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from trading_system.brokers.binance import auth, codec, facts, wire
+from trading_system.brokers.binance.book import SNAPSHOT_LEVELS, Books, BookSession, Diff, decode_snapshot
 from trading_system.brokers.binance.errors import CLOCK, budget, error_of, is_not_found, refusal
 from trading_system.brokers.binance.facts import API, FACTS, LIVE, ROWS_MAX, SPAN_NS, UNREACHABLE, URLS, Urls
-from trading_system.brokers.binance.session import MarketSession, OrdersSession, stream_state
+from trading_system.brokers.binance.session import MarketSession, OrdersSession, Reply, StreamsSession, stream_state
+from trading_system.core.depth import Verdict
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, StreamState
@@ -30,7 +33,7 @@ from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
-from trading_system.transport.supervise import LinkEvent, Supervisor
+from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
@@ -43,7 +46,9 @@ BUSY_MAX = 20  # pairs whose executions are read at every look
 QUIET_PER_LOOK = 10  # of the other pairs, in turn
 LISTING_MAX_AGE_NS = 60 * NS
 CLOCK_MAX_AGE_NS = 60 * NS
+SNAPSHOT_EVERY_NS = NS  # of one book, at most
 TICKERS_MAX = 100  # named in one question; for more, all are asked for
+_BOOKS = "order books"
 _MINUTE_NS = 60 * NS
 _MS = 1_000_000
 _T = TypeVar("_T")
@@ -85,6 +90,10 @@ class BinanceConnector:
         self._busy: OrderedDict[str, None] = OrderedDict()  # pairs in which something happens
         self._quiet: OrderedDict[str, None] = OrderedDict()  # pairs that are held or were asked for: the one whose turn it is comes first
         self._balances: dict[str, Decimal] = {}
+        self._by_socket = options.get("order_entry", "rest") == "websocket"
+        self._line: tuple[Supervisor, OrdersSession] | None = None  # the account's socket, while it is live
+        self._asked: dict[str, asyncio.Future[Response]] = {}  # sent as a frame and not answered yet
+        self._number = 0
         self._replaced: OrderedDict[OrderID, ClOrdID] = OrderedDict()  # orders that end because another takes their place
 
     # -- account ----------------------------------------------------------------------------------------------------------------
@@ -192,8 +201,24 @@ class BinanceConnector:
     async def submit(self, approved: Approved) -> ExecutionReport:
         """Place an order once. Raises Rejected, Unavailable (not sent, or not done), InDoubt (sent, no answer), AuthFailed (sent, key refused)."""
         self._expect(approved)
+        if approved.request.attached is not None:
+            return await self._submit_list(approved)
         response = await self._change("POST", "/order", codec.encode_order(approved))
         return self._row(self._answered(response, wire.Order))
+
+    async def _submit_list(self, approved: Approved) -> ExecutionReport:
+        """An order with its exits, as one list: all of it is taken, or nothing."""
+        lot = codec.decode_symbol(self._listed[approved.request.instrument][0]).lot
+        path, params = codec.encode_list(approved, lot)
+        listed = self._answered(await self._change("POST", path, params), wire.OrderList)
+        return self._family(codec.decode_list(listed.order_reports or (), approved.cl_ord_id, self._symbols, self._clock.now_ns()))
+
+    def _family(self, report: ExecutionReport) -> ExecutionReport:
+        """Remember an order and those that were made for it."""
+        symbol = self._listed[report.instrument][0].symbol
+        for child in report.children:
+            self._known(symbol, child)
+        return self._known(symbol, report)
 
     async def replace(self, approved: Approved) -> ExecutionReport:
         """A cancel and a new order in one request. The new one is not placed where the old one had fills by then, or was over."""
@@ -216,7 +241,12 @@ class BinanceConnector:
         which = {"symbol": symbol, "orderId": str(order.order_id)}
         response = await self._change("DELETE", "/order", which, urgent=True)
         if response.status == 200:
-            return self._row(self._answered(response, wire.Order))
+            rows = self._answered(response, wire.Canceled).order_reports
+            found = [self._row(row) for row in ((self._answered(response, wire.Order),) if rows is None else rows)]  # its list goes with it
+            ours = [report for report in found if report.order_id == order.order_id]
+            if not ours:
+                raise InDoubt("the cancel was sent; the answer does not say how the order stands")
+            return ours[0]
         if response.status != 400 or error_of(response).code not in _CANCEL_REFUSED:
             raise refusal(response, changes=True)
         try:
@@ -236,8 +266,18 @@ class BinanceConnector:
         for symbol in places:
             response = await self._get(f"{API}/order", {"symbol": symbol, "origClientOrderId": cl_ord_id}, facts.ORDER, signed=True)
             if not is_not_found(response):
-                return self._row(self._decoded(response, wire.Order))
+                return await self._with_exits(self._decoded(response, wire.Order))
         return None if places else next((report for report in await self.open_orders() if report.cl_ord_id == cl_ord_id), None)
+
+    async def _with_exits(self, order: wire.Order) -> ExecutionReport:
+        """An order with those that were made for it: the list names them, each is asked for."""
+        report = self._row(order)
+        if order.order_list_id in (None, -1) or not is_ours(report.cl_ord_id):
+            return report
+        listed = await self._ask("/orderList", {"orderListId": str(order.order_list_id)}, wire.OrderList, facts.ORDER_LIST)
+        exits = [one for one in listed.orders if codec.parent_of(one.client_order_id) == report.cl_ord_id]
+        rows = [await self._ask("/order", {"symbol": one.symbol, "orderId": str(one.order_id)}, wire.Order, facts.ORDER) for one in exits]
+        return msgspec.structs.replace(report, children=tuple(self._row(row) for row in rows))
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Executions of the pairs in which something happens, and of some of the others in turn: Binance has no list over all pairs."""
@@ -280,18 +320,64 @@ class BinanceConnector:
         return row
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
-        """None: deposits and withdrawals stand in the wallet's API, which the testnet does not have. What comes or goes shows as a difference."""
-        return ()
+        """Deposits and withdrawals, by the wallet's API, which the testnet does not have. What else moves between wallets shows as a difference."""
+        if self._environment != LIVE:
+            return ()
+        await self._load()
+        tradable = frozenset(self._symbols.values())
+        deposits = await self._capital(facts.DEPOSITS_PATH, since_ns, wire.Deposit)
+        withdrawals = await self._capital(facts.WITHDRAWALS_PATH, since_ns, wire.Withdrawal)
+        came = [flow for deposit in deposits if (flow := codec.decode_deposit(deposit, tradable)) is not None]
+        went = [codec.decode_withdrawal(withdrawal, tradable) for withdrawal in withdrawals]
+        return tuple(sorted((*came, *went), key=lambda flow: flow.transact_ns))
+
+    async def _capital(self, path: str, since_ns: int, kind: type[_T]) -> list[_T]:
+        """All rows since then, span by span and page by page."""
+        found: list[_T] = []
+        now_ns, start_ns = self._broker_ns(self._clock.now_ns()), since_ns
+        for _ in range(PAGES_MAX):
+            end_ns = min(now_ns, start_ns + facts.FLOWS_SPAN_NS - _MINUTE_NS)
+            query = {"startTime": str(start_ns // _MS), "endTime": str(end_ns // _MS), "limit": str(ROWS_MAX)}
+            for page in range(PAGES_MAX):
+                asked = await self._get(path, {**query, "offset": str(page * ROWS_MAX)}, facts.FLOWS, signed=True)
+                rows = self._decoded(asked, list[kind])  # type: ignore[valid-type]
+                found += rows
+                if len(rows) < ROWS_MAX:
+                    break
+            else:
+                raise ProtocolError(f"more than {PAGES_MAX} pages of {path}")
+            if end_ns == now_ns:
+                return found
+            start_ns = end_ns
+        raise ProtocolError(f"more than {PAGES_MAX} spans of {path}")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Order events as they come; after each LIVE the desk reads again what the stream did not replay."""
         await self._load()
         session = OrdersSession(self._urls.socket_api, self._key, self._secret, self._symbols, self._broker_ns)
-        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
-            if isinstance(event, ExecutionReport):
-                yield self._heard(event)
-            else:
-                yield self._link(event, "orders")
+        stream = Supervisor(session, self._dialer, self._clock, self._rng)
+        try:
+            async for event in stream.run():
+                match event:
+                    case ExecutionReport():
+                        yield self._heard(event)
+                    case Reply(request_id=request_id, response=response):
+                        waiting = self._asked.get(request_id)
+                        if waiting is not None and not waiting.done():
+                            waiting.set_result(response)
+                    case LinkEvent():
+                        self._line = (stream, session) if event.kind is LinkKind.UP else None
+                        self._give_up()
+                        yield self._link(event, "orders")
+        finally:
+            self._line = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Another line, or none: answers that were on their way will not come."""
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(NoAnswer("the socket ended before it answered"))
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 
@@ -346,22 +432,66 @@ class BinanceConnector:
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """A socket for each subscription. Raises BadRequest: more streams than one connection may have."""
         session = MarketSession(self._urls.streams, {await self._symbol(name): name for name in instruments}, kinds, self._broker_ns)
-        if len(session.streams) > facts.STREAMS_MAX:
-            raise BadRequest(f"Binance has {facts.STREAMS_MAX} streams on one connection, and {len(session.streams)} were asked for; read fewer")
+        self._check_streams(session)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
             if isinstance(event, Quote | Trade | Bar):
                 yield event
             else:
                 yield self._link(event, "market data")
 
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """A socket for each subscription. A snapshot for each pair once the stream stands, again after a gap, and where the market has left it."""
+        wanted = {await self._symbol(name): name for name in instruments}
+        books, session = Books(wanted, levels), BookSession(self._urls.streams, tuple(wanted))
+        self._check_streams(session)
+        due_ns = dict.fromkeys(wanted, 0)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            if isinstance(event, LinkEvent):
+                yield self._link(event, _BOOKS)
+                books.void()
+                symbols = list(wanted) if event.kind is LinkKind.UP else []
+            else:
+                assert isinstance(event, Diff)
+                stood = books.stands(event.symbol)
+                verdict = books.change(event)
+                if stood and verdict is Verdict.GAP:
+                    yield self._link(LinkEvent(LinkKind.DOWN, f"messages are missing from the book of {wanted[event.symbol]}"), _BOOKS)
+                symbols = [] if verdict is Verdict.OLD else [event.symbol]
+            for symbol in symbols:
+                if books.best(symbol, 0) is None and self._clock.monotonic_ns() >= due_ns[symbol]:
+                    due_ns[symbol] = self._clock.monotonic_ns() + SNAPSHOT_EVERY_NS
+                    await self._snapshot(books, symbol)
+                    if isinstance(event, Diff):
+                        books.change(event)
+                shown = books.best(symbol, self._clock.now_ns())
+                if shown is not None:
+                    yield shown
+
+    async def _snapshot(self, books: Books, symbol: str) -> None:
+        """A book by REST. One that cannot be had is asked for again with a change that comes later."""
+        asked_ns = self._broker_ns(self._clock.now_ns())
+        with suppress(Unavailable, RateLimited):
+            response = await self._get(f"{API}/depth", {"symbol": symbol, "limit": str(SNAPSHOT_LEVELS)}, facts.DEPTH_SNAPSHOT, signed=False)
+            if response.status != 200:
+                raise refusal(response, changes=False)
+            books.snapshot(symbol, decode_snapshot(response.body), asked_ns)
+
+    @staticmethod
+    def _check_streams(session: StreamsSession) -> None:
+        """Raises BadRequest: more than one connection carries."""
+        if len(session.streams) > facts.STREAMS_MAX:
+            raise BadRequest(f"Binance has {facts.STREAMS_MAX} streams on one connection, and {len(session.streams)} were asked for; read fewer")
+
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
     async def _change(self, method: str, path: str, params: Mapping[str, str], *, urgent: bool = False) -> Response:
         """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
         await self._afford(facts.CHANGE, urgent=urgent)
-        request = self._signed(method, API + path, params)
         try:
-            response = await self._http.send(request, within_ns=ANSWER_WITHIN_NS)
+            if self._by_socket and self._line is not None:
+                response = await self._send_frame(*self._line, facts.SOCKET_METHODS[method, path], params)
+            else:
+                response = await self._http.send(self._signed(method, API + path, params), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Binance could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
         except NoAnswer as error:
@@ -371,6 +501,21 @@ class BinanceConnector:
             with suppress(DeskError):  # then the next question tries again
                 await self._read_clock()
         return response
+
+    async def _send_frame(self, stream: Supervisor, session: OrdersSession, method: str, params: Mapping[str, str]) -> Response:
+        """One request over the account's socket. Once the frame is handed over, only a reply says what became of it. Raises NoAnswer."""
+        self._number += 1
+        request_id = str(self._number)
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._asked[request_id] = waiting
+        try:
+            await stream.send((session.request(method, request_id, params, self._clock.now_ns()),))
+            async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
+                return await waiting
+        except TimeoutError:
+            raise NoAnswer("the socket did not answer in time") from None
+        finally:
+            del self._asked[request_id]
 
     def _answered(self, response: Response, kind: type[_T]) -> _T:
         """The body of a change that was taken. What cannot be read may still have been taken."""
@@ -474,7 +619,7 @@ class BinanceConnector:
         """Remember how an order stands: for its fills, and for where to look for it."""
         assert report.order_id is not None
         stands = msgspec.structs.replace(
-            report, exec_type=ExecType.ORDER_STATUS, exec_id=None, last_qty=ZERO, last_px=ZERO, fee=ZERO, fee_currency=""
+            report, exec_type=ExecType.ORDER_STATUS, children=(), exec_id=None, last_qty=ZERO, last_px=ZERO, fee=ZERO, fee_currency=""
         )
         self._remember(self._rows, (symbol, int(report.order_id)), stands)
         self._remember(self._places, report.cl_ord_id, symbol)

@@ -37,7 +37,7 @@ CLOCK = -1021  # outside of recvWindow: refused before the engine saw it
 OVERLOADED = -1008  # comes with 503, and means that nothing was done
 HALF_REPLACED = -2021
 NOT_THERE = -2013
-_BUSY = frozenset({418, 429})  # every further call makes it worse
+BUSY = frozenset({418, 429})  # every further call makes it worse
 _TAKEN = "Duplicate order sent"  # the one message that must be read: our order may be the one that has the id
 _BANNED = re.compile(r"until (\d{13})")
 _WINDOW_NS = 60 * NS
@@ -50,7 +50,7 @@ def refusal(response: Response, *, changes: bool) -> DeskError:
     """
     status, error = response.status, error_of(response)
     text = f"Binance answered HTTP {status}{f' {error.code}' if error.code else ''}: {error.msg or 'no text'}"
-    if status in _BUSY:
+    if status in BUSY:
         wait_ns = ban_ns(response)
         return RateLimited(f"{text}. Wait {-(-wait_ns // NS)} s; the request budget is spent. {BUDGET_HELP}", wait_ns)
     if error.code in UNKNOWN_KEY and status < 500:
@@ -100,7 +100,7 @@ def budget(response: Response, limit: int | None, broker_ns: int) -> Mapping[str
         left = max(0, limit - int(used))
         reset_s = (broker_ns // _WINDOW_NS + 1) * 60
         told = {"x-ratelimit-limit": str(limit), "x-ratelimit-remaining": str(left), "x-ratelimit-reset": str(reset_s)}
-    if response.status in _BUSY:
+    if response.status in BUSY:
         told["retry-after"] = str(-(-ban_ns(response) // NS))
     return told
 

@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("binance")
 
@@ -40,6 +40,15 @@ URLS: Mapping[str, Urls] = {
 SOCKET_API_PATH = "/ws-api/v3"
 STREAMS_PATH = "/stream"
 API = "/api/v3"
+SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API calls a change
+    ("POST", "/order"): "order.place",
+    ("DELETE", "/order"): "order.cancel",
+    ("POST", "/order/cancelReplace"): "order.cancelReplace",
+    ("POST", "/orderList/oco"): "orderList.place.oco",
+    ("POST", "/orderList/oto"): "orderList.place.oto",
+    ("POST", "/orderList/otoco"): "orderList.place.otoco",
+}
+DEPOSITS_PATH, WITHDRAWALS_PATH = "/sapi/v1/capital/deposit/hisrec", "/sapi/v1/capital/withdraw/history"
 KEY_RIGHTS_PATH = "/sapi/v1/account/apiRestrictions"  # what the key may do; the testnet has nothing below /sapi, which tells the two apart
 
 PAGES: Mapping[str, str] = {
@@ -67,14 +76,20 @@ ORDERS_10_S_HEADER = "X-MBX-ORDER-COUNT-10S"
 ORDERS_DAY_HEADER = "X-MBX-ORDER-COUNT-1D"
 ROWS_MAX = 1_000  # of trades, aggregated trades and klines
 STREAMS_MAX = 1_024  # per connection
+FLOWS_SPAN_NS = 90 * 86_400 * 1_000_000_000  # of deposits and withdrawals: more than what may be asked for at once
 SPAN_NS = 86_400 * 1_000_000_000  # myTrades and allOrders: the most between startTime and endTime
 
 # What a call costs. Since 2026-04-02 one that changes something and succeeds costs nothing; refused, it costs CHANGE.
 CHANGE = 1
 PING, TIME, EXCHANGE_INFO, ACCOUNT, KEY_RIGHTS = 1, 1, 20, 20, 1
+ORDER_LIST, ORDER_LISTS, OPEN_ORDER_LISTS = 4, 20, 6
 ORDER, OPEN_ORDERS, OPEN_ORDERS_ALL, ALL_ORDERS, MY_TRADES, MY_TRADES_OF_ORDER = 4, 6, 80, 20, 20, 5
 TICKER, TICKERS, TRADES, AGG_TRADES, KLINES = 2, 4, 25, 4, 2
+DAY_TICKERS = ((20, 2), (100, 40), (None, 80))  # (symbols up to, weight)
+COMMISSION, AMEND = 20, 4
 DEPTH = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))  # (levels up to, weight)
+DEPTH_SNAPSHOT = 50  # of a thousand levels
+FLOWS = 1
 SOCKET_OPENED = 2
 SUBSCRIBE = 2
 
@@ -91,13 +106,27 @@ ORDER_RULES = (
     # A market order has no time in force there: what finds no counterpart expires at once, whichever of the two is named.
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.MARKET}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT, OrdType.STOP_LIMIT}), _RESTING, fractional=True),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.TRAILING_STOP}), frozenset({TimeInForce.GTC}), fractional=True),
 )
+LINK_RULES = (
+    # Order lists. With one of its orders the whole list is cancelled, so that none of them can be changed.
+    LinkRule(
+        AssetClass.CRYPTO,
+        frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO}),
+        frozenset({OrdType.LIMIT}),
+        frozenset({TimeInForce.GTC}),
+        can_replace=False,
+    ),
+)
+STOP_NAME, PROFIT_NAME = "stop", "profit"  # exits are named after the order that they are held for
+MAX_FEE_IN_KIND = FEE * Decimal("1.01")  # each fee is rounded to the asset's smallest unit
 _MS = 1_000_000
 
 FACTS = Facts(
     broker=NAME,
     title="Binance",
     rules=ORDER_RULES,
+    links=LINK_RULES,
     client_id_scope=ClientIdScope.OPEN_ORDERS,
     late_accept_ns=(RECV_WINDOW_MS + AHEAD_MS + ENGINE_GIVES_UP_MS) * _MS,
     visibility_lag_ns=120_000 * _MS,  # -2013 for an order that is there: more than 10 s in ccxt#6615, minutes in freqtrade#6392
@@ -105,7 +134,7 @@ FACTS = Facts(
     has_paper=True,
     maker_fee=FEE,
     taker_fee=FEE,
-    max_fee_in_kind=FEE * Decimal("1.01"),  # each fee is rounded to the asset's smallest unit
+    max_fee_in_kind=MAX_FEE_IN_KIND,
     requests_per_minute=WEIGHT_PER_MINUTE,
     pages=PAGES,
 )

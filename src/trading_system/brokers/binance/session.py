@@ -1,31 +1,43 @@
 """Binance's two sockets, sans-IO: the account's events by the WebSocket API, and market streams. Frames in, events and frames out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from trading_system.brokers.binance import auth, codec, wire
-from trading_system.brokers.binance.errors import CLOCK, UNKNOWN_KEY
-from trading_system.brokers.binance.facts import KEY_HELP, NAME
+from trading_system.brokers.binance.errors import BUSY, CLOCK, UNKNOWN_KEY
+from trading_system.brokers.binance.facts import KEY_HELP, NAME, USED_HEADER
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
+from trading_system.transport.message import Response
 from trading_system.transport.session import Broken, Step, StreamRefused
 from trading_system.transport.supervise import LinkEvent, LinkKind
 
 MINUTE_NS = 60_000_000_000
 _STALE_NS = 60_000_000_000  # bid and offer of a pair that trades change within seconds
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
+_EVENTS = "events"  # the id of the request for them
 _ENDS = frozenset({"serverShutdown", "eventStreamTerminated"})
+_SUBSCRIBE = "userDataStream.subscribe.signature"
 _SERVER_SHUTDOWN = "!serverShutdown"
 _SUBSCRIBED = 1  # the id of our one request on a market stream
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to one request that left as a frame, in the form in which REST answers."""
+
+    request_id: str
+    response: Response
+
+
 class OrdersSession:
-    """Events of the whole account. No replay: after each login the desk reads by REST what it missed. A connection lives 24 hours at most.
+    """Events of the whole account, and answers to what was sent as a frame. No replay: after each login the desk reads by REST what it missed. A
+    connection lives 24 hours at most.
 
     Source: github.com/binance/binance-spot-api-docs, web-socket-api.md and user-data-stream.md
     """
@@ -40,7 +52,11 @@ class OrdersSession:
         return self._url, {}
 
     def on_open(self, now_ns: int) -> Step:
-        return Step(send=(auth.subscribe(self._key, self._secret, self._broker_ns(now_ns) // 1_000_000),))
+        return Step(send=(self.request(_SUBSCRIBE, _EVENTS, {}, now_ns),))
+
+    def request(self, method: str, request_id: str, params: Mapping[str, str], now_ns: int) -> str:
+        """A frame that asks for something, signed in Binance's time."""
+        return auth.frame(method, request_id, params, self._key, self._secret, self._broker_ns(now_ns) // 1_000_000)
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read. StreamRefused: Binance does not let this key. Broken: it ends the connection."""
@@ -48,13 +64,15 @@ class OrdersSession:
             message = strict.decode(frame, wire.SocketFrame)
             if event := bytes(message.event):
                 return self._event(event, now_ns)
+            if message.status is None:
+                raise ProtocolError("a frame of no kind we know among the account's events", frame)
+            if message.id != _EVENTS:
+                return Step(events=(Reply(str(message.id), _response(message, now_ns)),))
+            if message.status != 200:
+                raise _refused(strict.decode(bytes(message.error), wire.Error))
+            return Step(ready=True)
         except wire.UNREADABLE as error:
             raise ProtocolError(f"an event of the account that cannot be read ({error})", frame) from None
-        if message.status == 200:
-            return Step(ready=True)
-        if message.error is not None:
-            raise _refused(message.error)
-        raise ProtocolError("a frame of no kind we know among the account's events", frame)
 
     def _event(self, raw: bytes, now_ns: int) -> Step:
         kind = msgspec.json.decode(raw, type=wire.EventHead).event
@@ -69,6 +87,21 @@ class OrdersSession:
         return 0
 
 
+def _response(message: wire.SocketFrame, recv_ns: int) -> Response:
+    """A reply with the headers that REST would have: what is used of the minute's weight, and how long to wait."""
+    assert message.status is not None
+    headers = {}
+    for limit in message.rate_limits or ():
+        if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1) and limit.count is not None:
+            headers[USED_HEADER.lower()] = str(limit.count)
+    body = bytes(message.result if message.status == 200 else message.error)
+    if message.status in BUSY:
+        data = strict.decode(body, wire.Error).data
+        if data is not None and data.retry_after is not None and data.server_time is not None:
+            headers["retry-after"] = str(max(1, -((data.server_time - data.retry_after) // 1000)))
+    return Response(status=message.status, headers=headers, body=body, recv_ns=recv_ns)
+
+
 def _refused(error: wire.Error) -> Exception:
     text = f"Binance's event stream refuses with {error.code} {error.msg}"
     if error.code in UNKNOWN_KEY:
@@ -78,24 +111,27 @@ def _refused(error: wire.Error) -> Exception:
     return Broken(text)
 
 
-class MarketSession:
-    """Quotes, trades and one-minute bars of some pairs, by one combined stream.
+class StreamsSession(ABC):
+    """Some market streams on one connection, combined; what they say is the subclass's to read.
 
     Source: github.com/binance/binance-spot-api-docs, web-socket-streams.md
     """
 
-    def __init__(self, url: str, wanted: Mapping[str, InstrumentID], kinds: Kinds, broker_ns: Callable[[int], int]) -> None:
-        """wanted: our name of each of Binance's symbols."""
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._wanted = wanted
-        self._kinds = kinds
-        self._broker_ns = broker_ns
 
     @property
+    @abstractmethod
     def streams(self) -> Sequence[str]:
         """Their names: symbols in lower case."""
-        kinds = {"bookTicker": self._kinds.quotes, "trade": self._kinds.trades, "kline_1m": self._kinds.bars}
-        return [f"{symbol.lower()}@{kind}" for symbol in sorted(self._wanted) for kind, wanted in kinds.items() if wanted]
+
+    @abstractmethod
+    def data(self, kind: str, raw: bytes, now_ns: int) -> Step:
+        """One message, and what follows the @ in its stream's name."""
+
+    @abstractmethod
+    def stale_after_ns(self) -> int:
+        """As transport/session.py has it."""
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return self._url, {}
@@ -111,14 +147,30 @@ class MarketSession:
             if message.stream == _SERVER_SHUTDOWN:
                 raise Broken("Binance says serverShutdown")
             if message.stream is not None:
-                return self._data(message.stream.partition("@")[2], bytes(message.data), now_ns)
+                return self.data(message.stream.partition("@")[2], bytes(message.data), now_ns)
         except wire.UNREADABLE as error:
             raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
         if message.code is None and message.error is None and message.id == _SUBSCRIBED:
             return Step(ready=True)
         raise ProtocolError("Binance's market stream reports something else than data", frame)
 
-    def _data(self, kind: str, raw: bytes, now_ns: int) -> Step:
+
+class MarketSession(StreamsSession):
+    """Quotes, trades and one-minute bars of some pairs."""
+
+    def __init__(self, url: str, wanted: Mapping[str, InstrumentID], kinds: Kinds, broker_ns: Callable[[int], int]) -> None:
+        """wanted: our name of each of Binance's symbols."""
+        super().__init__(url)
+        self._wanted = wanted
+        self._kinds = kinds
+        self._broker_ns = broker_ns
+
+    @property
+    def streams(self) -> Sequence[str]:
+        kinds = {"bookTicker": self._kinds.quotes, "trade": self._kinds.trades, "kline_1m": self._kinds.bars}
+        return [f"{symbol.lower()}@{kind}" for symbol in sorted(self._wanted) for kind, wanted in kinds.items() if wanted]
+
+    def data(self, kind: str, raw: bytes, now_ns: int) -> Step:
         event: Quote | Trade | Bar | None = None
         if kind == "bookTicker":
             quote = msgspec.json.decode(raw, type=wire.BookTickerMsg)

@@ -29,12 +29,15 @@ class Error(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class ErrorData(_Camel, kw_only=True):
-    """What became of the two halves of a cancel-replace; a half that failed is an error. The WebSocket API has other things here."""
+    """What became of the two halves of a cancel-replace; a half that failed is an error. Here the WebSocket API says, with a 429, until when to
+    wait."""
 
     cancel_result: str = ""  # SUCCESS, FAILURE, NOT_ATTEMPTED
     new_order_result: str = ""
     cancel_response: msgspec.Raw = msgspec.Raw()
     new_order_response: msgspec.Raw = msgspec.Raw()
+    server_time: int | None = None
+    retry_after: int | None = None
 
 
 # -- the market, without a key ---------------------------------------------------------------------------------------------------------------------
@@ -78,6 +81,10 @@ class Filter(_Camel, kw_only=True):
     ask_multiplier_down: str | None = None
     max_num_orders: int | None = None
     max_num_algo_orders: int | None = None
+    min_trailing_above_delta: int | None = None
+    max_trailing_above_delta: int | None = None
+    min_trailing_below_delta: int | None = None
+    max_trailing_below_delta: int | None = None
 
 
 class Symbol(_Camel, kw_only=True):
@@ -90,9 +97,12 @@ class Symbol(_Camel, kw_only=True):
     quote_asset: str
     quote_precision: int | None = None
     quote_asset_precision: int | None = None
+    base_commission_precision: int | None = None
+    quote_commission_precision: int | None = None
     order_types: Sequence[str] | None = None
     iceberg_allowed: bool | None = None
     oco_allowed: bool | None = None
+    oto_allowed: bool | None = None
     quote_order_qty_market_allowed: bool | None = None
     allow_trailing_stop: bool | None = None
     cancel_replace_allowed: bool | None = None
@@ -130,6 +140,40 @@ class PriceTicker(_Camel, kw_only=True):
 
     symbol: str
     price: str
+
+
+class AvgPrice(_Camel, kw_only=True):
+    """GET /avgPrice: what was paid, on average over so many minutes."""
+
+    mins: int
+    price: str
+    close_time: int
+
+
+class DayTicker(_Camel, kw_only=True, omit_defaults=True):
+    """GET /ticker/24hr: the last 24 hours. Of type MINI it has neither changes, averages nor best prices."""
+
+    symbol: str
+    price_change: str | None = None
+    price_change_percent: str | None = None
+    weighted_avg_price: str | None = None
+    prev_close_price: str | None = None
+    last_price: str
+    last_qty: str | None = None
+    bid_price: str | None = None
+    bid_qty: str | None = None
+    ask_price: str | None = None
+    ask_qty: str | None = None
+    open_price: str
+    high_price: str
+    low_price: str
+    volume: str
+    quote_volume: str
+    open_time: int
+    close_time: int
+    first_id: int
+    last_id: int
+    count: int
 
 
 class Depth(_Camel, kw_only=True):
@@ -193,6 +237,46 @@ class KeyRights(_Camel, kw_only=True):
     enable_withdrawals: bool
     enable_internal_transfer: bool | None = None
     enable_spot_and_margin_trading: bool | None = None
+    create_time: int | None = None
+    permits_universal_transfer: bool | None = None
+    enable_vanilla_options: bool | None = None
+    enable_futures: bool | None = None
+    enable_margin: bool | None = None
+    trading_authority_expiration_time: int | None = None
+
+
+class Deposit(_Camel, kw_only=True):
+    """One of GET /sapi/v1/capital/deposit/hisrec. status: 0 pending, 6 credited and not to be withdrawn yet, 1 success, others came to nothing."""
+
+    id: str | None = None
+    amount: str
+    coin: str
+    network: str | None = None
+    status: int
+    address: str | None = None
+    tx_id: str
+    insert_time: int
+    transfer_type: int | None = None
+    address_tag: str | None = None
+    confirm_times: str | None = None
+    unlock_confirm: str | None = None
+
+
+class Withdrawal(_Camel, kw_only=True):
+    """One of GET /sapi/v1/capital/withdraw/history. status: 0 mail sent, 1 cancelled, 2 awaiting approval, 3 rejected, 4 processing, 5 failure,
+    6 completed. The fee leaves besides the amount. apply_time is UTC, as text."""
+
+    id: str
+    amount: str
+    transaction_fee: str | None = None
+    coin: str
+    status: int
+    address: str | None = None
+    tx_id: str | None = None
+    apply_time: str
+    withdraw_order_id: str | None = None
+    network: str | None = None
+    transfer_type: int | None = None
 
 
 class Balance(_Camel, kw_only=True):
@@ -212,6 +296,25 @@ class CommissionRates(_Camel, kw_only=True):
     seller: str | None = None
 
 
+class Discount(_Camel, kw_only=True):
+    """What paying fees in BNB saves."""
+
+    enabled_for_account: bool
+    enabled_for_symbol: bool
+    discount_asset: str
+    discount: str
+
+
+class Commission(_Camel, kw_only=True):
+    """GET /account/commission."""
+
+    symbol: str
+    standard_commission: CommissionRates
+    special_commission: CommissionRates
+    tax_commission: CommissionRates
+    discount: Discount
+
+
 class Account(_Camel, kw_only=True):
     """GET /account. can_withdraw is the account's, not the key's."""
 
@@ -220,6 +323,9 @@ class Account(_Camel, kw_only=True):
     can_trade: bool
     can_withdraw: bool | None = None
     can_deposit: bool | None = None
+    brokered: bool | None = None
+    require_self_trade_prevention: bool | None = None
+    prevent_sor: bool | None = None
     update_time: int | None = None
     maker_commission: int | None = None
     taker_commission: int | None = None
@@ -264,9 +370,40 @@ class Order(_Camel, kw_only=True):
     transact_time: int | None = None
     is_working: bool | None = None
     working_time: int | None = None
+    trailing_delta: int | None = None  # basis points
+    trailing_time: int | None = None  # since when it follows the market; -1: not yet
     self_trade_prevention_mode: str | None = None
     expiry_reason: str | None = None
     fills: Sequence[Fill] | None = None
+
+
+class ListedOrder(_Camel, kw_only=True):
+    """One order of a list, by its names alone."""
+
+    symbol: str
+    order_id: int
+    client_order_id: str
+
+
+class OrderList(_Camel, kw_only=True):
+    """Orders that depend on one another. list_status_type: RESPONSE, EXEC_STARTED, UPDATED, ALL_DONE; list_order_status: EXECUTING, ALL_DONE,
+    REJECT. contingency_type: OCO, or OTO whatever follows the working order. Reports come where something was asked for."""
+
+    order_list_id: int
+    contingency_type: str
+    list_status_type: str
+    list_order_status: str
+    list_client_order_id: str
+    transaction_time: int
+    symbol: str
+    orders: Sequence[ListedOrder]
+    order_reports: Sequence[Order] | None = None
+
+
+class Canceled(_Camel, kw_only=True):
+    """What the answer to a cancel is: an order's row, or the list's with what became of its orders, where the order was one of a list."""
+
+    order_reports: Sequence[Order] | None = None
 
 
 class OrderAck(_Camel, kw_only=True):
@@ -314,7 +451,9 @@ class SocketFrame(_Camel, kw_only=True):
 
     id: int | str | None = None
     status: int | None = None
-    error: Error | None = None
+    result: msgspec.Raw = msgspec.Raw()
+    error: msgspec.Raw = msgspec.Raw()  # as an HTTP answer's body
+    rate_limits: Sequence[RateLimit] | None = None
     subscription_id: int | None = None
     event: msgspec.Raw = msgspec.Raw()
 
@@ -358,8 +497,34 @@ class ExecutionReport(msgspec.Struct, kw_only=True, omit_defaults=True):
     cum_quote: str = msgspec.field(name="Z")
     last_quote: str = msgspec.field(name="Y")
     quote_order_qty: str = msgspec.field(name="Q")
+    trailing_delta: int | None = msgspec.field(name="d", default=None)
+    trailing_time: int | None = msgspec.field(name="D", default=None)
     self_trade_prevention_mode: str | None = msgspec.field(name="V", default=None)
     expiry_reason: str | None = msgspec.field(name="eR", default=None)
+
+
+class ListStatusOrder(msgspec.Struct, kw_only=True):
+    """One order of a list, in an event."""
+
+    symbol: str = msgspec.field(name="s")
+    order_id: int = msgspec.field(name="i")
+    client_order_id: str = msgspec.field(name="c")
+
+
+class ListStatus(msgspec.Struct, kw_only=True):
+    """Something happened to a list as a whole."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    order_list_id: int = msgspec.field(name="g")
+    contingency_type: str = msgspec.field(name="c")
+    list_status_type: str = msgspec.field(name="l")
+    list_order_status: str = msgspec.field(name="L")
+    reject_reason: str = msgspec.field(name="r")
+    list_client_order_id: str = msgspec.field(name="C")
+    transact_time: int = msgspec.field(name="T")
+    orders: Sequence[ListStatusOrder] = msgspec.field(name="O")
 
 
 class AccountBalance(msgspec.Struct, kw_only=True):
@@ -416,6 +581,75 @@ class TradeMsg(msgspec.Struct, kw_only=True):
     time: int = msgspec.field(name="T")
     is_buyer_maker: bool = msgspec.field(name="m")
     is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class AggTradeMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@aggTrade."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    id: int = msgspec.field(name="a")
+    price: str = msgspec.field(name="p")
+    qty: str = msgspec.field(name="q")
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+    time: int = msgspec.field(name="T")
+    is_buyer_maker: bool = msgspec.field(name="m")
+    is_best_match: bool | None = msgspec.field(name="M", default=None)
+
+
+class DayTickerMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@ticker: the last 24 hours, once a second."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    price_change: str = msgspec.field(name="p")
+    price_change_percent: str = msgspec.field(name="P")
+    weighted_avg_price: str = msgspec.field(name="w")
+    prev_close_price: str = msgspec.field(name="x")
+    last_price: str = msgspec.field(name="c")
+    last_qty: str = msgspec.field(name="Q")
+    bid_price: str = msgspec.field(name="b")
+    bid_qty: str = msgspec.field(name="B")
+    ask_price: str = msgspec.field(name="a")
+    ask_qty: str = msgspec.field(name="A")
+    open_price: str = msgspec.field(name="o")
+    high_price: str = msgspec.field(name="h")
+    low_price: str = msgspec.field(name="l")
+    volume: str = msgspec.field(name="v")
+    quote_volume: str = msgspec.field(name="q")
+    open_time: int = msgspec.field(name="O")
+    close_time: int = msgspec.field(name="C")
+    first_id: int = msgspec.field(name="F")
+    last_id: int = msgspec.field(name="L")
+    count: int = msgspec.field(name="n")
+
+
+class MiniTickerMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@miniTicker, and one of !miniTicker@arr."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    close: str = msgspec.field(name="c")
+    open: str = msgspec.field(name="o")
+    high: str = msgspec.field(name="h")
+    low: str = msgspec.field(name="l")
+    volume: str = msgspec.field(name="v")
+    quote_volume: str = msgspec.field(name="q")
+
+
+class AvgPriceMsg(msgspec.Struct, kw_only=True):
+    """<symbol>@avgPrice."""
+
+    event: str = msgspec.field(name="e")
+    event_time: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    interval: str = msgspec.field(name="i")
+    price: str = msgspec.field(name="w")
+    last_trade_time: int = msgspec.field(name="T")
 
 
 class KlineBody(msgspec.Struct, kw_only=True):

@@ -50,6 +50,10 @@ class Amends:
     def get(self, cl_ord_id: ClOrdID) -> Amend | None:
         return self._open.get(cl_ord_id)
 
+    def on(self, order_id: str) -> tuple[Amend, ...]:
+        """Those of one order, the oldest first."""
+        return tuple(amend for amend in self._open.values() if amend.order_id == order_id)
+
     def recall(self, orders: Iterable[Order]) -> None:
         """Take up those that an earlier run of the desk was in doubt about, oldest order first."""
         ids: dict[ClOrdID, OrderID | None] = {}

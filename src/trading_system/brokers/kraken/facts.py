@@ -67,6 +67,7 @@ TIERS: Mapping[str, Tier] = {
     "pro": Tier(calls_max=20, calls_decay=Decimal(1), orders_max=180, orders_decay=Decimal("3.75"), open_orders_max=225),
 }
 DEFAULT_TIER = "starter"  # what holds for every account; KRAKEN_TIER says better
+CALLS_SPARED = 2  # points of the key's counter that we leave: a call counts when it arrives, and that is later than it left
 HISTORY_COST = 2  # of a call for ledgers, trades or closed orders; all others cost one, and orders none
 ADD_COST = 1  # of the engine's counter, even if refused
 AMEND_COST = 1

@@ -15,6 +15,7 @@ from trading_system.sim.market import LOT, TICK_NS, Market, Print
 from trading_system.sim.sessions import DAY_NS, MINUTE_NS
 
 PERIODS = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "8h": 480, "12h": 720, "1d": 1440}  # minutes
+AVERAGE_MINUTES = 5
 PRINTS_A_MINUTE = 64  # trade ids count on by so many from minute to minute
 _BACK_NS = DAY_NS
 
@@ -72,6 +73,57 @@ class MarketData:
         found = [wire.PriceTicker(symbol=name, price=shown(self.last_px(name, now_ns))) for name in names]
         return found[0] if one else found
 
+    def avg_price(self, params: Params, now_ns: int) -> object:
+        mins, price, time_ns = self.average(self.symbol(params), now_ns)
+        return wire.AvgPrice(mins=mins, price=shown(price), close_time=time_ns // MS)
+
+    def average(self, name: str, now_ns: int) -> tuple[int, Decimal, int]:
+        """Over how many minutes, what was paid on average, and when the last trade was."""
+        last = self.market.last_print(name, now_ns)
+        assert last is not None, "a pair that never traded"
+        start_ns = (now_ns // MINUTE_NS - AVERAGE_MINUTES) * MINUTE_NS
+        row = self.kline(name, start_ns, now_ns - start_ns + 1, now_ns)
+        price = self.last_px(name, now_ns) if row is None else Decimal(row.quote_volume) / Decimal(row.volume)
+        return AVERAGE_MINUTES, price, last.time_ns
+
+    def day_ticker(self, params: Params, now_ns: int) -> object:
+        names, one = self.symbols(params)
+        kind = params.get("type") or "FULL"
+        if kind not in ("FULL", "MINI"):
+            raise Refusal(400, -1130, "Data sent for parameter 'type' is not valid.")
+        found = [self.day(name, now_ns, full=kind == "FULL") for name in names]
+        return found[0] if one else found
+
+    def day(self, name: str, now_ns: int, *, full: bool = True) -> wire.DayTicker:
+        """The last 24 hours, from the minute in which they began."""
+        unit, start_ns = self.market.listings[name].unit, now_ns // MINUTE_NS * MINUTE_NS - DAY_NS
+        row = self.kline(name, start_ns, now_ns - start_ns + 1, now_ns)
+        first, last = next(self.market.prints(name, start_ns, now_ns + 1), None), self.market.last_print(name, now_ns)
+        assert row is not None, "a pair that does not trade for a day"
+        assert first is not None
+        assert last is not None
+        ticker = wire.DayTicker(
+            symbol=name,
+            last_price=row.close,
+            open_price=row.open,
+            high_price=row.high,
+            low_price=row.low,
+            volume=row.volume,
+            quote_volume=row.quote_volume,
+            open_time=start_ns // MS,
+            close_time=now_ns // MS,
+            first_id=first.trade_id,
+            last_id=last.trade_id,
+            count=row.trades,
+        )
+        if full:
+            best, change = self._best(name, now_ns), Decimal(row.close) - Decimal(row.open)
+            ticker.price_change, ticker.price_change_percent = shown(change), format(change / Decimal(row.open) * 100, ".3f")
+            ticker.weighted_avg_price = shown(Decimal(row.quote_volume) / Decimal(row.volume))
+            ticker.prev_close_price, ticker.last_qty = shown(first.price * unit), shown(last.lots * LOT)
+            ticker.bid_price, ticker.bid_qty, ticker.ask_price, ticker.ask_qty = best.bid_price, best.bid_qty, best.ask_price, best.ask_qty
+        return ticker
+
     def depth(self, params: Params, now_ns: int) -> object:
         name = self.symbol(params)
         rows = limit(params, 100, 5_000)
@@ -94,6 +146,15 @@ class MarketData:
         newest = self.market.prints(name, now_ns - _BACK_NS, now_ns + 1, reverse=True)
         return [self.shape(name, done) for done in reversed(list(islice(newest, limit(params, 500, facts.ROWS_MAX))))]
 
+    def historical_trades(self, params: Params, now_ns: int) -> object:
+        """From an id on; without one the newest."""
+        first = integer(params, "fromId")
+        if first is None:
+            return self.trades(params, now_ns)
+        name = self.symbol(params)
+        done = (row for row in self.market.prints(name, first // PRINTS_A_MINUTE * MINUTE_NS, now_ns + 1) if row.trade_id >= first)
+        return [self.shape(name, row) for row in islice(done, limit(params, 500, facts.ROWS_MAX))]
+
     def shape(self, name: str, done: Print) -> wire.Trade:
         price, qty = done.price * self.market.listings[name].unit, done.lots * LOT
         return wire.Trade(
@@ -114,13 +175,13 @@ class MarketData:
             raise Refusal(400, -1128, "Combination of optional parameters invalid.")
         if first is None and start_ms is None:
             newest = self.market.prints(name, now_ns - _BACK_NS, min(now_ns, (end_ms or now_ns) * MS) + 1, reverse=True)
-            return [self._agg(name, done) for done in reversed(list(islice(newest, rows)))]
+            return [self.agg(name, done) for done in reversed(list(islice(newest, rows)))]
         start_ns = (start_ms or 0) * MS if first is None else first // PRINTS_A_MINUTE * MINUTE_NS
         end_ns = now_ns + 1 if end_ms is None else min(now_ns, end_ms * MS + MS - 1) + 1
         found = (done for done in self.market.prints(name, start_ns, end_ns) if first is None or done.trade_id >= first)
-        return [self._agg(name, done) for done in islice(found, rows)]
+        return [self.agg(name, done) for done in islice(found, rows)]
 
-    def _agg(self, name: str, done: Print) -> wire.AggTrade:
+    def agg(self, name: str, done: Print) -> wire.AggTrade:
         shape = self.shape(name, done)
         return wire.AggTrade(
             id=shape.id,

@@ -1,5 +1,6 @@
 """How the twin reads and writes what is neither order nor price: refusals, parameters, numbers, signatures."""
 
+import base64
 import hashlib
 import hmac
 import re
@@ -100,8 +101,45 @@ def client_id(params: Params, name: str) -> str:
     return text
 
 
-def proof(payload: str, secret: str) -> str:
-    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+class Hmac:
+    """Proves with the secret that both sides have."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def proves(self, payload: str, signature: str) -> bool:
+        return hmac.new(self._secret, payload.encode(), hashlib.sha256).hexdigest() == signature.lower()
+
+
+class Ed25519:
+    """Proves with the public half of a key alone."""
+
+    def __init__(self, public: bytes) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        self._key = Ed25519PublicKey.from_public_bytes(public)
+
+    def proves(self, payload: str, signature: str) -> bool:
+        from cryptography.exceptions import InvalidSignature
+
+        try:
+            self._key.verify(base64.b64decode(signature, validate=True), payload.encode())
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+Prover = Hmac | Ed25519
+
+
+def ed25519_pair(seed: bytes) -> tuple[str, Ed25519]:
+    """A private key in PEM, as one makes it at home, and what proves with its public half."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return pem, Ed25519(key.public_key().public_bytes_raw())
 
 
 def without_signature(raw: str) -> str:

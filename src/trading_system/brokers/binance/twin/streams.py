@@ -7,7 +7,7 @@ import msgspec
 
 from trading_system.brokers.binance import facts, wire
 from trading_system.brokers.binance.twin.data import PERIODS, MarketData
-from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Refusal, check_time, missing, proof, shown
+from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Prover, Refusal, check_time, missing, shown
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.domain.fix import ExecType
 from trading_system.sim.exchange import Event
@@ -19,7 +19,15 @@ Call = Callable[[str, Params, bool], object]  # method of the WebSocket API, par
 FRAMES_PER_SECOND = 5  # that a market stream takes
 KLINE_EVERY = 8  # ticks: two seconds
 LIFE_NS = DAY_NS  # of a connection
-_EVENTS = {ExecType.NEW: "NEW", ExecType.TRADE: "TRADE", ExecType.CANCELED: "CANCELED", ExecType.EXPIRED: "EXPIRED"}
+_EVENTS = {
+    ExecType.PENDING_NEW: "NEW",  # of one that waits for another
+    ExecType.NEW: "NEW",
+    ExecType.REJECTED: "REJECTED",
+    ExecType.TRADE: "TRADE",
+    ExecType.CANCELED: "CANCELED",
+    ExecType.EXPIRED: "EXPIRED",
+}
+_ORDERING = ("order.", "openOrders.cancelAll", "orderList.")  # methods whose answers count orders too
 _SUBSCRIBE = "userDataStream.subscribe.signature"
 _SHUTDOWN = "serverShutdown"
 
@@ -27,13 +35,18 @@ _SHUTDOWN = "serverShutdown"
 class SocketApi:
     """Requests as frames, and events of the account where they were asked for."""
 
-    def __init__(self, desk: TradingDesk, call: Call, send: Send, key: str, secret: str) -> None:
+    def __init__(
+        self, desk: TradingDesk, call: Call, send: Send, key: str, prover: Prover, limits: Callable[[bool], object], wait_s: Callable[[int], int]
+    ) -> None:
+        """limits: what is used of the budgets, those for orders included or not. wait_s: until calls are let in again."""
         self.conns: dict[int, int | None] = {}  # the subscription of each connection
         self._ends_ns: dict[int, int] = {}
         self._desk = desk
         self._call = call
         self._send = send
-        self._key, self._secret = key, secret
+        self._key, self._prover = key, prover
+        self._limits = limits
+        self._wait_s = wait_s
         self._reports = 0
         self._subscriptions = 0
 
@@ -53,10 +66,16 @@ class SocketApi:
         try:
             answer["result"] = self._done(conn, method, words, now_ns)
         except Refusal as refusal:
-            answer |= {"status": refusal.status, "error": refusal.body}
+            answer |= {"status": refusal.status, "error": {**refusal.body, **self._until(refusal, now_ns)}}
         if words.get("returnRateLimits") != "false":
-            answer["rateLimits"] = []
+            answer["rateLimits"] = self._limits(method.startswith(_ORDERING))
         self._send(conn, JSON.encode(answer).decode())
+
+    def _until(self, refusal: Refusal, now_ns: int) -> Mapping[str, object]:
+        """With a budget that is spent, until when to wait."""
+        if refusal.status not in (418, 429):
+            return {}
+        return {"data": {"serverTime": now_ns // MS, "retryAfter": (now_ns + self._wait_s(now_ns) * SECOND_NS) // MS}}
 
     def _done(self, conn: int, method: str, params: Params, now_ns: int) -> object:
         signed = "signature" in params
@@ -80,7 +99,7 @@ class SocketApi:
         if params.get("apiKey") != self._key:
             raise Refusal(401, -2015, "Invalid API-key, IP, or permissions for action.")
         payload = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
-        if params["signature"].lower() != proof(payload, self._secret):
+        if not self._prover.proves(payload, params["signature"]):
             raise Refusal(400, -1022, "Signature for this request is not valid.")
         check_time(params, now_ns)
 
@@ -89,7 +108,7 @@ class SocketApi:
         assets: dict[str, None] = {}
         now_ms = 0
         for event in events:
-            if event.exec_type in _EVENTS:
+            if event.exec_type in _EVENTS and (event.exec_type is not ExecType.PENDING_NEW or event.order.dormant):
                 exec_type = _EVENTS[event.exec_type]
                 if exec_type == "CANCELED" and self._desk.status(event.order) == "EXPIRED":
                     exec_type = "EXPIRED"
@@ -98,6 +117,8 @@ class SocketApi:
                 now_ms = event.transact_ns // MS
                 assets |= dict.fromkeys((self._desk.data.universe.pairs[event.order.symbol].base, facts.QUOTE))
         if assets:
+            for status in self._desk.lists.news(now_ms):
+                self._push(status)
             self.tell_balances(assets, now_ms)
 
     def tell_balances(self, assets: Iterable[str], now_ms: int) -> None:
@@ -135,8 +156,13 @@ class _Conn:
         self.frames = 0  # in it
 
 
+_PARTS = {f"depth{levels}": levels for levels in (5, 10, 20)}
+_ALL_MINI = "!miniTicker@arr"
+
+
 class MarketStreams:
-    """bookTicker, trade, kline and depth of any pair, tick by tick. A stream's name that does not exist is taken and stays silent."""
+    """Trades, best prices, books, klines and the day's figures of any pair, tick by tick. A stream's name that does not exist is taken and stays
+    silent."""
 
     def __init__(self, data: MarketData, send: Send, start_ns: int) -> None:
         self.conns: dict[int, _Conn] = {}
@@ -212,22 +238,38 @@ class MarketStreams:
     def _tell(self, name: str, tick: int, conns: Mapping[int, _Conn], *, first: bool = False) -> None:
         """What one stream has to say at one tick."""
         low, _, kind = name.partition("@")
-        symbol, now_ns = low.upper(), tick * TICK_NS
-        if symbol not in self._data.universe.pairs:
-            return
+        symbol = low.upper()
         message: object | None = None
-        if kind == "bookTicker":
+        if name == _ALL_MINI:
+            message = [self._mini(one, tick) for one in self._data.universe.pairs] if _on_the_second(tick) and not first else None
+        elif symbol in self._data.universe.pairs and kind == "bookTicker":
             message = self._book_ticker(symbol, tick, first=first)
-        elif kind == "trade" and not first:
-            message = self._trade(symbol, tick)
-        elif kind.startswith("kline_"):
-            message = self._kline(symbol, kind.removeprefix("kline_"), tick) if not first else None
-        elif kind in ("depth", "depth@100ms") and not first and (kind != "depth" or now_ns % SECOND_NS == 0):
-            message = self._depth(name, symbol, tick)
+        elif symbol in self._data.universe.pairs and not first:
+            message = self._said(name, symbol, kind, tick)
         if message is not None:
             for conn, opened in conns.items():
                 frame = {"stream": name, "data": message} if opened.combined else message
                 self._send(conn, JSON.encode(frame).decode())
+
+    def _said(self, name: str, symbol: str, kind: str, tick: int) -> object | None:
+        kind, fast = kind.removesuffix("@100ms"), kind.endswith("@100ms")
+        if kind == "trade":
+            return self._trade(symbol, tick)
+        if kind == "aggTrade":
+            return self._agg_trade(symbol, tick)
+        if kind.startswith("kline_"):
+            return self._kline(symbol, kind.removeprefix("kline_"), tick)
+        if not fast and not _on_the_second(tick):
+            return None
+        if kind == "depth":
+            return self._depth(name, symbol, tick)
+        if kind in _PARTS:
+            return self._data.depth({"symbol": symbol, "limit": str(_PARTS[kind])}, tick * TICK_NS)
+        if kind == "ticker":
+            return self._day(symbol, tick)
+        if kind == "miniTicker":
+            return self._mini(symbol, tick)
+        return self._average(symbol, tick) if kind == "avgPrice" else None
 
     def _book_ticker(self, symbol: str, tick: int, *, first: bool) -> object | None:
         bids, asks = self._data.levels(symbol, tick * TICK_NS)
@@ -252,6 +294,54 @@ class MarketStreams:
             time=trade.time,
             is_buyer_maker=trade.is_buyer_maker,
             is_best_match=True,
+        )
+
+    def _agg_trade(self, symbol: str, tick: int) -> object | None:
+        printed = self._data.market.tick(symbol, tick).printed
+        if printed is None:
+            return None
+        trade = self._data.agg(symbol, printed)
+        return wire.AggTradeMsg(
+            event="aggTrade",
+            event_time=tick * TICK_NS // MS,
+            symbol=symbol,
+            id=trade.id,
+            price=trade.price,
+            qty=trade.qty,
+            first_id=trade.first_id,
+            last_id=trade.last_id,
+            time=trade.time,
+            is_buyer_maker=trade.is_buyer_maker,
+            is_best_match=True,
+        )
+
+    def _day(self, symbol: str, tick: int) -> object:
+        day = msgspec.structs.asdict(self._data.day(symbol, tick * TICK_NS))
+        return wire.DayTickerMsg(event="24hrTicker", event_time=tick * TICK_NS // MS, **day)
+
+    def _mini(self, symbol: str, tick: int) -> object:
+        day = self._data.day(symbol, tick * TICK_NS, full=False)
+        return wire.MiniTickerMsg(
+            event="24hrMiniTicker",
+            event_time=tick * TICK_NS // MS,
+            symbol=symbol,
+            close=day.last_price,
+            open=day.open_price,
+            high=day.high_price,
+            low=day.low_price,
+            volume=day.volume,
+            quote_volume=day.quote_volume,
+        )
+
+    def _average(self, symbol: str, tick: int) -> object:
+        mins, price, time_ns = self._data.average(symbol, tick * TICK_NS)
+        return wire.AvgPriceMsg(
+            event="avgPrice",
+            event_time=tick * TICK_NS // MS,
+            symbol=symbol,
+            interval=f"{mins}m",
+            price=shown(price),
+            last_trade_time=time_ns // MS,
         )
 
     def _kline(self, symbol: str, interval: str, tick: int) -> object | None:
@@ -299,6 +389,10 @@ class MarketStreams:
             bids=_changes(last[1], bids),
             asks=_changes(last[2], asks),
         )
+
+
+def _on_the_second(tick: int) -> bool:
+    return tick * TICK_NS % SECOND_NS == 0
 
 
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from trading_system.brokers.binance.twin.forms import (
     shown,
     unwanted,
 )
+from trading_system.brokers.binance.twin.lists import OrderLists
 from trading_system.brokers.binance.twin.universe import (
     MAX_ALGO_ORDERS,
     MAX_NOTIONAL,
@@ -32,6 +33,8 @@ from trading_system.brokers.binance.twin.universe import (
     MULTIPLIER_DOWN,
     MULTIPLIER_UP,
     ORDER_TYPES,
+    TRAIL_MAX,
+    TRAIL_MIN,
     Pair,
 )
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
@@ -53,11 +56,13 @@ _NEEDS: Mapping[str, tuple[set[str], set[str]]] = {  # what each must have of _S
     "LIMIT": ({"timeInForce", "quantity", "price"}, set()),
     "LIMIT_MAKER": ({"quantity", "price"}, set()),
     "MARKET": (set(), {"quantity", "quoteOrderQty"}),
-    "STOP_LOSS": ({"quantity", "stopPrice"}, set()),
+    "STOP_LOSS": ({"quantity"}, {"stopPrice", "trailingDelta"}),
     "STOP_LOSS_LIMIT": ({"timeInForce", "quantity", "price", "stopPrice"}, set()),
 }
-_SHAPE = ("timeInForce", "quantity", "quoteOrderQty", "price", "stopPrice")
+_SHAPE = ("timeInForce", "quantity", "quoteOrderQty", "price", "stopPrice", "trailingDelta")
 _STATUSES = {
+    OrdStatus.PENDING_NEW: "PENDING_NEW",  # one of a list, until its working order is filled
+    OrdStatus.REJECTED: "REJECTED",
     OrdStatus.NEW: "NEW",
     OrdStatus.PARTIALLY_FILLED: "PARTIALLY_FILLED",
     OrdStatus.FILLED: "FILLED",
@@ -86,8 +91,10 @@ class TradingDesk:
         self._words: dict[str, str] = {}  # the type that was sent
         self._cash: dict[str, Decimal] = {}  # what a market order was to spend
         self._cancels: dict[str, str] = {}  # by order: the id of the cancel that ended it
+        self.list_of: dict[str, int] = {}  # by order: the list that it is one of
         self._taken: list[int] = []  # when orders were taken, in milliseconds
         self._trades: list[Execution] = []
+        self.lists = OrderLists(self)
 
     # -- questions ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -100,6 +107,9 @@ class TradingDesk:
             can_trade=self.can_trade,
             can_withdraw=True,
             can_deposit=True,
+            brokered=False,
+            require_self_trade_prevention=False,
+            prevent_sor=False,
             update_time=now_ns // MS,
             maker_commission=points,
             taker_commission=points,
@@ -160,7 +170,18 @@ class TradingDesk:
         most = limit(params, 500, facts.ROWS_MAX)
         return rows[:most] if from_start else rows[-most:]
 
-    def order_limits(self, params: Params, now_ns: int) -> object:
+    def commission(self, params: Params, now_ns: int) -> object:
+        rate, none = shown(self._fee), shown(ZERO)
+        nothing = wire.CommissionRates(maker=none, taker=none, buyer=none, seller=none)
+        return wire.Commission(
+            symbol=self.data.symbol(params),
+            standard_commission=wire.CommissionRates(maker=rate, taker=rate, buyer=none, seller=none),
+            special_commission=nothing,
+            tax_commission=nothing,
+            discount=wire.Discount(enabled_for_account=False, enabled_for_symbol=False, discount_asset="BNB", discount="0.75000000"),
+        )
+
+    def order_limits(self, params: Params, now_ns: int) -> list[wire.RateLimit]:
         ten, day = self.counts(now_ns)
         return [
             wire.RateLimit(rate_limit_type="ORDERS", interval="SECOND", interval_num=10, limit=self.data.orders_per_10_s, count=ten),
@@ -178,42 +199,56 @@ class TradingDesk:
 
     def test(self, params: Params, now_ns: int) -> object:
         """Everything is checked, nothing is placed."""
-        self._ticket(params, now_ns)
+        self.ticket(params, now_ns)
         return {}
 
     def place(self, params: Params, now_ns: int) -> object:
-        shape = params.get("newOrderRespType") or ("FULL" if params.get("type") in ("MARKET", "LIMIT") else "ACK")
-        if shape not in _SHOWN_WITH:
-            raise Refusal(400, -1130, "Data sent for parameter 'newOrderRespType' is not valid.")
-        ticket = self._ticket(params, now_ns)
-        self._count(now_ns)
+        shape = _shown_with(params)
+        ticket = self.ticket(params, now_ns)
+        self.count(now_ns)
         order = self._submit(ticket, params, now_ns)
         return self._placed(order, shape)
 
     def _submit(self, ticket: Ticket, params: Params, now_ns: int) -> SimOrder:
         """Into the book, and as far as it goes at once."""
         order = self.exchange.submit(ticket, now_ns)
+        self.enter(order, params, now_ns)
+        self.settle(now_ns)
+        return order
+
+    def enter(self, order: SimOrder, params: Params, now_ns: int) -> None:
+        """Keep what the exchange does not know of an order: how it was sent."""
         self._orders[order.order_id] = order
         self._words[order.order_id] = params["type"]
         if "quoteOrderQty" in params:
             self._cash[order.order_id] = Decimal(params["quoteOrderQty"])
         self._taken.append(now_ns // MS)
+
+    def settle(self, now_ns: int) -> None:
+        """Let happen what happens at once, and tell of it."""
         self.exchange.advance(now_ns)
         self._collect()
-        return order
 
     def cancel(self, params: Params, now_ns: int) -> object:
+        """One of a list takes the list along."""
         order = self._to_cancel(params, "orderId", "origClientOrderId")
         self._cancel(order, client_id(params, "newClientOrderId"), now_ns)
-        return self._cancelled(order)
+        return self._ended(order)
+
+    def _ended(self, order: SimOrder) -> object:
+        number = self.list_of.get(order.order_id)
+        return self._cancelled(order) if number is None else self.lists.shown(number, self.cancelled)
 
     def cancel_all(self, params: Params, now_ns: int) -> object:
         orders = self.exchange.open_orders(self.data.symbol(params))
         if not orders:
             raise Refusal(400, -2011, UNKNOWN)
         for order in orders:
-            self._cancel(order, "", now_ns)
-        return [self._cancelled(order) for order in orders]
+            if not order.ord_status.terminal:  # its list may have taken it along
+                self._cancel(order, "", now_ns)
+        alone = [order for order in orders if order.order_id not in self.list_of]
+        lists = dict.fromkeys(self.list_of[order.order_id] for order in orders if order.order_id in self.list_of)
+        return [*(self._cancelled(order) for order in alone), *(self.lists.shown(number, self.cancelled) for number in lists)]
 
     def _to_cancel(self, params: Params, by_id: str, by_client_id: str) -> SimOrder:
         order = self._find(params, by_id, by_client_id)
@@ -227,10 +262,12 @@ class TradingDesk:
         return order
 
     def _cancel(self, order: SimOrder, name: str, now_ns: int) -> None:
-        self._cancels[order.order_id] = name or f"c{self.exchange.new_id()}"
+        group = self.exchange.groups.get(order.order_id)
+        for order_id in (order.order_id,) if group is None or group.over else group.members:
+            if not self._orders[order_id].ord_status.terminal:
+                self._cancels[order_id] = name or f"c{self.exchange.new_id()}"
         self.exchange.cancel(order, now_ns)
-        self.exchange.advance(now_ns)
-        self._collect()
+        self.settle(now_ns)
 
     def cancel_replace(self, params: Params, now_ns: int) -> object:
         """Filters and order count first, then the cancel, then the new order."""
@@ -240,7 +277,7 @@ class TradingDesk:
         if not params.get("cancelOrderId") and not params.get("cancelOrigClientOrderId"):
             raise missing("cancelOrderId")
         self._shape(params, now_ns)
-        self._count(now_ns)
+        self.count(now_ns)
         done: dict[str, object] = {"cancelResult": "SUCCESS", "newOrderResult": "NOT_ATTEMPTED", "cancelResponse": None, "newOrderResponse": None}
         try:
             order = self._to_cancel(params, "cancelOrderId", "cancelOrigClientOrderId")
@@ -251,8 +288,8 @@ class TradingDesk:
             if mode == "STOP_ON_FAILURE":
                 raise Refusal(400, -2022, "Order cancel-replace failed.", done) from None
         try:
-            ticket = self._ticket(params, now_ns)
-            done["newOrderResponse"] = self._placed(self._submit(ticket, params, now_ns), params.get("newOrderRespType") or "RESULT")
+            ticket = self.ticket(params, now_ns)
+            done["newOrderResponse"] = self._placed(self._submit(ticket, params, now_ns), _shown_with(params))
             done["newOrderResult"] = "SUCCESS"
         except Refusal as refusal:
             done |= {"newOrderResult": "FAILURE", "newOrderResponse": refusal.body}
@@ -262,16 +299,17 @@ class TradingDesk:
             raise Refusal(409, -2021, "Order cancel-replace partially failed.", done)
         return done
 
-    def _count(self, now_ns: int) -> None:
+    def count(self, now_ns: int, orders: int = 1) -> None:
+        """Raises Refusal: more than may be placed."""
         ten, day = self.counts(now_ns)
         for used, most, what in ((ten, self.data.orders_per_10_s, "10 seconds"), (day, facts.ORDERS_PER_DAY, "1 day")):
-            if used >= most:
+            if used + orders > most:
                 raise Refusal(429, -1015, f"Too many new orders; current limit is {most} orders per {what}.")
 
     # -- what is refused ---------------------------------------------------------------------------------------------------------------------------
 
-    def _shape(self, params: Params, now_ns: int) -> tuple[Pair, Side, str]:
-        """Parameters, and the filters that need no account. Raises Refusal."""
+    def _shape(self, params: Params, now_ns: int, *, later: bool = False) -> tuple[Pair, Side, str]:
+        """Parameters, and the filters that need no account. later: it waits for another, today's market is not its own. Raises Refusal."""
         pair = self.data.universe.pairs[self.data.symbol(params)]
         for name in ("side", "type"):
             if not params.get(name):
@@ -291,13 +329,15 @@ class TradingDesk:
                 raise unwanted(name)
         if word == "MARKET" and bool(params.get("quantity")) is bool(params.get("quoteOrderQty")):
             raise missing("quantity") if not params.get("quantity") else Refusal(400, -1128, "Combination of optional parameters invalid.")
+        if word == "STOP_LOSS" and bool(params.get("stopPrice")) is bool(params.get("trailingDelta")):
+            raise missing("stopPrice") if not params.get("stopPrice") else Refusal(400, -1128, "Combination of optional parameters invalid.")
         if "timeInForce" in must and params["timeInForce"] not in _TIFS:
             raise Refusal(400, -1115, "Invalid timeInForce.")
         client_id(params, "newClientOrderId")
-        self._filters(pair, side, params, now_ns)
+        self._filters(pair, side, params, now_ns, later=later)
         return pair, side, word
 
-    def _filters(self, pair: Pair, side: Side, params: Params, now_ns: int) -> None:
+    def _filters(self, pair: Pair, side: Side, params: Params, now_ns: int, *, later: bool) -> None:
         qty, price, stop_px = (number(params, name) for name in ("quantity", "price", "stopPrice"))
         cash = number(params, "quoteOrderQty")
         last = self.data.last_px(pair.symbol, now_ns)
@@ -313,18 +353,21 @@ class TradingDesk:
         worth = cash if qty is None else qty * (price or stop_px or last)
         if worth is not None and (worth < MIN_NOTIONAL or (price is not None and worth > MAX_NOTIONAL)):
             raise filtered("NOTIONAL")
+        trail = integer(params, "trailingDelta")
+        if trail is not None and not TRAIL_MIN <= trail <= TRAIL_MAX:
+            raise filtered("TRAILING_DELTA")
         standing = self.exchange.open_orders(pair.symbol)
         if len(standing) >= MAX_ORDERS:
             raise filtered("MAX_NUM_ORDERS")
-        if stop_px is not None:
+        if stop_px is not None or trail is not None:
             if sum(order.ticket.waits for order in standing) >= MAX_ALGO_ORDERS:
                 raise filtered("MAX_NUM_ALGO_ORDERS")
-            if (stop_px - last) * side.sign <= 0:
+            if stop_px is not None and not later and (stop_px - last) * side.sign <= 0:
                 raise rejected("Order would trigger immediately.")
 
-    def _ticket(self, params: Params, now_ns: int) -> Ticket:
-        """The order, if the account may place it. Raises Refusal."""
-        pair, side, word = self._shape(params, now_ns)
+    def ticket(self, params: Params, now_ns: int, *, later: bool = False) -> Ticket:
+        """The order, if the account may place it. later: it waits for another, and needs neither money nor units yet. Raises Refusal."""
+        pair, side, word = self._shape(params, now_ns, later=later)
         if not self.can_trade:
             raise rejected("This account may not place or cancel orders.")
         name = client_id(params, "newClientOrderId")
@@ -334,7 +377,8 @@ class TradingDesk:
         tick = self.exchange.market.tick(pair.symbol, now_ns // TICK_NS)
         unit = self.exchange.market.listings[pair.symbol].unit
         against = tick.asks if side is Side.BUY else tick.bids
-        if word == "LIMIT_MAKER" and price is not None and (price - against[0][0] * unit) * side.sign >= 0:
+        trail = integer(params, "trailingDelta")
+        if word == "LIMIT_MAKER" and price is not None and not later and (price - against[0][0] * unit) * side.sign >= 0:
             raise rejected("Order would immediately match and take.")
         levels = [(level * unit, lots * LOT) for level, lots in against]
         if qty is None:
@@ -342,20 +386,21 @@ class TradingDesk:
             if not qty:
                 raise filtered("LOT_SIZE")
         reserve_px = price or stop_px or _worst(levels, qty)
-        if side is Side.BUY and qty * reserve_px > self.exchange.free_cash():
+        if side is Side.BUY and not later and qty * reserve_px > self.exchange.free_cash():
             raise rejected(NO_MONEY)
-        if side is Side.SELL and qty > self.exchange.position(pair.symbol) - self.exchange.held(pair.symbol):
+        if side is Side.SELL and not later and qty > self.exchange.position(pair.symbol) - self.exchange.held(pair.symbol):
             raise rejected(NO_MONEY)
         tif = _TIFS[params["timeInForce"]] if params.get("timeInForce") else TimeInForce.IOC if word in ("MARKET", "STOP_LOSS") else TimeInForce.GTC
         return Ticket(
             symbol=pair.symbol,
             cl_ord_id=name or f"x{self.exchange.new_id()}",
             side=side,
-            ord_type=_TYPES[word],
+            ord_type=_TYPES[word] if trail is None else OrdType.TRAILING_STOP,
             time_in_force=tif,
             qty=qty,
             price=price,
             stop_px=stop_px,
+            trail_pct=None if trail is None else Decimal(trail) / 100,
             reserve_px=reserve_px,
             opening=side is Side.BUY,
         )
@@ -385,15 +430,25 @@ class TradingDesk:
     def reason(self, order: SimOrder) -> str | None:
         if self.status(order) != "EXPIRED":
             return None
+        group = self.exchange.groups.get(order.order_id)
+        if group is not None and group.over and order.order_id in group.exits:
+            entry = None if group.entry is None else self._orders[group.entry]
+            return "OCO_TRIGGER" if entry is None or entry.ord_status is OrdStatus.FILLED else "OTO_PHASE_ONE_EXPIRED"
         return "INSUFFICIENT_LIQUIDITY" if not order.ticket.ord_type.has_price else UNFILLED.get(order.time_in_force)
 
     def row(self, order: SimOrder) -> wire.Order:
         """As a question is answered."""
         shape = self._order(order)
         shape.time, shape.update_time = order.submitted_ns // MS, order.updated_ns // MS
-        shape.iceberg_qty, shape.stop_price = shown(ZERO), shown(order.stop_px or ZERO)
-        shape.is_working = not order.ticket.waits or order.triggered
+        shape.iceberg_qty, shape.stop_price = shown(ZERO), shape.stop_price or shown(ZERO)
+        shape.is_working = not order.dormant and (not order.ticket.waits or order.triggered)
         return shape
+
+    def placed_row(self, order: SimOrder) -> wire.Order:
+        """As the answer to a list has it."""
+        row = self._order(order)
+        row.transact_time = order.submitted_ns // MS
+        return row
 
     def _placed(self, order: SimOrder, shape: str) -> wire.Order | wire.OrderAck:
         if shape == "ACK":
@@ -404,8 +459,7 @@ class TradingDesk:
                 client_order_id=order.cl_ord_id,
                 transact_time=order.submitted_ns // MS,
             )
-        row = self._order(order)
-        row.transact_time = order.submitted_ns // MS
+        row = self.placed_row(order)
         if shape == "FULL":
             row.fills = [self._fill(done) for done in self._trades if done.order_id == order.order_id]
         return row
@@ -420,6 +474,10 @@ class TradingDesk:
             trade_id=int(done.exec_id),
         )
 
+    def cancelled(self, order: SimOrder) -> wire.Order | None:
+        """What a cancel made of one of a list; None: it was over before."""
+        return self._cancelled(order) if order.order_id in self._cancels else None
+
     def _cancelled(self, order: SimOrder) -> wire.Order:
         row = self._order(order)
         row.orig_client_order_id, row.client_order_id = order.cl_ord_id, self._cancels[order.order_id]
@@ -431,7 +489,7 @@ class TradingDesk:
         return wire.Order(
             symbol=order.symbol,
             order_id=int(order.order_id),
-            order_list_id=-1,
+            order_list_id=self.list_of.get(order.order_id, -1),
             client_order_id=order.cl_ord_id,
             price=shown(order.price or ZERO),
             orig_qty=shown(order.qty or ZERO),
@@ -442,11 +500,17 @@ class TradingDesk:
             time_in_force=self.tif(order),
             type=self._words[order.order_id],
             side=order.side.name,
-            stop_price=shown(order.stop_px) if order.stop_px else None,
-            working_time=-1 if waiting else order.submitted_ns // MS,
+            stop_price=shown(order.stop_px) if order.ticket.stop_px and order.stop_px else None,
+            working_time=-1 if waiting or order.dormant else order.submitted_ns // MS,
+            trailing_delta=self._delta(order),
+            trailing_time=order.submitted_ns // MS if order.ticket.trails else None,
             self_trade_prevention_mode="NONE",
             expiry_reason=self.reason(order),
         )
+
+    @staticmethod
+    def _delta(order: SimOrder) -> int | None:
+        return None if order.ticket.trail_pct is None else int(order.ticket.trail_pct * 100)
 
     def tif(self, order: SimOrder) -> str:
         """Where a type has none, GTC is shown."""
@@ -457,7 +521,7 @@ class TradingDesk:
             symbol=done.symbol,
             id=int(done.exec_id),
             order_id=int(done.order_id),
-            order_list_id=-1,
+            order_list_id=self.list_of.get(done.order_id, -1),
             price=shown(done.price),
             qty=shown(done.qty),
             quote_qty=shown(done.price * done.qty),
@@ -489,12 +553,12 @@ class TradingDesk:
             time_in_force=self.tif(order),
             qty=shown(order.qty or ZERO),
             price=shown(order.price or ZERO),
-            stop_price=shown(order.stop_px or ZERO),
-            order_list_id=-1,
+            stop_price=shown((order.stop_px if order.ticket.stop_px else None) or ZERO),
+            order_list_id=self.list_of.get(order.order_id, -1),
             orig_client_order_id="" if cancel is None else order.cl_ord_id,
             exec_type=exec_type,
             status=self.status(order),
-            reject_reason="NONE",
+            reject_reason="INSUFFICIENT_BALANCES" if exec_type == "REJECTED" else "NONE",
             order_id=int(order.order_id),
             last_qty=shown(ZERO if done is None else done.qty),
             cum_qty=shown(order.filled_qty),
@@ -510,9 +574,19 @@ class TradingDesk:
             cum_quote=shown(order.filled_money),
             last_quote=shown(ZERO if done is None else done.qty * done.price),
             quote_order_qty=shown(self._cash.get(order.order_id, ZERO)),
+            trailing_delta=self._delta(order),
+            trailing_time=order.submitted_ns // MS if order.ticket.trails else None,
             self_trade_prevention_mode="NONE",
             expiry_reason=self.reason(order),
         )
+
+
+def _shown_with(params: Params) -> str:
+    """How much of the order the answer shows. Raises Refusal."""
+    shape = params.get("newOrderRespType") or ("FULL" if params.get("type") in ("MARKET", "LIMIT") else "ACK")
+    if shape not in _SHOWN_WITH:
+        raise Refusal(400, -1130, "Data sent for parameter 'newOrderRespType' is not valid.")
+    return shape
 
 
 def _affordable(levels: list[tuple[Decimal, Decimal]], cash: Decimal, lot: Decimal) -> Decimal:

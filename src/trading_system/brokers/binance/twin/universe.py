@@ -27,6 +27,7 @@ MIN_NOTIONAL, MAX_NOTIONAL = Decimal(5), Decimal(9_000_000)
 MULTIPLIER_UP, MULTIPLIER_DOWN = Decimal(5), Decimal("0.2")  # of the average price
 MAX_QTY_IN_LOTS = 900_000_000
 MAX_ORDERS, MAX_ALGO_ORDERS = 200, 5
+TRAIL_MIN, TRAIL_MAX = 10, 2_000  # basis points
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +88,14 @@ def describe(pair: Pair) -> wire.Symbol:
         quote_asset=facts.QUOTE,
         quote_precision=8,
         quote_asset_precision=8,
+        base_commission_precision=8,
+        quote_commission_precision=8,
         order_types=ORDER_TYPES,
         iceberg_allowed=False,
-        oco_allowed=False,
+        oco_allowed=True,
+        oto_allowed=True,
         quote_order_qty_market_allowed=True,
-        allow_trailing_stop=False,
+        allow_trailing_stop=True,
         cancel_replace_allowed=True,
         is_spot_trading_allowed=True,
         is_margin_trading_allowed=False,
@@ -114,6 +118,13 @@ def describe(pair: Pair) -> wire.Symbol:
                 ask_multiplier_up=str(MULTIPLIER_UP),
                 ask_multiplier_down=str(MULTIPLIER_DOWN),
                 avg_price_mins=5,
+            ),
+            wire.Filter(
+                filter_type="TRAILING_DELTA",
+                min_trailing_above_delta=TRAIL_MIN,
+                max_trailing_above_delta=TRAIL_MAX,
+                min_trailing_below_delta=TRAIL_MIN,
+                max_trailing_below_delta=TRAIL_MAX,
             ),
             wire.Filter(filter_type="MAX_NUM_ORDERS", max_num_orders=MAX_ORDERS),
             wire.Filter(filter_type="MAX_NUM_ALGO_ORDERS", max_num_algo_orders=MAX_ALGO_ORDERS),

@@ -178,7 +178,7 @@ class TradingDesk:
             raise Refusal("EOrder:Rate limit exceeded")
         self._mode({"oflags": "post"})
         kind, pair, old = placed.asked.ticket.ord_type, self._universe.pair(placed.symbol), placed.now
-        if old.ord_status is OrdStatus.PENDING_NEW or kind in (OrdType.MARKET, OrdType.TRAILING_STOP):
+        if kind in (OrdType.MARKET, OrdType.TRAILING_STOP):
             raise Refusal("EOrder:Invalid order")
         changes: dict[str, Decimal] = {}
         if form.get("order_qty"):
