@@ -412,6 +412,37 @@ def test_fills_of_weeks_ago_are_found_in_their_windows(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_the_log_is_read_over_all_pages(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connector = bench.connector()
+        await connector.connect()
+        for number in range(120):
+            bench.twin.transfer(D(number + 1))
+        flows = await connector.flows(START_NS)
+
+        assert sorted(flow.amount for flow in flows) == [D(number + 1) for number in range(120)]
+        assert len({flow.flow_id for flow in flows}) == 120
+
+    run(tmp_path, story)
+
+
+def test_a_stop_of_a_pair_is_cancelled_before_and_after_it_went_off(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price = await mid(desk, PAIR)
+            far, near = (price * D("1.02")).quantize(D("0.1")), (price * D("1.0002")).quantize(D("0.1"))
+            waits = await desk.submit(wish("a", "0.01", instrument=PAIR, ord_type=OrdType.STOP, stop_px=far))
+            low = (price * D("0.98")).quantize(D("0.1"))
+            goes = await desk.submit(wish("b", "0.01", instrument=PAIR, ord_type=OrdType.STOP_LIMIT, stop_px=near, price=low))
+            exchange = {order.cl_ord_id: order for order in bench.twin.exchange.orders.values()}
+            assert await desk.wait(lambda: exchange[goes.cl_ord_id].triggered, 4 * HOUR_NS)
+            for order in (waits, goes):
+                assert (await settled(desk, await desk.cancel(order.cl_ord_id))).ord_status is OrdStatus.CANCELED
+            assert all(order.ord_status is OrdStatus.CANCELED for order in exchange.values())
+
+    run(tmp_path, story)
+
+
 def test_orders_are_listed_over_all_pages_and_categories(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         wide = Limits(
