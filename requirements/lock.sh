@@ -9,4 +9,4 @@ lock pyproject.toml -o requirements/default.txt
 lock pyproject.toml --extra dev --extra exchange -c requirements/default.txt -o requirements/dev.txt
 echo hatchling | lock - -o requirements/build.txt
 printf 'alpaca-py==0.44.0\nbinance-sdk-spot\npython-kraken-sdk\npybit\nccxt\n' | lock - -o requirements/judges.txt
-echo 'ccxt' | lock - -o requirements/peers.txt
+printf 'ccxt\ncryptofeed\n' | lock - -o requirements/peers.txt

@@ -87,7 +87,13 @@ def test_time_comes_from_outside() -> None:
 def test_secrets_are_revealed_where_requests_are_signed() -> None:
     found = {name(path) for path in MODULES if ".reveal()" in path.read_text()}
 
-    assert found == {"brokers/alpaca/auth.py", "brokers/binance/auth.py", "brokers/kraken/auth.py", "app/config.py"}  # config: the key's prefix
+    assert found == {
+        "brokers/alpaca/auth.py",
+        "brokers/binance/auth.py",
+        "brokers/bybit/auth.py",
+        "brokers/kraken/auth.py",
+        "app/config.py",
+    }  # config: the key's prefix
 
 
 def test_every_module_is_used() -> None:

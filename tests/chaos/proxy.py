@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 
-CHANGES = ("POST", "PUT", "PATCH", "DELETE")
+from trading_system.transport.message import Request
+
 MEGABYTE = b"\0" * (1 << 20)
 Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 
@@ -18,8 +19,9 @@ Answer = Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]
 class Proxy:
     """requests: whole requests that ask for a change, by their first line and body."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, changes: Callable[[Request], bool]) -> None:
         self._upstream_port = upstream_port
+        self._changes = changes
         self.port = 0
         self.requests: Counter[bytes] = Counter()
         self.answer: Answer = whole
@@ -30,10 +32,11 @@ class Proxy:
             while True:
                 request = await _message(reader)
                 answer = await self._ask(request)
-                if request.split(b" ", 1)[0].decode() not in CHANGES:
+                head, _, body = request.partition(b"\r\n\r\n")
+                method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+                if not self._changes(Request(method=method, url=target, body=body)):
                     writer.write(answer)
                     continue
-                head, _, body = request.partition(b"\r\n\r\n")
                 self.requests[head.split(b"\r\n")[0] + b" " + body] += 1
                 self.last = answer
                 await self.answer(writer, answer)
@@ -131,8 +134,8 @@ async def _pour(writer: asyncio.StreamWriter, megabytes: int) -> None:
 
 
 @asynccontextmanager
-async def proxy(upstream_port: int) -> AsyncIterator[Proxy]:
-    between = Proxy(upstream_port)
+async def proxy(upstream_port: int, changes: Callable[[Request], bool]) -> AsyncIterator[Proxy]:
+    between = Proxy(upstream_port, changes)
     server = await asyncio.start_server(between.serve, "127.0.0.1", 0, limit=1 << 22)
     between.port = server.sockets[0].getsockname()[1]
     try:

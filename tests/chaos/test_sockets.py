@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.factories import approved
 from tests.factories import wish as plain_wish
 from tests.subjects import SUBJECTS, Subject
 from trading_system.brokers import registry
+from trading_system.brokers.kraken.facts import Tier
 from trading_system.core.blotter import Blotter
 from trading_system.domain.errors import DeskError, InDoubt
 from trading_system.domain.fix import OrdType, TimeInForce
@@ -36,6 +39,15 @@ each = pytest.mark.parametrize(
 )
 
 
+_PLENTY = 1_000_000
+PLENTY = {  # of what the connectors pace themselves by
+    "REQUESTS_PER_MINUTE": _PLENTY,
+    "PER_SECOND": {},
+    "TIERS": {"pro": Tier(calls_max=_PLENTY, calls_decay=D(_PLENTY), orders_max=_PLENTY, orders_decay=D(_PLENTY), open_orders_max=_PLENTY)},
+    "PUBLIC_BURST": _PLENTY,
+}
+
+
 class Wired:
     """A connector on a twin, with the proxy between them."""
 
@@ -50,7 +62,9 @@ class Wired:
         far = (self.twin.exchange.mark(symbol, self.twin.now_ns) * D("0.9")).quantize(D(1))
         passed = approved(plain_wish("1", ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(50)))
         cl_ord_id = ClOrdID(f"q1{''.join(chr(97 + int(digit)) for digit in f'{self._count:016d}')}")
-        return changed(passed, request=changed(passed.request, price=far + D(self._count) / 100), cl_ord_id=cl_ord_id, symbol=symbol)
+        name = next(iter(self.subject.instruments.values()))
+        request = changed(passed.request, broker=self.subject.broker, instrument=name, price=far + D(self._count) / 100)
+        return changed(passed, request=request, cl_ord_id=cl_ord_id, symbol=symbol)
 
     async def resting(self) -> Approved:
         """An order that works at the broker, placed without any chaos."""
@@ -63,7 +77,7 @@ class Wired:
 
     async def change(self, what: str) -> tuple[ClOrdID, DeskError | None]:
         """One change of its kind; the order it is about, and what was raised."""
-        order = self.order() if what == "submit" else await self.resting()
+        order = first = self.order() if what == "submit" else await self.resting()
         report = None if what == "submit" else await self.connector.order_status(order.cl_ord_id)
         self.between.requests.clear()
         try:
@@ -75,17 +89,23 @@ class Wired:
             else:
                 await self.connector.cancel(Blotter().adopt(report, ""))
         except DeskError as error:
-            return order.cl_ord_id, error
-        return order.cl_ord_id, None
+            return self.known(first, order), error
+        return self.known(first, order), None
+
+    def known(self, first: Approved, order: Approved) -> ClOrdID:
+        """The id that the broker has it under."""
+        return first.cl_ord_id if self.subject.keeps_ids else order.cl_ord_id
 
 
 @asynccontextmanager
 async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: float = 0.4) -> AsyncIterator[Wired]:
     module = __import__(f"trading_system.brokers.{subject.broker}.connector", fromlist=["connector"])
     monkeypatch.setattr(module, "ANSWER_WITHIN_NS", int(within_s * 1_000_000_000))
-    monkeypatch.setattr(module, "REQUESTS_PER_MINUTE", 1_000_000, raising=False)  # where the broker does not say it itself
+    for name, plenty in PLENTY.items():
+        monkeypatch.setattr(module, name, plenty, raising=False)  # where the broker does not say it itself
+    nonces = {"nonces": partial(next, count(1))} if subject.facts.needs_nonces else {}
     twin = subject.make(start_ns=time.time_ns(), latency=NO_LATENCY, requests_per_minute=1_000_000)
-    async with serve(twin) as host, proxy(host.port) as between:
+    async with serve(twin) as host, proxy(host.port, subject.changes) as between:
         url = f"http://127.0.0.1:{between.port}"
         connector = registry.folder(subject.broker).connect(
             http=AiohttpHttp({f"127.0.0.1:{between.port}"}),
@@ -94,7 +114,8 @@ async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: 
             rng=random.Random(1),
             credentials=subject.credentials(twin),
             environment="paper",
-            options={"url": url},
+            options={"url": url, **subject.options},
+            **nonces,
         )
         try:
             await connector.connect()
@@ -106,11 +127,16 @@ async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: 
 async def found(wires: Wired, cl_ord_id: ClOrdID, change: str) -> None:
     """The broker has done it once, and says so when asked."""
     wires.between.answer = chaos.whole
-    report = await wires.connector.order_status(cl_ord_id)
+    for _ in range(20):  # taken in is not yet visible everywhere
+        report = await wires.connector.order_status(cl_ord_id)
+        if report is not None:
+            break
+        await asyncio.sleep(0.05)
 
     assert report is not None
     assert sum(wires.between.requests.values()) == 1, wires.between.requests
-    assert sum(order.cl_ord_id == cl_ord_id for order in wires.twin.exchange.orders.values()) == 1
+    if change != "replace" or not wires.subject.keeps_ids:
+        assert sum(order.cl_ord_id == cl_ord_id for order in wires.twin.exchange.orders.values()) == 1
 
 
 @each

@@ -96,7 +96,7 @@ def order(subject: Subject, asset_class: AssetClass, intent: str, qty: str = "1"
     return NewOrder(**({"order_qty": Decimal(qty), "intent": IntentID(intent)} | fields | changes))
 
 
-_RECORD = re.compile(rb'\{(?="[a-z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
+_RECORD = re.compile(rb'\{(?="[a-z][a-zA-Z_]+":)')  # an object whose first field has a broker's name, not a map of symbols
 
 
 def new_fields(body: bytes) -> bytes:
@@ -104,7 +104,7 @@ def new_fields(body: bytes) -> bytes:
     return _RECORD.sub(b'{"added_in_december":{"a":[1,null,"x"]},', body)
 
 
-_TEXT = re.compile(rb'"[a-z_]+":"[^"]*"')
+_TEXT = re.compile(rb'"[a-zA-Z_]+":"[^"]*"')
 
 
 def doubled_fields(body: bytes) -> bytes:

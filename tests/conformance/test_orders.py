@@ -197,7 +197,8 @@ def test_a_large_order_fills_in_parts_and_every_part_is_told_once(tmp_path: Path
             assert {fill.exec_id: fill.qty for fill in done.fills} == real
             assert len(real) > 1
             assert {report.exec_id: report.last_qty for report in again} == real
-            assert desk.books.ledger.cash(subject.broker, "USD") - bench.twin.exchange.cash <= D("0.01")
+            money = bench.twin.exchange.money
+            assert abs(desk.books.ledger.cash(subject.broker, money) - bench.twin.exchange.cash) <= D("0.01")
 
     conform(tmp_path, subject, story)
 
@@ -251,5 +252,29 @@ def test_a_change_makes_one_order_of_two_and_loses_to_a_fill(tmp_path: Path, sub
             assert (await settled(desk, await desk.cancel(new.cl_ord_id))).ord_status is OrdStatus.CANCELED
             with pytest.raises((Rejected, InDoubt)):
                 await desk.brokers[subject.broker].replace(market)  # it is over: nothing to change
+
+    conform(tmp_path, subject, story)
+
+
+@each_class
+def test_a_changed_order_is_known_again_after_a_restart(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        if not subject.facts.can_replace:
+            return
+        async with bench.desk(WIDE) as desk:
+            first = await desk.submit(await shaped(desk, subject, asset_class, OrdType.LIMIT, gtc_or_day(subject, asset_class)))
+            await desk.wait(lambda: desk.books.blotter.get(first.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
+            near = await priced(desk, subject, asset_class, "0.9995")
+            second = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, price=near, intent=IntentID("near")))
+        async with bench.desk(WIDE) as desk:
+            assert await desk.wait(lambda: desk.books.blotter.get(second.cl_ord_id).settled, 8 * 3600 * SECOND_NS)  # type: ignore[union-attr]
+            await asyncio.sleep(60)
+            done = await settled(desk, second)
+            old = desk.books.blotter.get(first.cl_ord_id)
+            assert old is not None
+
+            assert (old.ord_status, old.fills, done.ord_status) == (OrdStatus.REPLACED, (), OrdStatus.FILLED)
+            assert [fill.exec_id for order in desk.books.blotter for fill in order.fills] == list(bench.twin.exchange.executions)
+            assert desk.books.halts == {}
 
     conform(tmp_path, subject, story)

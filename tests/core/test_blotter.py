@@ -94,6 +94,7 @@ def test_an_order_that_the_broker_keeps_through_a_change_is_the_new_intents() ->
     assert blotter.find(trade("e1", "2", "100", None)) == old  # told again: the old intent's
     assert blotter.find(trade("e2", "8", "100", None)) == new
     assert blotter.find(report(ExecType.REPLACED, OrdStatus.REPLACED)) == old
+    assert blotter.find(report(ExecType.ORDER_STATUS, OrdStatus.REPLACED)) == old  # the broker knows both by their names
     assert blotter.find(report(ExecType.NEW, OrdStatus.NEW, cl_ord_id=ClOrdID(""))) == new
     assert (blotter.asked_as(new), blotter.asked_as(old)) == (CL, CL)
 

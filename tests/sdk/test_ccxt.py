@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from trading_system.brokers.binance.twin import BinanceTwin
+from trading_system.brokers.bybit.twin import BybitTwin
+from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.sim.host import serve
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 SPEED = 10  # a minute bar every six seconds
 STEPS = 23
-TWINS = {"binance ETH/USDT": BinanceTwin}
+TWINS = {
+    "binance ETH/USDT": BinanceTwin,
+    "kraken ETH/USD": KrakenTwin,
+    "bybit SOL/USDT": BybitTwin,
+    "bybit SOL/USDT:USDT": BybitTwin,
+}
 
 
 @pytest.mark.judge

@@ -1,21 +1,28 @@
 """The full stack on the crypto exchanges' twins: the same stage, faults and oracle, other words on the wire."""
 
+import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from msgspec.structs import replace
+
 from tests.simulation.stage import STRANGER
 from tests.simulation.world import TwinOrder, TwinTruth, TwinWorld
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.binance.twin.forms import Refusal
+from trading_system.brokers.bybit.twin import BybitTwin
+from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import Order
+from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
+from trading_system.sim.exchange import Exchange
 from trading_system.transport.message import Request
 
 
@@ -61,32 +68,47 @@ class BinanceWorld(TwinWorld):
 
 
 class KeptTruth(TwinTruth):
-    """A twin whose orders keep their id through a change: the desk gave it a new intent; the one before is over."""
+    """A twin whose orders keep both their ids through a change: the desk gave each a new intent; the one before is over."""
+
+    def __init__(self, exchange: Exchange, clock: VirtualClock, books: Callable[[], Books]) -> None:
+        super().__init__(exchange, clock)
+        self._books = books  # the desk's
+
+    @abstractmethod
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        """Each order by the broker's id, under the client id that it was placed with."""
+
+    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        blotter = self._books().blotter
+        mine = blotter.get(ClOrdID(cl_ord_id))
+        for order_id, shown in self.kept():
+            heirs = [order for order in blotter if order.order_id == order_id and order.ord_status is not OrdStatus.REPLACED]
+            if any(heir.cl_ord_id == cl_ord_id for heir in heirs):
+                return replace(shown, cl_ord_id=cl_ord_id)
+            if shown.cl_ord_id == cl_ord_id or (mine is not None and mine.order_id == order_id):
+                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False) if heirs else replace(shown, cl_ord_id=cl_ord_id)
+        return None
+
+
+class KrakenTruth(KeptTruth):
+    """Kraken's own list of orders, above the exchange's."""
 
     grain = Decimal("0.001")  # each fee is stated with five decimals
 
-    def __init__(self, twin: Any, clock: VirtualClock, owner: Callable[[str], Order | None]) -> None:
-        super().__init__(twin.exchange, clock)
-        self._twin = twin
-        self._owner = owner  # of a broker's order id: the newest of ours that has it
+    def __init__(self, twin: KrakenTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
+        super().__init__(twin.exchange, clock, books)
+        self._placed = twin.trading.placed
 
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
-        return [self._placed(placed, placed.asked.cl_ord_id or "") for placed in self._twin.trading.placed.values()]
+        return [shown for _, shown in self.kept()]
 
-    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
-        for placed in self._twin.trading.placed.values():
-            owner = self._owner(placed.txid)
-            if owner is not None and owner.cl_ord_id == cl_ord_id:
-                return self._placed(placed, cl_ord_id)
-            if placed.asked.cl_ord_id == cl_ord_id:
-                return self._placed(placed, cl_ord_id) if owner is None else TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False)
-        return None
-
-    def _placed(self, placed: Any, cl_ord_id: str) -> TwinOrder:
-        now = placed.now
-        leaves = ZERO if now.ord_status.terminal else now.qty - now.filled_qty
-        status = OrdStatus.EXPIRED if placed.expired else now.ord_status
-        return TwinOrder(cl_ord_id, status, placed.filled_qty, leaves, foreign=not is_ours(cl_ord_id) or cl_ord_id.startswith(STRANGER))
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        for placed in self._placed.values():
+            now, cl_ord_id = placed.now, placed.asked.cl_ord_id or ""
+            leaves = ZERO if now.ord_status.terminal or now.qty is None else now.qty - now.filled_qty
+            status = OrdStatus.EXPIRED if placed.expired else now.ord_status
+            foreign = not is_ours(cl_ord_id) or cl_ord_id.startswith(STRANGER)
+            yield placed.txid, TwinOrder(cl_ord_id, status, placed.filled_qty, leaves, foreign=foreign)
 
 
 class KrakenWorld(TwinWorld):
@@ -100,11 +122,7 @@ class KrakenWorld(TwinWorld):
         return KrakenTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, tier="pro")
 
     def truth(self) -> TwinTruth:
-        return KeptTruth(self.twin, self.clock, self._owner)
-
-    def _owner(self, order_id: str) -> Order | None:
-        known = [order for order in self.desk.books.blotter if order.order_id == order_id]
-        return next((order for order in known if order.ord_status is not OrdStatus.REPLACED), None)
+        return KrakenTruth(self.twin, self.clock, lambda: self.desk.books)
 
     def connection(self) -> Mapping[str, str]:
         return {"tier": "pro"}
@@ -124,4 +142,49 @@ class KrakenWorld(TwinWorld):
         return True
 
 
-EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld}
+class BybitTruth(KeptTruth):
+    """A pair and its swap are one symbol to Bybit, and two markets to the exchange."""
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        return instrument.replace("-PERP/", "")
+
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        return [(order.order_id, self._shown(order)) for order in self._exchange.orders.values()]
+
+
+class BybitWorld(TwinWorld):
+    """A desk on the Bybit twin."""
+
+    broker = BrokerName("bybit")
+    names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"))
+
+    def make(self, seed: int) -> BybitTwin:
+        return BybitTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+
+    def truth(self) -> TwinTruth:
+        return BybitTruth(self.twin.exchange, self.clock, lambda: self.desk.books)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """An amend has no client id of its own: the oracle sees what becomes of it."""
+        return ClOrdID(json.loads(request.body)["orderLinkId"]) if request.url.endswith("/v5/order/create") else None
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        linear = "-PERP" in instrument
+        body = {
+            "category": "linear" if linear else "spot",
+            "symbol": instrument.replace("-PERP", "").replace("/", ""),
+            "side": side.capitalize(),
+            "orderType": "Market",
+            "qty": str(qty),
+            "orderLinkId": cl_ord_id,
+            "marketUnit": "baseCoin",
+        }
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.orders.create(json.dumps(body).encode(), self.clock.now_ns())
+        except BybitRefusal:
+            return False
+        return True
+
+
+EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld}

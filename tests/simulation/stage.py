@@ -19,7 +19,7 @@ from tests.simulation.guards import Guards
 from tests.simulation.oracle import NOT_READY, Oracle
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
-from trading_system.app.recover import Recovery
+from trading_system.app.recover import POLL_NS, Recovery
 from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
@@ -243,7 +243,7 @@ class Stage(ABC):
             name = rng.choice(self.names)
             self.intrude(rng, broker, name, silent=silent)
             await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
-            lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else 0
+            lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else POLL_NS if self.numbered else 0
             noticed = partial(self._noticed, waits=not silent and self.numbered)
             if not await self.desk.wait(noticed, within_ns + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")

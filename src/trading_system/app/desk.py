@@ -189,7 +189,7 @@ class Desk:
         self.step("intent durable")
         broker = self.brokers[approved.request.broker]
         try:
-            self._last_hop(approved)  # the kill switch has the last word
+            self.last_hop(approved)  # the kill switch has the last word
             self.step("last hop passed")
             report = await (broker.submit(approved) if approved.orig_cl_ord_id is None else broker.replace(approved))
             self.step("answer received")
@@ -197,8 +197,8 @@ class Desk:
             return self._outcome(approved, error)
         return self.on_report(report)
 
-    def _last_hop(self, approved: Approved) -> None:
-        """Between the disk and the socket. Raises NotSent."""
+    def last_hop(self, approved: Approved) -> None:
+        """Between the disk and the socket; again where a connector lets an order wait. Raises NotSent."""
         request = approved.request
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")
@@ -293,7 +293,7 @@ class Desk:
         if order.order_id is None:  # in doubt, or its answer is still on the way
             self.record(CancelAsked(cl_ord_id=cl_ord_id, sent=False, now_ns=self.clock.now_ns()))
         if order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
-            report = await self.brokers[order.broker].order_status(self.books.blotter.asked_as(order))
+            report = await self.question(order)
             order = self._known(cl_ord_id) if report is None else self.on_report(report)
             if order.ord_status.terminal or order.order_id is None or self.books.cancels.get(cl_ord_id, 0) >= CANCELS_MAX:
                 return order
@@ -307,12 +307,23 @@ class Desk:
             report = await broker.cancel(order)
         except InDoubt as error:
             try:
-                answer = await broker.order_status(self.books.blotter.asked_as(order))
+                answer = await self.question(order)
             except Unavailable:
                 raise error from None  # the cancel may have arrived: not even the question did
             return self._known(order.cl_ord_id) if answer is None else self.on_report(answer)
         self.step("cancel answered")
         return self.on_report(report)
+
+    async def question(self, order: Order) -> ExecutionReport | None:
+        """How an order stands, by the name that its broker has it under: one that was changed may go on under the first intent's. None: not found.
+        Raises what the broker's order_status raises."""
+        report = None
+        for name in dict.fromkeys((self.books.blotter.asked_as(order), order.cl_ord_id)):
+            report = await self.brokers[order.broker].order_status(name)
+            about = None if report is None else self.books.blotter.find(report)
+            if about is not None and about.cl_ord_id == order.cl_ord_id:
+                break
+        return report
 
     async def cancel_all(self, broker: BrokerName | None = None, *, external: bool = False) -> tuple[Order, ...]:
         """Cancel every working order of ours (and those of others, when asked), one after the other; problems do not stop the rest."""

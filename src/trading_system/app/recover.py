@@ -16,7 +16,7 @@ from trading_system.domain.fix import Doubt, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID
 from trading_system.domain.money import plain
 from trading_system.domain.order import Order
-from trading_system.domain.ports import Broker, Link, StreamState
+from trading_system.domain.ports import Broker, Link, RecallsChanges, StreamState, WaitsItsTurn
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import ClosedUnsent, Doubted, Escalated, Started, Watermark
 
@@ -62,6 +62,10 @@ class Recovery:
         desk.explain = lambda snapshot: self._watches[snapshot.broker].outside.explain(snapshot)
         for name, broker in desk.brokers.items():
             await broker.connect()
+            if isinstance(broker, WaitsItsTurn):
+                broker.look_with(desk.last_hop)
+            if isinstance(broker, RecallsChanges):
+                broker.recall(order for order in desk.books.blotter if order.broker == name)
             snapshot = await broker.account()
             self._account_lease(snapshot)
             desk.accounts[name] = snapshot
@@ -83,9 +87,9 @@ class Recovery:
             if order.doubt is Doubt.NONE:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
                 desk.step("old doubt noted")
-            await self._ask(desk.brokers[order.broker], order)
-        for order in desk.books.in_doubt():
             self._resolve_soon(order)  # already here: what follows may take its time at a slow broker, and a lasting doubt is told in time
+        for order in desk.books.in_doubt():
+            await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")
         self._spawn(self._pulse(), "pulse")
         for watch in self._watches.values():
@@ -194,7 +198,7 @@ class Recovery:
     async def _ask(self, broker: Broker, order: Order) -> bool:
         """One question by id. True: it answered "not found"."""
         try:
-            report = await broker.order_status(self.desk.books.blotter.asked_as(order))
+            report = await self.desk.question(order)
         except DeskError:
             return False
         if report is None:
@@ -352,7 +356,7 @@ class Watch:
         assert difference.cl_ord_id is not None
         order = self._desk.books.blotter.get(difference.cl_ord_id)
         if order is not None and not order.ord_status.terminal:
-            report = await self._broker.order_status(self._desk.books.blotter.asked_as(order))
+            report = await self._desk.question(order)
             if report is not None:
                 self._desk.on_report(report)
 

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from trading_system.core.lifecycle import Applied, apply
-from trading_system.domain.fix import Contingency, Doubt, ExecType, OrdStatus, Side
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
@@ -80,7 +80,7 @@ class Blotter:
         order = self._orders.get(report.cl_ord_id)
         if order is None and report.order_id is not None:
             order = self.by_order_id(report.broker, report.order_id)
-        if order is None or order.ord_status is not OrdStatus.REPLACED or report.exec_type is ExecType.REPLACED or order.order_id is None:
+        if order is None or order.ord_status is not OrdStatus.REPLACED or report.ord_status is OrdStatus.REPLACED or order.order_id is None:
             return order
         line = self._line(self.by_order_id(order.broker, order.order_id) or order)
         return next((one for one in line if any(fill.exec_id == report.exec_id for fill in one.fills)), line[0])

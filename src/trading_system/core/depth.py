@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from decimal import Decimal
 from enum import Enum, auto
+from functools import lru_cache
 
 Level = tuple[float, float]  # price, quantity; a quantity of 0 takes the price out
 
@@ -107,5 +108,6 @@ def _put(qtys: dict[float, float], prices: list[float], changes: Iterable[Level]
             del prices[bisect_left(prices, price)]
 
 
+@lru_cache(maxsize=1 << 16)  # the best levels are shown with every change, and most of them stay
 def _exact(number: float) -> Decimal:
     return Decimal(repr(number))

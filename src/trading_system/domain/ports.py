@@ -1,7 +1,7 @@
 """What the desk asks of a broker and of the clock: Protocols and the capability data beside them. docs/decisions/0002-the-port.md holds the table
 of every method against the seven brokers."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -169,6 +169,25 @@ class Broker(Protocol):
         ...
 
     def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]: ...
+
+
+@runtime_checkable
+class RecallsChanges(Protocol):
+    """A broker that keeps an order's ids through a change and names the change nowhere: its connector has to know what was asked for, to say
+    whether it happened."""
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Every order that the desk remembers, the oldest first. Once at a start, before anything is asked."""
+        ...
+
+
+@runtime_checkable
+class WaitsItsTurn(Protocol):
+    """A broker that lets one call go at a time: an order that had to wait looks once more whether it still may."""
+
+    def look_with(self, look: Callable[[Approved], None]) -> None:
+        """What to call right before an order's bytes leave. It raises NotSent: a halt came first, or the order waited too long."""
+        ...
 
 
 class Kinds(msgspec.Struct, frozen=True):

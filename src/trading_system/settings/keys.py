@@ -54,10 +54,11 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "4. BYBIT (Crypto Derivatives)",
         (
-            Key("BYBIT_API_KEY", "secret", "", "key; without withdrawal permission", used=False),
-            Key("BYBIT_API_SECRET", "secret", "", "secret", used=False),
-            Key("BYBIT_TESTNET", "flag", "true", "true for testnet, false for mainnet", used=False),
-            Key("BYBIT_URL", "url", "", "a twin on this machine instead of Bybit", used=False, ours=True),
+            Key("BYBIT_API_KEY", "secret", "", "key; without withdrawal permission"),
+            Key("BYBIT_API_SECRET", "secret", "", "secret"),
+            Key("BYBIT_TESTNET", "flag", "true", "true for testnet, false for mainnet"),
+            Key("BYBIT_PAPER_HOST", "testnet|demo", "testnet", "paper on the testnet, or on the demo account at live prices", ours=True),
+            Key("BYBIT_URL", "url", "", "a twin on this machine instead of Bybit", ours=True),
         ),
     ),
     (

@@ -1,6 +1,6 @@
 """Kraken's messages and ours: one function a message, named encode_x and decode_x. Every word is in a table or refused."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import TypeVar
 
@@ -260,8 +260,8 @@ def decode_accepted(approved: Approved, order_id: str, recv_ns: int) -> Executio
         broker=NAME,
         cl_ord_id=approved.cl_ord_id,
         order_id=OrderID(order_id),
-        exec_type=ExecType.PENDING_NEW,
-        ord_status=OrdStatus.PENDING_NEW,
+        exec_type=ExecType.PENDING_NEW if approved.orig_order_id is None else ExecType.NEW,
+        ord_status=OrdStatus.PENDING_NEW if approved.orig_order_id is None else OrdStatus.NEW,
         instrument=request.instrument,
         side=request.side,
         ord_type=request.ord_type,
@@ -314,7 +314,7 @@ def decode_order(order_id: str, order: wire.Order, names: Names, recv_ns: int) -
         stop_px=stop if ord_type.waits else None,
         trail_px=_distance(descr.price) if trails and not descr.price.endswith("%") else None,
         trail_pct=_distance(descr.price.removesuffix("%")) / 100 if trails and descr.price.endswith("%") else None,
-        cum_qty=filled,
+        cum_qty=None if cash else filled,  # of an amount of money it is money, too: the fills say how many units
         text=order.reason or "",
         transact_ns=_seconds(order.closetm or order.opentm),
         recv_ns=recv_ns,
@@ -440,22 +440,21 @@ def words_of(report: ExecutionReport) -> dict[str, object]:
 def decode_account(
     info: wire.KeyInfo,
     balances: Mapping[str, wire.BalanceEx],
-    trade: wire.TradeBalance,
     marks: Mapping[InstrumentID, Decimal],
     names: Names,
     environment: str,
     system: str,
     recv_ns: int,
 ) -> AccountSnapshot:
-    """Account, coins and money as one snapshot. Equity is everything the account holds at Kraken's own marks (eb) and what is unrealised (n).
+    """Account, coins and money as one snapshot. Equity is what of it can be traded, at the marks; decode_worth says what all is worth to Kraken.
 
-    What is staked or parked, and what has no pair in USD, counts in equity alone: it cannot be sold here. Rewards-earning balances (.F) can.
+    What is staked or parked, and what has no pair in USD, is not in it: it cannot be sold here. Rewards-earning balances (.F) can.
     """
     units, free = _sums(balances, names)
     cash = units.pop(QUOTE, ZERO)
     held = ((InstrumentID(f"{coin}/{QUOTE}"), qty) for coin, qty in sorted(units.items()) if qty)
     positions = tuple(_position(instrument, qty, marks) for instrument, qty in held if instrument in names.pairs)
-    equity = _number(trade.eb) + _number(trade.n)
+    equity = cash + sum((position.qty * position.mark_px for position in positions if position.mark_px is not None), ZERO)
     return AccountSnapshot(
         broker=NAME,
         account=info.iban.replace(" ", ""),
@@ -471,6 +470,11 @@ def decode_account(
         transact_ns=recv_ns,
         recv_ns=recv_ns,
     )
+
+
+def decode_worth(trade: wire.TradeBalance) -> Decimal:
+    """Everything that the account holds (eb), and what is unrealised (n)."""
+    return _number(trade.eb) + _number(trade.n)
 
 
 def decode_holdings(balances: Mapping[str, wire.BalanceEx], names: Names) -> tuple[InstrumentID, ...]:
@@ -495,9 +499,8 @@ def _sums(balances: Mapping[str, wire.BalanceEx], names: Names) -> tuple[dict[st
 
 
 def _position(instrument: InstrumentID, qty: Decimal, marks: Mapping[InstrumentID, Decimal]) -> Position:
-    """Kraken keeps no entry price of what is held: the average is the mark, and nothing is unrealised."""
-    mark = marks.get(instrument)
-    return Position(instrument=instrument, qty=qty, avg_px=mark or ZERO, mark_px=mark, unrealized_pnl=ZERO)
+    """Kraken keeps no entry price of what is held: 0, which nobody takes for one."""
+    return Position(instrument=instrument, qty=qty, avg_px=ZERO, mark_px=marks.get(instrument), unrealized_pnl=ZERO)
 
 
 def decode_flow(ledger_id: str, entry: wire.LedgerEntry, names: Names) -> Flow:
@@ -605,20 +608,6 @@ def decode_bar(bar: wire.Ohlc) -> Bar:
 def one_of(found: Mapping[str, _Word], names: Iterable[str]) -> _Word | None:
     """The entry of a pair, under whichever of its names the answer comes."""
     return next((found[name] for name in names if name in found), None)
-
-
-def checksum_text(levels: Sequence[tuple[Decimal, Decimal]], price_decimals: int, qty_decimals: int) -> str:
-    """What the checksum of a book runs over, for one side: prices and sizes at the pair's decimals, without point and leading zeros.
-
-    Source: docs.kraken.com/api/docs/guides/spot-ws-book-v2
-    >>> checksum_text([(Decimal("45285.2"), Decimal("0.00100000"))], 1, 8)
-    '452852100000'
-    """
-    return "".join(_digits(price, price_decimals) + _digits(qty, qty_decimals) for price, qty in levels)
-
-
-def _digits(value: Decimal, decimals: int) -> str:
-    return f"{value:.{decimals}f}".replace(".", "").lstrip("0")
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -12,6 +12,8 @@ import msgspec
 from msgspec.structs import replace as changed
 
 from trading_system.brokers.kraken import auth, codec, wire
+from trading_system.brokers.kraken.amends import Amend, Amends
+from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import Meaning, edge, failed, meaning, refusal
 from trading_system.brokers.kraken.facts import (
@@ -19,7 +21,9 @@ from trading_system.brokers.kraken.facts import (
     AMEND_COST,
     AMEND_COSTS,
     BARS_MAX,
+    BOOK_DEPTHS,
     BUDGET_HELP,
+    CALLS_SPARED,
     CANCEL_COSTS,
     DEADLINE_NS,
     DEFAULT_TIER,
@@ -44,15 +48,16 @@ from trading_system.brokers.kraken.facts import (
     WITHDRAWS,
     Urls,
 )
-from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Moved, PrivateSession, Reply, stream_state
+from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole, Moved, PrivateSession, Reply, Whole, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import ExecType, OrdStatus
+from trading_system.domain.errors import NotSent as Stopped
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
@@ -64,9 +69,9 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Connection, Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
-TURN_WITHIN_NS = 3 * NS  # how long an order waits for the call before it: longer, and the look at the halts is too old
 BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
-ASKS_MAX = 3  # of one question: no answer, or a passing failure
+REST_EVERY_NS = 60 * NS  # how often the worth of what cannot be traded is read
+ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders remembered: for fills, which name only an order's id, and for amends
@@ -80,13 +85,6 @@ class _Row(msgspec.Struct, frozen=True):
 
     report: ExecutionReport
     fee_in_base: bool
-
-
-class _Amend(msgspec.Struct, frozen=True):
-    """An intent to change an order, which Kraken knows under the first one's id for ever."""
-
-    approved: Approved
-    before: ClOrdID  # what the order was called until then
 
 
 class KrakenConnector:
@@ -118,21 +116,24 @@ class KrakenConnector:
         self._nonces = nonces
         self._tier = TIERS[options.get("tier", DEFAULT_TIER)]
         self._by_stream = options.get("order_entry", "rest") == "websocket"
-        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one call at a time
-        self._calls = Counter(self._tier.calls_max, self._tier.calls_decay)
+        self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one question at a time …
+        self._changes = 0  # … and none while something is being changed, which does not wait
+        self._unchanging = asyncio.Event()
+        self._unchanging.set()
+        self._calls = Counter(self._tier.calls_max - CALLS_SPARED, self._tier.calls_decay)
         self._public = Counter(PUBLIC_BURST, PUBLIC_PER_SECOND)
         self._pairs: dict[InstrumentID, Counter] = {}  # the engine's counters
         self._offset = BrokerOffset()
         self._names: codec.Names | None = None
         self._info: wire.KeyInfo | None = None
         self._system = "online"
+        self._rest = ZERO  # worth of what cannot be traded here
+        self._rest_ns: int | None = None  # when that was read
         self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._amends: OrderedDict[ClOrdID, _Amend] = OrderedDict()  # by the new id, sent and perhaps done
-        self._called: OrderedDict[str, ClOrdID] = OrderedDict()  # by order id: its name since its last amend
-        self._given: OrderedDict[str, ClOrdID] = OrderedDict()  # by execution: the order it was told of with
-        self._told: OrderedDict[str, ExecutionReport] = OrderedDict()  # by order id: the last report, its cum_qty above all
-        self._said: deque[ExecutionReport] = deque()  # what the stream will not say: that an amend ended an order of ours
+        self._amends = Amends()
+        self._look: Callable[[Approved], None] = _no_look
         self._stream: Supervisor | None = None
+        self._session: PrivateSession | None = None  # its token holds for as long as its connection does
         self._live = False
         self._asked: dict[int, asyncio.Future[wire.Frame]] = {}
         self._number = FIRST_FREE
@@ -164,13 +165,19 @@ class KrakenConnector:
         return self._offset.skew_ns()
 
     async def account(self) -> AccountSnapshot:
-        """Three reads, not one instant: what there is, what it is worth to Kraken, and the marks."""
+        """What there is and what the market says it is worth. What cannot be traded here counts in equity too, as Kraken values it: that changes
+        slowly, and is read once a minute, because every call counts."""
         names = await self._listed()
         info = await self._ask("GetApiKeyInfo", {}, wire.KeyInfo) if self._info is None else self._info
         balances = await self._ask("BalanceEx", {}, dict[str, wire.BalanceEx])
-        worth = await self._ask("TradeBalance", {"asset": f"Z{QUOTE}"}, wire.TradeBalance)
         marks = await self._marks(codec.decode_holdings(balances, names), names)
-        return codec.decode_account(info, balances, worth, marks, names, self._environment, self._system, self._clock.now_ns())
+        snapshot = codec.decode_account(info, balances, marks, names, self._environment, self._system, self._clock.now_ns())
+        now_ns = self._clock.monotonic_ns()
+        if self._rest_ns is None or now_ns - self._rest_ns >= REST_EVERY_NS:
+            worth = await self._ask("TradeBalance", {"asset": f"Z{QUOTE}"}, wire.TradeBalance)
+            self._rest, self._rest_ns = codec.decode_worth(worth) - snapshot.equity, now_ns
+        equity = snapshot.equity + self._rest
+        return changed(snapshot, equity=equity, last_equity=equity)
 
     async def _marks(self, instruments: Sequence[InstrumentID], names: codec.Names) -> dict[InstrumentID, Any]:
         if not instruments:
@@ -207,9 +214,9 @@ class KrakenConnector:
         form = codec.encode_order(approved, pair)
         self._afford_order(instrument, ADD_COST)
         if self._by_stream and self._live and self._stream is not None:
-            order_id = await self._add_by_stream(form, approved.symbol)
+            order_id = await self._add_by_stream(form, approved)
         else:
-            added = await self._change("AddOrder", form, wire.Added, deadline=True)
+            added = await self._change("AddOrder", form, wire.Added, approved)
             if len(added.txid) != 1:
                 raise InDoubt(f"Kraken took the order and names {len(added.txid)} ids for it")
             order_id = added.txid[0]
@@ -218,63 +225,71 @@ class KrakenConnector:
         return report
 
     async def replace(self, approved: Approved) -> ExecutionReport:
-        """Kraken changes the order and keeps its id: the old intent is told of as replaced, the new one under the same OrderID."""
-        order_id, before = approved.orig_order_id, approved.orig_cl_ord_id
+        """Kraken changes the order and goes on naming the first intent; the desk knows what that means."""
+        order_id = approved.orig_order_id
         assert order_id is not None
-        assert before is not None
         form = codec.encode_amend(approved)
         row = self._rows.get(order_id)
         age_ns = self._clock.now_ns() - (row.report.transact_ns if row is not None else 0)
         self._afford_order(approved.request.instrument, AMEND_COST + _cost(AMEND_COSTS, age_ns))
-        self._remember(self._amends, approved.cl_ord_id, _Amend(approved, before))
+        self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
         try:
-            await self._change("AmendOrder", form, wire.Amended, deadline=True)
-        except (Rejected, Unavailable):
-            self._amends.pop(approved.cl_ord_id)
-            raise
+            await self._change("AmendOrder", form, wire.Amended, approved)
         except _Missing as error:
-            self._amends.pop(approved.cl_ord_id)
+            self._amends.settle(approved.cl_ord_id)
             raise Rejected(f"there is nothing left to change: {error}") from None
-        if not self._done(self._amends[approved.cl_ord_id]):  # the stream may have been quicker
-            self._amended(approved, before)
+        except (Rejected, Stopped, Unavailable):
+            self._amends.settle(approved.cl_ord_id)
+            raise
+        self._amends.settle(approved.cl_ord_id)
         return codec.decode_accepted(approved, order_id, self._clock.now_ns())
 
-    def _amended(self, approved: Approved, before: ClOrdID) -> None:
-        """From here on the order is the new intent's. The old one's end is said once, by the stream of events and to whoever asks."""
-        order_id = approved.orig_order_id
-        assert order_id is not None
-        self._remember(self._called, order_id, approved.cl_ord_id)
-        self._said.append(_replaced(approved, before, self._clock.now_ns()))
+    def look_with(self, look: Callable[[Approved], None]) -> None:
+        """Called right before an order's bytes leave."""
+        self._look = look
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Changes that an earlier run was in doubt about."""
+        self._amends.recall(orders)
 
     async def cancel(self, order: Order) -> ExecutionReport:
         """Done in the answer; an order that is not there any more is a question. The answer is always how the order stands after it."""
         assert order.order_id is not None
         cost = _cost(CANCEL_COSTS, self._clock.now_ns() - order.sent_ns)
         self._counter(order.instrument).take(self._clock.monotonic_ns(), cost)
-        with suppress(_Missing):
-            await self._change("CancelOrder", {"txid": order.order_id}, wire.Canceled)
+        await self._cancel(order.order_id)
         try:
-            rows = await self._ask("QueryOrders", {"txid": order.order_id}, dict[str, wire.Order], urgent=True)
+            rows = await self._ask("QueryOrders", {"txid": order.order_id}, dict[str, wire.Order])
         except (Unavailable, BadRequest) as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
         if order.order_id not in rows:
             raise InDoubt("the cancel was sent; Kraken does not say how the order stands")
         return await self._row(order.order_id, rows[order.order_id])
 
+    async def _cancel(self, order_id: OrderID) -> None:
+        """A cancel that another call overtook was certainly not done, and may be asked for again."""
+        for asked in range(1, ASKS_MAX + 1):
+            try:
+                await self._change("CancelOrder", {"txid": order_id}, wire.Canceled)
+            except _Missing:
+                return
+            except Rejected as error:
+                if meaning((error.code,)) is not Meaning.NONCE or asked == ASKS_MAX:
+                    raise
+            else:
+                return
+
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         """Every order that is not over; they come in one answer."""
-        found = await self._ask("OpenOrders", {}, wire.OpenOrders, urgent=True)
+        found = await self._ask("OpenOrders", {}, wire.OpenOrders)
         return tuple([await self._row(order_id, order) for order_id, order in found.open.items()])
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """Among the open orders, then among those that are over. An id that an amend gave or took is not Kraken's: the order's own is asked for."""
+        """Among the open orders, then among those that are over. A change without an answer is looked for in its order."""
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             return await self._amend_status(amend)
-        after = next((one.approved for one in self._amends.values() if one.before == cl_ord_id and self._done(one)), None)
-        if after is not None:
-            return _replaced(after, cl_ord_id, self._clock.now_ns())
-        working = await self._ask("OpenOrders", {"cl_ord_id": cl_ord_id}, wire.OpenOrders, urgent=True)
+        working = await self._ask("OpenOrders", {"cl_ord_id": cl_ord_id}, wire.OpenOrders)
         over = {} if working.open else await self._closed(cl_ord_id)
         rows = {order_id: order for order_id, order in (*working.open.items(), *over.items()) if order.cl_ord_id == cl_ord_id}
         if not rows:
@@ -283,31 +298,17 @@ class KrakenConnector:
         return await self._row(order_id, rows[order_id])
 
     async def _closed(self, cl_ord_id: ClOrdID) -> Mapping[str, wire.Order]:
-        return (await self._ask("ClosedOrders", {"cl_ord_id": cl_ord_id}, wire.ClosedOrders, cost=HISTORY_COST, urgent=True)).closed
+        return (await self._ask("ClosedOrders", {"cl_ord_id": cl_ord_id}, wire.ClosedOrders, cost=HISTORY_COST)).closed
 
-    def _done(self, amend: _Amend) -> bool:
-        """Whether the order is, or was, called what the amend calls it."""
-        order_id = amend.approved.orig_order_id
-        called = self._called.get(order_id or "")
-        while called is not None and called != amend.approved.cl_ord_id:
-            called = self._amends[called].before if called in self._amends else None
-        return called is not None
-
-    async def _amend_status(self, amend: _Amend) -> ExecutionReport | None:
-        """How an amended order stands. None: as far as its row tells, the amend has not happened."""
-        approved, order_id = amend.approved, amend.approved.orig_order_id
-        assert order_id is not None
-        rows = await self._ask("QueryOrders", {"txid": order_id}, dict[str, wire.Order], urgent=True)
-        if order_id not in rows:
+    async def _amend_status(self, amend: Amend) -> ExecutionReport | None:
+        """An amended order by its row, which says no more than how it stands."""
+        rows = await self._ask("QueryOrders", {"txid": amend.order_id}, dict[str, wire.Order])
+        if amend.order_id not in rows:
             return None
-        report = await self._row(order_id, rows[order_id])
-        if not self._done(amend):
-            if not _is_as_asked(report, approved):
-                return None
-            self._amended(approved, amend.before)
-            report = self._renamed(report)
-        later = report.cl_ord_id != approved.cl_ord_id  # it was amended again since
-        return _replaced(self._amends[report.cl_ord_id].approved, approved.cl_ord_id, report.recv_ns) if later else report
+        found = amend.found(await self._row(amend.order_id, rows[amend.order_id]))
+        if found is not None:
+            self._amends.settle(amend.cl_ord_id)
+        return found
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Every trade since then, oldest first, each joined with its order's row."""
@@ -320,7 +321,7 @@ class KrakenConnector:
             if row is None:
                 raise ProtocolError("a trade of an order that Kraken does not know", fill.ordertxid.encode())
             report = codec.decode_fill(exec_id, fill, row.report, names, fee_in_base=row.fee_in_base, recv_ns=self._clock.now_ns())
-            reports.append(self._renamed(report))
+            reports.append(report)
         return tuple(report for report in sorted(reports, key=lambda one: one.transact_ns) if report.transact_ns >= since_ns)
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
@@ -335,9 +336,7 @@ class KrakenConnector:
         found: dict[str, Any] = {}
         form = {"start": str(max(0, since_ns // NS - 1))} if since_ns >= NS else {}
         for page_number in range(PAGES_MAX):
-            page = await self._ask(
-                name, form | ({"ofs": str(page_number * ORDERS_PAGE)} if page_number else {}), kind, cost=HISTORY_COST, urgent=True
-            )
+            page = await self._ask(name, form | ({"ofs": str(page_number * ORDERS_PAGE)} if page_number else {}), kind, cost=HISTORY_COST)
             found |= rows(page)
             if len(rows(page)) < ORDERS_PAGE:
                 return found
@@ -349,13 +348,13 @@ class KrakenConnector:
         unknown = [order_id for order_id in wanted if order_id not in self._rows]
         for place in range(0, len(unknown), QUERY_MAX):
             form = {"txid": ",".join(unknown[place : place + QUERY_MAX])}
-            for order_id, order in (await self._ask("QueryOrders", form, dict[str, wire.Order], urgent=True)).items():
+            for order_id, order in (await self._ask("QueryOrders", form, dict[str, wire.Order])).items():
                 await self._row(order_id, order)
         return {order_id: self._rows[order_id] for order_id in wanted if order_id in self._rows}
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Orders and money as they move. After each LIVE the desk reads again what ended while nobody listened."""
-        session = PrivateSession(self._urls.private_stream)
+        self._session = session = PrivateSession(self._urls.private_stream)
         self._stream = Supervisor(session, _TokenDialer(self._dialer, session, self._token), self._clock, self._rng)
         try:
             async for event in self._stream.run():
@@ -365,10 +364,13 @@ class KrakenConnector:
                         self._give_up(event)
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
-                        report = await self._execution(event)
-                        while self._said:
-                            yield self._said.popleft()
-                        yield report
+                        yield await self._execution(event)
+                    case Hole(text=text):
+                        self._live = False
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.GAP, text=text, recv_ns=self._clock.now_ns())
+                    case Whole():
+                        self._live = True
+                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.LIVE, text="begun anew", recv_ns=self._clock.now_ns())
                     case Moved():
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
@@ -388,26 +390,15 @@ class KrakenConnector:
             event = changed(event, **codec.words_of(known.report))
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
-        if event.exec_type == "amended":
-            for amend in [one for one in self._amends.values() if one.approved.orig_order_id == event.order_id and not self._done(one)]:
-                if _is_as_asked(report, amend.approved):
-                    self._amended(amend.approved, amend.before)
-        return self._renamed(report)
+        if event.exec_type == "amended":  # by us, it may be: then what follows is the new intent's, whenever the answer comes
+            return next((found for amend in self._amends.on(event.order_id) if (found := amend.found(report)) is not None), report)
+        return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:
         """Remember an order's row for its fills, and translate it."""
         report = codec.decode_order(order_id, order, await self._listed(), self._clock.now_ns())
         self._remember(self._rows, order_id, _Row(report, fee_in_base="fcib" in order.oflags.split(",")))
-        return self._renamed(report)
-
-    def _renamed(self, report: ExecutionReport) -> ExecutionReport:
-        """Under the name that the order has since its last amend. A trade stays with the name it was first told of with."""
-        order_id, exec_id = report.order_id or "", report.exec_id
-        called = self._called.get(order_id, report.cl_ord_id)
-        if exec_id is not None:
-            called = self._given.get(exec_id, called)
-            self._remember(self._given, exec_id, called)
-        return report if called == report.cl_ord_id else changed(report, cl_ord_id=called)
+        return report
 
     @staticmethod
     def _remember(known: OrderedDict[Any, _T], name: str, value: _T) -> None:
@@ -418,16 +409,17 @@ class KrakenConnector:
 
     # -- order entry by stream ----------------------------------------------------------------------------------------------------
 
-    async def _add_by_stream(self, form: Mapping[str, str], symbol: str) -> str:
+    async def _add_by_stream(self, form: Mapping[str, str], approved: Approved) -> str:
         """add_order over the account's stream. Once the frame is handed over, only a reply says what became of it."""
         assert self._stream is not None
-        token = await self._token()
+        assert self._session is not None
         self._number += 1
         number = self._number
-        params = codec.encode_add_params({**form, "deadline": self._deadline()}, symbol)
+        self._look(approved)
+        params = codec.encode_add_params({**form, "deadline": self._deadline()}, approved.symbol)
         waiting = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
-            await self._stream.send((auth.method("add_order", number, token, params),))
+            await self._stream.send((auth.method("add_order", number, self._session.token, params),))
             async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
                 frame = await waiting
         except TimeoutError:
@@ -437,7 +429,7 @@ class KrakenConnector:
         if not frame.success:
             raise refusal((frame.error,), changes=True)
         try:
-            return strict.decode(frame.result, wire.MethodOrder).order_id
+            return msgspec.json.decode(frame.result, type=wire.MethodOrder).order_id
         except wire.UNREADABLE as error:
             raise InDoubt(f"Kraken's stream answered with something that is no order ({error})") from None
 
@@ -449,7 +441,7 @@ class KrakenConnector:
                     waiting.set_exception(InDoubt(f"Kraken's stream ended before it answered: {event.text}"))
 
     async def _token(self) -> Secret:
-        return Secret((await self._ask("GetWebSocketsToken", {}, wire.Token, urgent=True)).token)
+        return Secret((await self._ask("GetWebSocketsToken", {}, wire.Token)).token)
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 
@@ -505,6 +497,26 @@ class KrakenConnector:
                 assert isinstance(event, Quote | Trade | Bar)
                 yield event
 
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """Books by snapshot, changes and checksum. Raises BadRequest: a pair that Kraken does not have, or more levels than it shows."""
+        names = await self._listed()
+        if levels > BOOK_DEPTHS[-1]:
+            raise BadRequest(f"Kraken shows {BOOK_DEPTHS[-1]} levels of a book")
+        pairs = {instrument: _listed_or_refuse(instrument, names) for instrument in instruments}
+        session = BookSession(self._urls.public_stream, pairs, levels)
+        async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
+            now_ns = self._clock.now_ns()
+            match event:
+                case LinkEvent():
+                    yield stream_state(event, "books", now_ns)
+                case Doubtful(instrument=instrument):
+                    text = f"the book of {instrument} does not add up: it is asked for again"
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.GAP, text=text, recv_ns=now_ns)
+                case Sound(instrument=instrument):
+                    yield StreamState(broker=FACTS.broker, stream="books", link=Link.LIVE, text=f"the book of {instrument}", recv_ns=now_ns)
+                case BookSnapshot():
+                    yield event
+
     async def _of_pair(self, call: str, instrument: InstrumentID, query: Mapping[str, str], kind: type[Any], inner: type[Any] | None = None) -> Any:
         """What a public call says of one pair. Raises BadRequest: there is no such pair."""
         names = await self._listed()
@@ -517,11 +529,14 @@ class KrakenConnector:
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
-    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], *, deadline: bool = False) -> _T:
-        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it."""
+    async def _change(self, name: str, form: Mapping[str, str], kind: type[_T], approved: Approved | None = None) -> _T:
+        """One call that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer that says what became of it. NotSent: it
+        may not go any more."""
         try:
-            async with self._my_turn(within_ns=TURN_WITHIN_NS):
-                form = {**form, "deadline": self._deadline()} if deadline else form
+            async with self._at_once():
+                if approved is not None:
+                    self._look(approved)
+                    form = {**form, "deadline": self._deadline()}
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Kraken could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
@@ -539,16 +554,14 @@ class KrakenConnector:
             raise _Missing(str(refusal(envelope.error, changes=True)))
         raise refusal(envelope.error, changes=True)
 
-    async def _ask(self, name: str, form: Mapping[str, str], kind: type[_T], *, cost: int = 1, urgent: bool = False) -> _T:
+    async def _ask(self, name: str, form: Mapping[str, str], kind: type[_T], *, cost: int = 1) -> _T:
         """A question about the account, again when it got no answer. Questions only: nothing that changes state comes through here."""
         pause_ns = PAUSE_NS
         for asked in range(1, ASKS_MAX + 1):
-            await self._afford(self._calls, cost, "the key's", urgent=urgent)
+            await self._afford(self._calls, cost, "the key's")
             try:
                 return await self._ask_once(name, form, kind)
-            except (RateLimited, AuthFailed):
-                raise
-            except Unavailable:
+            except Unavailable:  # RateLimited among them: where Kraken says so, the counter is full, and waited for
                 if asked == ASKS_MAX:
                     raise
             await self._clock.sleep_ns(self._rng.randrange(pause_ns))
@@ -557,7 +570,7 @@ class KrakenConnector:
 
     async def _ask_once(self, name: str, form: Mapping[str, str], kind: type[_T]) -> _T:
         try:
-            async with self._my_turn(within_ns=0):
+            async with self._my_turn():
                 sent_ns = self._clock.now_ns()
                 response = await self._http.send(self._signed(name, form), within_ns=ANSWER_WITHIN_NS)
         except TransportError as error:
@@ -567,7 +580,7 @@ class KrakenConnector:
         return self._answered(response, kind, self._calls)
 
     async def _ask_public(self, name: str, query: Mapping[str, str], kind: type[_T]) -> _T:
-        await self._afford(self._public, 1, "this address's", urgent=True)
+        await self._afford(self._public, 1, "this address's")
         url = f"{self._urls.rest}{PUBLIC}{name}" + (f"?{urlencode(query)}" if query else "")
         request = Request(method="GET", url=url)
         try:
@@ -596,17 +609,24 @@ class KrakenConnector:
         return auth.sign(Request(method="POST", url=f"{self._urls.rest}{PRIVATE}{name}", headers=headers, body=body), self._key, self._secret, nonce)
 
     @asynccontextmanager
-    async def _my_turn(self, *, within_ns: int) -> AsyncIterator[None]:
-        """Nonces have to arrive in order, so nothing leaves while an answer is awaited. Raises NotSent: it took too long."""
-        try:
-            async with asyncio.timeout(within_ns / NS if within_ns else None):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise NotSent("the call before it is still unanswered") from None
+    async def _my_turn(self) -> AsyncIterator[None]:
+        """Nonces have to arrive in order: no question leaves while an answer is awaited."""
+        async with self._turn:
+            await self._unchanging.wait()
+            yield
+
+    @asynccontextmanager
+    async def _at_once(self) -> AsyncIterator[None]:
+        """What changes something does not wait: a question that hangs would hold back an exit. Should it overtake a question, that is refused and
+        asked again; should one change overtake another, Kraken refuses that one, and nothing came of it."""
+        self._changes += 1
+        self._unchanging.clear()
         try:
             yield
         finally:
-            self._turn.release()
+            self._changes -= 1
+            if not self._changes:
+                self._unchanging.set()
 
     def _deadline(self) -> str:
         return codec.encode_deadline(self._broker_ns() + DEADLINE_NS)
@@ -626,10 +646,10 @@ class KrakenConnector:
             raise RateLimited(f"Kraken's order budget for {instrument} is spent. {_told(counter, wait_ns)} {BUDGET_HELP}", wait_ns)
         counter.take(now_ns, cost)
 
-    async def _afford(self, counter: Counter, cost: int, whose: str, *, urgent: bool) -> None:
+    async def _afford(self, counter: Counter, cost: int, whose: str) -> None:
         """Wait for a counter to fall, but not for long. Raises RateLimited: nothing was sent."""
         waited_ns = 0
-        while wait_ns := counter.wait_ns(self._clock.monotonic_ns(), cost, urgent=urgent):
+        while wait_ns := counter.wait_ns(self._clock.monotonic_ns(), cost, urgent=True):
             waited_ns += wait_ns
             if waited_ns > BUDGET_WAIT_MAX_NS:
                 raise RateLimited(f"Kraken's request budget is spent: {whose}. {_told(counter, wait_ns)} {BUDGET_HELP}", wait_ns)
@@ -681,34 +701,6 @@ def _listed_or_refuse(instrument: InstrumentID, names: codec.Names) -> wire.Asse
     raise BadRequest(f"Kraken has no {instrument} here: this version trades pairs in {QUOTE}, written BTC/{QUOTE}")
 
 
-def _is_as_asked(report: ExecutionReport, approved: Approved) -> bool:
-    """Whether an order stands as an amend wanted it."""
-    request = approved.request
-    stop_px = report.stop_px if request.ord_type.has_stop else None
-    return (report.order_qty, report.price, stop_px) == (request.order_qty, request.price, request.stop_px)
-
-
-def _replaced(after: Approved, before: ClOrdID, now_ns: int) -> ExecutionReport:
-    """The end of an intent whose order goes on as another's."""
-    request = after.request
-    assert after.orig_order_id is not None
-    return ExecutionReport(
-        broker=FACTS.broker,
-        cl_ord_id=before,
-        order_id=OrderID(after.orig_order_id),
-        exec_type=ExecType.REPLACED,
-        ord_status=OrdStatus.REPLACED,
-        instrument=request.instrument,
-        side=request.side,
-        ord_type=request.ord_type,
-        time_in_force=request.time_in_force,
-        order_qty=None,
-        replaced_by=OrderID(after.orig_order_id),
-        transact_ns=now_ns,
-        recv_ns=now_ns,
-    )
-
-
 def _decoded(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T:
     """Raises ProtocolError: not of that kind."""
     try:
@@ -724,3 +716,7 @@ def _cost(costs: Sequence[tuple[int, int]], age_ns: int) -> int:
 
 def _told(counter: Counter, wait_ns: int) -> str:
     return f"Wait {-(-wait_ns // NS)} s; the budget is {counter.most} points, which come back by themselves."
+
+
+def _no_look(_: Approved) -> None:
+    """Nobody halts anything where there is no desk."""

@@ -5,11 +5,11 @@ from decimal import ROUND_CEILING, Decimal
 from trading_system.domain.money import ZERO
 from trading_system.domain.times import NS
 
-RESERVE = Decimal("0.3")  # of the most: only cancels and questions about orders go into it
+RESERVE = Decimal("0.3")  # of the most: orders leave it to cancels, which nothing holds back
 
 
 class Counter:
-    """One of Kraken's counters, as we reckon it. Never above the most; an urgent caller may use all of it, everybody else leaves the reserve."""
+    """One of Kraken's counters, as we reckon it. Never above the most; who is urgent may use all of it, an order leaves the reserve."""
 
     def __init__(self, most: int, decay: Decimal) -> None:
         """decay: what it falls in a second."""

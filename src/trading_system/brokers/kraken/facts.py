@@ -67,6 +67,7 @@ TIERS: Mapping[str, Tier] = {
     "pro": Tier(calls_max=20, calls_decay=Decimal(1), orders_max=180, orders_decay=Decimal("3.75"), open_orders_max=225),
 }
 DEFAULT_TIER = "starter"  # what holds for every account; KRAKEN_TIER says better
+CALLS_SPARED = 2  # points of the key's counter that we leave: a call counts when it arrives, and that is later than it left
 HISTORY_COST = 2  # of a call for ledgers, trades or closed orders; all others cost one, and orders none
 ADD_COST = 1  # of the engine's counter, even if refused
 AMEND_COST = 1
@@ -80,7 +81,6 @@ QUERY_MAX = 50  # orders asked for by id in one call
 BARS_MAX = 720  # there are no older ones, whatever is asked for
 TRADES_PAGE = 1_000
 DEADLINE_NS = 5 * _SECOND_NS  # what we give an order to reach the engine; later it is dropped there
-DEADLINE_MIN_NS = _SECOND_NS // 2
 DEADLINE_MAX_NS = 60 * _SECOND_NS  # the longest that Kraken takes
 BOOK_DEPTHS = (10, 25, 100, 500, 1000)
 CHECKSUM_LEVELS = 10

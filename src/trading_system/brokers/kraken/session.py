@@ -18,6 +18,7 @@ from trading_system.transport import strict
 from trading_system.transport.session import Broken, Step, StreamRefused
 from trading_system.transport.supervise import LinkEvent, LinkKind
 
+RENEW_WITHIN_NS = 3_000_000_000  # a channel that was subscribed to again has to begin
 ORDERS_MAX = 5_000  # orders whose earlier entries are remembered
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _EXECUTIONS = msgspec.json.Decoder(list[wire.Execution])
@@ -27,6 +28,8 @@ _TICKS = msgspec.json.Decoder(list[wire.Tick])
 _TRADES = msgspec.json.Decoder(list[wire.TradeTick])
 _BARS = msgspec.json.Decoder(list[wire.Ohlc])
 _ASKED_WITH: Mapping[str, Mapping[str, object]] = {
+    "executions": {"snap_orders": True, "snap_trades": True},
+    "balances": {"snapshot": True},
     "ticker": {"event_trigger": "bbo"},
     "trade": {"snapshot": False},
     "ohlc": {"interval": 1, "snapshot": False},
@@ -42,6 +45,16 @@ class Moved(msgspec.Struct, frozen=True):
     change: wire.BalanceChange
 
 
+class Hole(msgspec.Struct, frozen=True):
+    """Numbers are missing in a channel: it is subscribed to again."""
+
+    text: str
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """Every channel has begun anew."""
+
+
 class Reply(msgspec.Struct, frozen=True):
     """The answer to a method that went over the stream."""
 
@@ -52,7 +65,7 @@ class PrivateSession:
     """Executions, balances and replies of one account. Each connection has a token of its own; the subscription is the login.
 
     Every connection begins with the open orders and the last fifty trades; what ended before that while nobody listened, the desk reads by REST.
-    A number that is missing in a channel breaks the connection: the next one begins anew.
+    Where a number is missing, the channel is subscribed to again, and begins anew; what comes meanwhile is handed on as it is.
     Source: docs.kraken.com/api/docs/websocket-v2/executions
     """
 
@@ -61,15 +74,19 @@ class PrivateSession:
         self.token = Secret("")  # set before each connection is dialled
         self._seen: dict[str, int] = {}
         self._up: set[str] = set()
+        self._renewed_ns: dict[str, int] = {}  # since when a channel is to begin anew
         self._orders: OrderedDict[str, wire.Execution] = OrderedDict()
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return self._url, {}
 
     def on_open(self, now_ns: int) -> Step:
-        self._seen, self._up = {}, set()
-        executions = method("subscribe", 1, self.token, {"channel": "executions", "snap_orders": True, "snap_trades": True})
-        return Step(send=(executions, method("subscribe", 2, self.token, {"channel": "balances", "snapshot": True})))
+        self._seen, self._up, self._renewed_ns = {}, set(), {}
+        return Step(send=tuple(self._method("subscribe", channel) for channel in _SUBSCRIPTIONS))
+
+    def _method(self, name: str, channel: str) -> str:
+        more = _ASKED_WITH[channel] if name == "subscribe" else {}
+        return method(name, 1 + _SUBSCRIPTIONS.index(channel), self.token, {"channel": channel, **more})
 
     def on_refused(self, status: int, body: bytes) -> None:
         """No token was given out. Raises StreamRefused: none will be."""
@@ -77,12 +94,14 @@ class PrivateSession:
             raise StreamRefused(body.decode())
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
-        """Raises ProtocolError: a frame we cannot read. StreamRefused: the key may not listen. Broken: a message is missing."""
+        """Raises ProtocolError: a frame we cannot read. StreamRefused: the key may not listen. Broken: a channel does not begin anew."""
+        if any(since_ns + RENEW_WITHIN_NS < now_ns for since_ns in self._renewed_ns.values()):
+            raise Broken("a channel was subscribed to again, and nothing came")
         try:
             message = strict.decode(frame, wire.Frame)
             if message.channel in _SUBSCRIPTIONS:
-                return self._data(message)
-            if message.channel in _QUIET or message.method == "pong":
+                return self._data(message, now_ns)
+            if message.channel in _QUIET or message.method in ("pong", "unsubscribe"):
                 return Step(alive=True)
             if message.method == "subscribe":
                 return self._subscribed(message)
@@ -98,17 +117,30 @@ class PrivateSession:
         self._up.add(_CHANNEL.decode(message.result).channel)
         return Step(ready=self._up == set(_SUBSCRIPTIONS))
 
-    def _data(self, message: wire.Frame) -> Step:
-        seen = self._seen.get(message.channel, 0)
-        if 0 < message.sequence <= seen:
+    def _data(self, message: wire.Frame, now_ns: int) -> Step:
+        channel, number = message.channel, message.sequence
+        seen, renewing = self._seen.get(channel, 0), channel in self._renewed_ns
+        anew = message.type == "snapshot"
+        if 0 < number <= seen and not (renewing and anew):
+            if renewing and number < seen:
+                raise Broken(f"{channel} began anew with number {number}")
             return Step(alive=True)  # the same frame again
-        if seen and message.sequence != seen + 1:
-            raise Broken(f"{message.channel}: number {message.sequence} came after {seen}")
-        self._seen[message.channel] = message.sequence
+        self._seen[channel] = number
+        events = self._events(message)
+        if seen and not renewing and not anew and number != seen + 1:
+            self._renewed_ns[channel] = now_ns
+            hole = Hole(f"{channel}: number {number} came after {seen}")
+            return Step(events=(*events, hole), send=(self._method("unsubscribe", channel), self._method("subscribe", channel)))
+        if renewing and anew:
+            del self._renewed_ns[channel]
+            events = events if self._renewed_ns else (*events, Whole())
+        return Step(events=events, alive=True)
+
+    def _events(self, message: wire.Frame) -> tuple[object, ...]:
         if message.channel == "executions":
-            return Step(events=tuple(self._whole(entry) for entry in _EXECUTIONS.decode(message.data)), alive=True)
+            return tuple(self._whole(entry) for entry in _EXECUTIONS.decode(message.data))
         changes = _BALANCES.decode(message.data) if message.type == "update" else ()
-        return Step(events=tuple(Moved(change) for change in changes if change.type != codec.TRADE), alive=True)
+        return tuple(Moved(change) for change in changes if change.type != codec.TRADE)
 
     def _whole(self, entry: wire.Execution) -> wire.Execution:
         """An entry with all that was said of its order before. What is of one trade alone is not carried on."""

@@ -29,7 +29,7 @@ from trading_system.transport.message import Request, Response
 
 __all__ = ["TWIN", "KrakenTwin", "universe"]
 
-LATENCY = Latency(cancel_ns=(0, 0), replace_ns=(0, 0))  # cancels and amends are done in the answer
+LATENCY = Latency(ack_ns=(500_000, 5_000_000), cancel_ns=(0, 0), replace_ns=(0, 0))  # cancels and amends are done in the answer
 PERMISSIONS = (
     "query-funds",
     "query-open-trades",

@@ -136,15 +136,19 @@ class TradingDesk:
         return wire.Added(descr=descr, txid=[placed.txid])
 
     def _meets_own(self, placed: Placed, working: Iterable[Placed], now_ns: int) -> bool:
-        """Whether it could trade with an order of the same account: the newer one is cancelled (stptype cancel-newest)."""
+        """Whether the best that it would meet is an order of the same account: the newer one is cancelled (stptype cancel-newest)."""
         if placed.now.ticket.waits:
             return False
-        side, sign = placed.side, placed.side.sign
-        tick_now, unit = self._exchange.market.latest(placed.symbol, now_ns), self._exchange.market.listings[placed.symbol].unit
-        touch = (tick_now.asks if side is Side.BUY else tick_now.bids)[0][0] * unit
-        reach = placed.now.price or touch
-        rivals = (other.now for other in working if other.symbol == placed.symbol and other.side is side.opposite)
-        return any(other.price is not None and (not other.ticket.waits or other.triggered) and (reach - other.price) * sign >= 0 for other in rivals)
+        side = placed.side
+        now, unit = self._exchange.market.latest(placed.symbol, now_ns), self._exchange.market.listings[placed.symbol].unit
+        touch = (now.asks if side is Side.BUY else now.bids)[0][0] * unit
+        limit = placed.now.price or touch
+        worst = min(limit, touch) if side is Side.BUY else max(limit, touch)
+        for other in (one.now for one in working if one.symbol == placed.symbol and one.side is side.opposite):
+            rests = not other.ticket.waits or other.triggered
+            if rests and other.price is not None and (worst - other.price) * side.sign >= 0:
+                return True
+        return False
 
     def _mode(self, form: Mapping[str, str]) -> None:
         post = "post" in form.get("oflags", "").split(",")
@@ -174,7 +178,7 @@ class TradingDesk:
             raise Refusal("EOrder:Rate limit exceeded")
         self._mode({"oflags": "post"})
         kind, pair, old = placed.asked.ticket.ord_type, self._universe.pair(placed.symbol), placed.now
-        if old.ord_status is OrdStatus.PENDING_NEW or kind in (OrdType.MARKET, OrdType.TRAILING_STOP):
+        if kind in (OrdType.MARKET, OrdType.TRAILING_STOP):
             raise Refusal("EOrder:Invalid order")
         changes: dict[str, Decimal] = {}
         if form.get("order_qty"):

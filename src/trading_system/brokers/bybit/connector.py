@@ -1,0 +1,656 @@
+"""Bybit behind the port: joins codec, sessions and errors to transport. The only async module here; all else is pure."""
+
+import asyncio
+import random
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from decimal import Decimal
+from itertools import groupby
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from msgspec.structs import replace as changed
+
+from trading_system.brokers.bybit import auth, codec, errors, wire
+from trading_system.brokers.bybit.facts import (
+    BUDGET_HELP,
+    CATEGORIES,
+    DEMO,
+    DEPTHS,
+    EXECUTIONS_PAGE_MAX,
+    FACTS,
+    HEDGE_HELP,
+    HISTORY_WINDOW_NS,
+    INSTRUMENTS_PAGE_MAX,
+    KLINES_MAX,
+    LEFT_HEADER,
+    LIMIT_HEADER,
+    LINEAR,
+    LOG_PAGE_MAX,
+    ORDERS_PAGE_MAX,
+    PAPER,
+    PER_SECOND,
+    PERMISSION_HELP,
+    PING_EVERY_NS,
+    POSITIONS_PAGE_MAX,
+    PRINTS_MAX,
+    PRIVATE_PATH,
+    PUBLIC_PATH,
+    QUOTE,
+    REQUESTS_PER_MINUTE,
+    RESET_HEADER,
+    SPOT,
+    UNIFIED_HELP,
+    UNREACHABLE,
+    URLS,
+    Urls,
+)
+from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, stream_state
+from trading_system.domain.account import AccountSnapshot, Flow
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.instrument import Instrument
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.order import Approved, NewOrder, Order
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.report import ExecutionReport
+from trading_system.settings.secret import Secret
+from trading_system.transport.clock import BrokerOffset
+from trading_system.transport.http import Http, get_with_retry
+from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
+from trading_system.transport.ratelimit import RateBudget
+from trading_system.transport.supervise import LinkEvent, Supervisor
+from trading_system.transport.websocket import Dialer
+
+_MS = 1_000_000
+SECOND_NS = 1_000_000_000
+_MINUTE_NS = 60 * SECOND_NS
+ANSWER_WITHIN_NS = 10 * SECOND_NS
+BUDGET_WAIT_MAX_NS = 5 * SECOND_NS  # a question or a cancel waits this long for the request budget
+PAGES_MAX = 200  # of any listing: more is a loop, not an account
+ROWS_MAX = 5_000  # orders remembered: their rows for their fills, and where each is kept
+FILLS_BACK_NS = 730 * 86_400 * SECOND_NS  # older ones Bybit does not keep
+AMEND_LOOKS = 5  # at an order whose change was taken in, until it is what was asked for
+AMEND_LOOK_NS = 200 * _MS
+_WHOLE_MS = 2_000  # a reset further away than this is no endpoint's
+WAITING_MAX = 10_000  # events of one subscription that nobody has read
+SYMBOL_OF_ALL = "BTCUSDT"  # a contract that every account may ask about
+_INTERVALS = {1: "1", 3: "3", 5: "5", 15: "15", 30: "30", 60: "60", 120: "120", 240: "240", 360: "360", 720: "720", 1440: "D", 10080: "W"}
+_T = TypeVar("_T")
+
+
+class _Change(NamedTuple):
+    """One intent to change an order, which keeps its ids: only who knows what was asked for can say whether it happened."""
+
+    order_id: OrderID
+    wish: NewOrder | Order  # the whole of what the order shall be
+
+    @property
+    def category(self) -> str:
+        return codec.category_of(self.wish.instrument)
+
+
+class _Signed:
+    """Signs each attempt of a request anew: a timestamp is good for five seconds. What Bybit could not answer just now is told as HTTP tells it."""
+
+    def __init__(self, http: Http, key: Secret, secret: Secret, clock: Clock, offset: BrokerOffset) -> None:
+        self._http, self._key, self._secret, self._clock, self._offset = http, key, secret, clock, offset
+
+    async def send(self, request: Request, *, within_ns: int) -> Response:
+        now_ms = (self._clock.now_ns() + self._offset.offset_ns()) // _MS
+        response = await self._http.send(auth.sign(request, self._key, self._secret, now_ms), within_ns=within_ns)
+        return errors.passing(response, now_ms) if request.method == "GET" else response
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+
+class BybitConnector:
+    """Broker, MarketData and DepthData for one unified account at Bybit."""
+
+    facts = FACTS
+
+    def __init__(
+        self,
+        *,
+        http: Http,
+        dialer: Dialer,
+        clock: Clock,
+        rng: random.Random,
+        key: Secret,
+        secret: Secret,
+        environment: str,
+        options: Mapping[str, str],
+    ) -> None:
+        self._http = http
+        self._dialer = dialer
+        self._clock = clock
+        self._rng = rng
+        self._key = key
+        self._secret = secret
+        self._environment = environment
+        self._twin = "url" in options
+        self._urls = _urls(environment, options)
+        self._offset = BrokerOffset()
+        self._signed = _Signed(http, key, secret, clock, self._offset)
+        self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
+        self._budgets = {path: RateBudget(limit, SECOND_NS) for path, limit in PER_SECOND.items()}
+        self._account = ""
+        self._blocked = ""
+        self._pairs: frozenset[InstrumentID] = frozenset()  # the spot pairs there are
+        self._rows: OrderedDict[str, wire.Order] = OrderedDict()  # by Bybit's id, for fills
+        self._kept: OrderedDict[str, str] = OrderedDict()  # by client id: the category that keeps the order
+        self._changes: OrderedDict[str, _Change] = OrderedDict()  # by the new client id: changes that have no clear answer
+
+    # -- account ----------------------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Prove what the key is and what the account can do. Raises AuthFailed: it may withdraw, or the account's modes are not those this desk
+        counts in."""
+        await self._ask("/v5/market/time", {}, wire.ServerTime)  # its clock, before anything is signed
+        key = await self._ask("/v5/user/query-api", {}, wire.KeyInfo)
+        if "Withdraw" in key.permissions.get("Wallet", ()):
+            raise AuthFailed("this key may withdraw, which a trading key must not.", f"Make one without it. {PERMISSION_HELP}")
+        if self._twin and key.note != self._environment:  # hosts tell the real ones apart; a twin has one host, and says it in its key's note
+            raise AuthFailed(f"the twin is a {key.note} account, this desk trades {self._environment}.", "Set BYBIT_TESTNET and TRADING_MODE to it.")
+        self._account, self._blocked = str(key.userID), "the key is read-only" if key.readOnly else ""
+        info = await self._ask("/v5/account/info", {}, wire.AccountInfo)
+        if info.unifiedMarginStatus < 3:
+            raise AuthFailed("this is a classic account.", UNIFIED_HELP)
+        positions = await self._ask("/v5/position/list", {"category": LINEAR, "symbol": SYMBOL_OF_ALL}, wire.Positions)
+        if any(position.positionIdx for position in positions.list):
+            raise AuthFailed("this account keeps long and short of one contract apart (hedge mode).", HEDGE_HELP)
+        await self._load_pairs()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    def skew_ns(self) -> int:
+        return self._offset.skew_ns()
+
+    async def account(self) -> AccountSnapshot:
+        """Wallet and positions are two reads, not one instant."""
+        wallets = await self._ask("/v5/account/wallet-balance", {"accountType": "UNIFIED"}, wire.Wallets)
+        if not wallets.list:
+            raise ProtocolError("Bybit told of no unified account")
+        positions = await self._positions()
+        if not self._pairs:
+            await self._load_pairs()
+        return codec.decode_account(
+            wallets.list[0],
+            positions,
+            account=self._account,
+            environment=self._environment,
+            pairs=self._pairs,
+            rates=await self._rates(wallets.list[0]),
+            blocked=self._blocked,
+            recv_ns=self._clock.now_ns(),
+        )
+
+    async def _positions(self) -> list[wire.Position]:
+        query = {"category": LINEAR, "settleCoin": QUOTE, "limit": str(POSITIONS_PAGE_MAX)}
+        found: list[wire.Position] = []
+        for _ in range(PAGES_MAX):
+            page = await self._ask("/v5/position/list", query, wire.Positions)
+            found += page.list
+            if not page.nextPageCursor:
+                return found
+            query["cursor"] = page.nextPageCursor
+        raise ProtocolError(f"more than {PAGES_MAX} pages of positions")
+
+    async def _rates(self, wallet: wire.Wallet) -> Mapping[str, Decimal]:
+        """What a USDT is worth, by a ticker, where the wallet holds none to tell it by."""
+        if any(coin.coin == QUOTE and codec.decode_worth(coin) is not None for coin in wallet.coin):
+            return {}
+        (ticker,) = (await self._ask("/v5/market/tickers", {"category": SPOT, "symbol": SYMBOL_OF_ALL}, wire.Tickers)).list
+        return {QUOTE: codec.decode_rate(ticker)}
+
+    async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
+        """What is quoted in USDT: pairs, swaps and dated contracts."""
+        if symbols:
+            return tuple([await self._instrument(symbol) for symbol in symbols])
+        return tuple([instrument for category in CATEGORIES for instrument in await self._listed(category)])
+
+    async def _listed(self, category: str) -> list[Instrument]:
+        query = {"category": category, "limit": str(INSTRUMENTS_PAGE_MAX)}
+        found: list[Instrument] = []
+        for _ in range(PAGES_MAX):
+            page = await self._ask("/v5/market/instruments-info", query, wire.Instruments)
+            found += [codec.decode_instrument(entry, category) for entry in page.list if entry.quoteCoin == QUOTE]
+            if not page.nextPageCursor:
+                return found
+            query["cursor"] = page.nextPageCursor
+        raise ProtocolError(f"more than {PAGES_MAX} pages of instruments")
+
+    async def _load_pairs(self) -> None:
+        self._pairs = frozenset(instrument.id for instrument in await self._listed(SPOT))
+
+    async def _instrument(self, symbol: InstrumentID) -> Instrument:
+        """Raises BadRequest: Bybit does not have it, or not quoted in USDT; with what may have been meant."""
+        if symbol.endswith(f"/{QUOTE}"):
+            category, name = codec.category_of(symbol), codec.symbol_of(symbol)
+            for more in ({}, {"status": "Delivering"}, {"status": "Closed"}) if category == LINEAR else ({},):
+                with suppress(BadRequest):  # a symbol that it does not know is a parameter error there
+                    page = await self._ask("/v5/market/instruments-info", {"category": category, "symbol": name, **more}, wire.Instruments)
+                    for listed in page.list:
+                        return codec.decode_instrument(listed, category)
+        base = symbol.partition("/")[0].partition("-")[0].removesuffix(QUOTE)
+        hint = f" Did you mean {base}/{QUOTE} (spot) or {base}-PERP/{QUOTE} (swap)?" if codec.coin_pair(base) in self._pairs else ""
+        raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}; nothing else is traded here.")
+
+    # -- orders -----------------------------------------------------------------------------------------------------------------
+
+    async def submit(self, approved: Approved) -> ExecutionReport:
+        """Place an order once. What comes back says that it is under way. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer),
+        AuthFailed (sent, key refused)."""
+        body = codec.encode_order(approved)
+        self._remember(self._kept, approved.cl_ord_id, body.category)
+        answer, placed = await self._change("/v5/order/create", body)
+        return codec.decode_placed(placed, approved, answer.time * _MS, self._clock.now_ns())
+
+    async def replace(self, approved: Approved) -> ExecutionReport:
+        """Amend an order, which stays the order it is: looked at until it is what was asked for, because a fill may have come first."""
+        assert approved.orig_order_id is not None
+        change = _Change(approved.orig_order_id, approved.request)
+        self._remember(self._changes, approved.cl_ord_id, change)
+        try:
+            await self._change("/v5/order/amend", codec.encode_amend(approved))
+        except (Rejected, Unavailable):
+            del self._changes[approved.cl_ord_id]
+            raise
+        for _ in range(AMEND_LOOKS):
+            try:
+                row = await self._row(change.category, {"orderId": change.order_id})
+            except Unavailable:
+                break
+            if row is not None and codec.is_amended(row, change.wish):
+                return self._successor(row, approved.cl_ord_id, change)
+            if row is not None and codec.decode_order(row, change.category, 0).ord_status.terminal:
+                del self._changes[approved.cl_ord_id]
+                raise Rejected(f"Bybit took the change in, but the order is over: {row.orderStatus}")
+            await self._clock.sleep_ns(AMEND_LOOK_NS)
+        raise InDoubt("Bybit took the change in, and the order does not show it yet")
+
+    def _successor(self, row: wire.Order, cl_ord_id: ClOrdID, change: _Change) -> ExecutionReport:
+        """An amended order under the intent that asked for it, which needs no more remembering."""
+        self._changes.pop(cl_ord_id, None)
+        return changed(codec.decode_order(row, change.category, self._clock.now_ns()), cl_ord_id=cl_ord_id)
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Changes that an earlier run was in doubt about."""
+        known: dict[ClOrdID, OrderID | None] = {}
+        for order in orders:
+            known[order.cl_ord_id] = order.order_id
+            kept = None if order.orig_cl_ord_id is None else known.get(order.orig_cl_ord_id)
+            if kept is not None and order.order_id is None and not order.ord_status.terminal:
+                self._remember(self._changes, order.cl_ord_id, _Change(kept, order))
+
+    async def cancel(self, order: Order) -> ExecutionReport:
+        """An acknowledgement is a request; "not there" is a question. The answer is always how the order stands after it."""
+        assert order.order_id is not None
+        category = codec.category_of(order.instrument)
+        filters = ("StopOrder", None) if category == SPOT and order.ord_type.waits else (None,)  # a stop that went off is an order like others
+        for order_filter in filters:
+            body = wire.CancelRequest(category=category, symbol=codec.symbol_of(order.instrument), orderId=order.order_id, orderFilter=order_filter)
+            try:
+                await self._change("/v5/order/cancel", body, urgent=True)
+            except Rejected as error:
+                if not error.code.isdecimal() or int(error.code) not in errors.GONE:
+                    raise InDoubt(f"the cancel was refused: {error}") from None
+            try:
+                row = await self._row(category, {"orderId": order.order_id})
+            except Unavailable as error:
+                raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
+            if row is not None and order_filter is None:
+                break
+            if row is not None and codec.decode_order(row, category, 0).ord_status.terminal:
+                break
+        if row is None:
+            raise InDoubt("the cancel was sent; Bybit does not show the order")
+        return codec.decode_order(row, category, self._clock.now_ns())
+
+    async def open_orders(self) -> tuple[ExecutionReport, ...]:
+        """Every order that is not terminal, of both categories, all pages."""
+        found: dict[str, ExecutionReport] = {}
+        for category in CATEGORIES:
+            query = {"category": category, "limit": str(ORDERS_PAGE_MAX)} | ({"settleCoin": QUOTE} if category == LINEAR else {})
+            for _ in range(PAGES_MAX):
+                page = await self._ask("/v5/order/realtime", query, wire.Orders)
+                found |= {order.orderId: self._learned(order, category) for order in page.list}
+                if not page.nextPageCursor:
+                    break
+                query["cursor"] = page.nextPageCursor
+            else:
+                raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
+        return tuple(report for report in found.values() if not report.ord_status.terminal)
+
+    async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
+        """Among the orders that live or have just ended, then in the history. A change without a clear answer is found by what it asked for."""
+        change = self._changes.get(cl_ord_id)
+        if change is not None:
+            row = await self._row(change.category, {"orderId": change.order_id})
+            return None if row is None or not codec.is_amended(row, change.wish) else self._successor(row, cl_ord_id, change)
+        for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
+            row = await self._row(category, {"orderLinkId": cl_ord_id})
+            if row is not None:
+                return self._learned(row, category)
+        return None
+
+    async def _row(self, category: str, name: Mapping[str, str]) -> wire.Order | None:
+        """An order by one of its ids: the live ones show those that have just ended, too, but not for long."""
+        for path in ("/v5/order/realtime", "/v5/order/history"):
+            page = await self._ask(path, {"category": category, **name}, wire.Orders)
+            for row in page.list:
+                self._learned(row, category)
+                return row
+        return None
+
+    def _learned(self, row: wire.Order, category: str) -> ExecutionReport:
+        """Translate an order's row, and remember it for its fills: only what could be read."""
+        report = codec.decode_order(row, category, self._clock.now_ns())
+        self._remember(self._rows, row.orderId, row)
+        if row.orderLinkId:
+            self._remember(self._kept, row.orderLinkId, category)
+        return report
+
+    @staticmethod
+    def _remember(known: OrderedDict[str, _T], name: str, value: _T) -> None:
+        known[name] = value
+        known.move_to_end(name)
+        if len(known) > ROWS_MAX:
+            known.popitem(last=False)
+
+    async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
+        """Every execution of both categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended."""
+        found: list[tuple[wire.Execution, str]] = []
+        for category in CATEGORIES:
+            query = {"category": category, "limit": str(EXECUTIONS_PAGE_MAX)}
+            async for page in self._windows("/v5/execution/list", query, since_ns, FILLS_BACK_NS, wire.Executions):
+                found += [(execution, category) for execution in page.list if codec.is_fill(execution)]
+        told = [report for report in await self._deliveries() if report.transact_ns >= since_ns]
+        for execution, category in sorted(found, key=lambda entry: entry[0].seq):
+            if execution.orderId not in self._rows:
+                await self._row(category, {"orderId": execution.orderId})
+            row = self._rows.get(execution.orderId)
+            order = None if row is None else codec.decode_order(row, category, self._clock.now_ns())
+            told.append(codec.decode_execution(execution, category, order, self._clock.now_ns()))
+        return tuple(sorted(told, key=lambda report: report.transact_ns))  # of one instant as they were counted
+
+    async def _deliveries(self) -> list[ExecutionReport]:
+        """The last ones: more than a page of them does not end at once."""
+        query = {"category": LINEAR, "limit": str(LOG_PAGE_MAX)}
+        page = await self._ask("/v5/asset/delivery-record", query, wire.Deliveries)
+        found = [record for record in page.list if codec.instrument_id(LINEAR, record.symbol).endswith(f"/{QUOTE}")]
+        return [codec.decode_delivery(record, self._clock.now_ns()) for record in found]
+
+    async def flows(self, since_ns: int) -> tuple[Flow, ...]:
+        """The transaction log without what executions tell, in windows of seven days, oldest first."""
+        query = {"accountType": "UNIFIED", "limit": str(LOG_PAGE_MAX)}
+        found: list[Flow] = []
+        async for page in self._windows("/v5/account/transaction-log", query, since_ns, FILLS_BACK_NS, wire.Log):
+            found += [flow for entry in page.list if (flow := codec.decode_flow(entry)) is not None]
+        return tuple(sorted(found, key=lambda flow: flow.transact_ns))
+
+    async def _windows(self, path: str, query: Mapping[str, str], since_ns: int, back_ns: int, kind: type[_T]) -> AsyncIterator[_T]:
+        """All pages of all windows from then until now."""
+        now_ns = self._clock.now_ns() + max(0, self._offset.offset_ns())
+        start_ns = max(since_ns, now_ns - back_ns)
+        while start_ns <= now_ns:
+            end_ns = min(start_ns + HISTORY_WINDOW_NS - _MS, now_ns + _MINUTE_NS)
+            asked = {**query, "startTime": str(start_ns // _MS), "endTime": str(end_ns // _MS)}
+            for _ in range(PAGES_MAX):
+                page = await self._ask(path, asked, kind)
+                yield page
+                cursor: str = getattr(page, "nextPageCursor", "")
+                if not cursor:
+                    break
+                asked["cursor"] = cursor
+            else:
+                raise ProtocolError(f"more than {PAGES_MAX} pages of {path}")
+            start_ns = end_ns + _MS
+
+    async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
+        """Order events as they come. After each LIVE the desk reads again what the stream did not replay."""
+        session = OrdersSession(self._urls.private, self._key, self._secret, self._offset.offset_ns)
+        async with self._beating(Supervisor(session, self._dialer, self._clock, self._rng)) as supervisor:
+            async for event in supervisor.run():
+                if isinstance(event, ExecutionReport):
+                    yield event
+                else:
+                    yield self._link(event, "orders")
+
+    @asynccontextmanager
+    async def _beating(self, supervisor: Supervisor) -> AsyncIterator[Supervisor]:
+        """Bybit cuts a line on which nobody speaks, and pongs show that it is there."""
+
+        async def beat() -> None:
+            while True:
+                await self._clock.sleep_ns(PING_EVERY_NS)
+                await supervisor.send((PING,))
+
+        task = asyncio.create_task(beat(), name="bybit ping")
+        try:
+            yield supervisor
+        finally:
+            task.cancel()
+
+    # -- market data --------------------------------------------------------------------------------------------------------------
+
+    async def quote(self, instrument: InstrumentID) -> Quote:
+        book = await self._ask("/v5/market/orderbook", _named(instrument, limit="1"), wire.Book)
+        return codec.decode_quote(book.b, book.a, instrument, book.ts, self._clock.now_ns())
+
+    async def trade(self, instrument: InstrumentID) -> Trade:
+        prints = await self._ask("/v5/market/recent-trade", _named(instrument, limit="1"), wire.Prints)
+        for entry in prints.list:
+            return codec.decode_print(entry, instrument, self._clock.now_ns())
+        raise BadRequest(f"Bybit has no trades of {instrument}")
+
+    async def quotes(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Quote, ...]:
+        """Raises BadRequest: Bybit keeps no quotes of the past."""
+        raise BadRequest(f"Bybit keeps no history of quotes; there are bars of {instrument}, and its newest trades")
+
+    async def trades(self, instrument: InstrumentID, start_ns: int, end_ns: int) -> tuple[Trade, ...]:
+        """Of the newest trades alone. Raises BadRequest: from further back than they reach."""
+        most = PRINTS_MAX[codec.category_of(instrument)]
+        prints = await self._ask("/v5/market/recent-trade", _named(instrument, limit=str(most)), wire.Prints)
+        found = sorted((codec.decode_print(entry, instrument, self._clock.now_ns()) for entry in prints.list), key=lambda trade: trade.transact_ns)
+        if len(found) >= most and start_ns < found[0].transact_ns:
+            raise BadRequest(f"Bybit tells only the last {most} trades of {instrument}: ask for a shorter time, or for bars")
+        return tuple(trade for trade in found if start_ns <= trade.transact_ns < end_ns)
+
+    async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
+        minutes, rest = divmod(period_ns, _MINUTE_NS)
+        if rest or minutes not in _INTERVALS:
+            raise BadRequest(f"Bybit has bars of {', '.join(map(str, _INTERVALS))} minutes")
+        found: dict[int, Bar] = {}
+        until_ns = end_ns - 1
+        for _ in range(PAGES_MAX):
+            if until_ns < start_ns:
+                break
+            query = _named(instrument, interval=_INTERVALS[minutes], limit=str(KLINES_MAX), start=str(start_ns // _MS), end=str(until_ns // _MS))
+            page = [codec.decode_kline(row, instrument, period_ns) for row in (await self._ask("/v5/market/kline", query, wire.Klines)).list]
+            found |= {bar.open_ns: bar for bar in page}
+            if len(page) < KLINES_MAX:
+                break
+            until_ns = min(bar.open_ns for bar in page) - 1
+        else:
+            raise ProtocolError(f"more than {PAGES_MAX} pages of bars")
+        over_ns = self._now_ms() * _MS - period_ns  # Bybit tells the bar that runs as well, which is not what its name says yet
+        return tuple(found[open_ns] for open_ns in sorted(found) if start_ns <= open_ns < end_ns and open_ns <= over_ns)
+
+    async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
+        """A socket for each category; what falls behind ends its connection and begins anew."""
+        sessions = {
+            category: DataSession(self._urls.public, category, tuple(group), kinds)
+            for category, group in groupby(sorted(instruments, key=codec.category_of), codec.category_of)
+        }
+        async for event in self._joined(sessions):
+            if isinstance(event, Quote | Trade | Bar | StreamState):
+                yield event
+
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """Raises BadRequest: more levels than Bybit tells changes of."""
+        depth = next((depth for depth in DEPTHS if depth >= levels), None)
+        if depth is None or levels < 1:
+            raise BadRequest(f"Bybit's books that follow every change have {DEPTHS[-1]} levels")
+        sessions = {
+            category: DataSession(self._urls.public, category, tuple(group), Kinds(), depth=depth, levels=levels)
+            for category, group in groupby(sorted(instruments, key=codec.category_of), codec.category_of)
+        }
+        async for event in self._joined(sessions):
+            if isinstance(event, BookSnapshot | StreamState):
+                yield event
+
+    async def _joined(self, sessions: Mapping[str, DataSession]) -> AsyncIterator[object]:
+        """What several streams say, as it comes. A reader that falls behind loses what waits, and is told so."""
+        waiting: asyncio.Queue[object] = asyncio.Queue()
+
+        async def follow(category: str, session: DataSession) -> None:
+            async with self._beating(Supervisor(session, self._dialer, self._clock, self._rng)) as supervisor:
+                async for event in supervisor.run():
+                    if waiting.qsize() >= WAITING_MAX:
+                        lost = waiting.qsize()
+                        while not waiting.empty():
+                            waiting.get_nowait()
+                        waiting.put_nowait(self._slow(category, lost))
+                    waiting.put_nowait(self._link(event, category) if isinstance(event, LinkEvent) else event)
+
+        tasks = [asyncio.create_task(follow(*pair), name=f"bybit {pair[0]}") for pair in sessions.items()]
+        for task in tasks:
+            task.add_done_callback(lambda _: waiting.put_nowait(None))
+        try:
+            left = len(tasks)
+            while left:
+                event = await waiting.get()
+                if event is not None:
+                    yield event
+                    continue
+                left -= 1
+                for task in tasks:
+                    if task.done():
+                        task.result()  # raises what ended it
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _slow(self, stream: str, lost: int) -> StreamState:
+        text = f"{lost} events were dropped: this reader is too slow"
+        return StreamState(broker=FACTS.broker, stream=stream, link=Link.GAP, text=text, recv_ns=self._clock.now_ns())
+
+    # -- the wire -------------------------------------------------------------------------------------------------------------------
+
+    async def _change(self, path: str, body: msgspec.Struct, *, urgent: bool = False) -> tuple[wire.Envelope, wire.Placed]:
+        """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
+        await self._afford(path, urgent=urgent)
+        content = {"Content-Type": "application/json"}
+        request = Request(method="POST", url=self._urls.rest + path, headers=content, body=msgspec.json.encode(body))
+        sent_ns = self._clock.now_ns()
+        try:
+            response = await self._signed.send(request, within_ns=ANSWER_WITHIN_NS)
+        except NotSent as error:
+            raise Unavailable(f"Bybit could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
+        except NoAnswer as error:
+            raise InDoubt(f"Bybit did not answer: {error}. The desk asks what became of it; do not send it again") from None
+        answer = self._opened(response, path, sent_ns)
+        if isinstance(answer, str):
+            if response.status == 200:
+                raise InDoubt(f"Bybit answered with something that is no message of its own ({answer})")
+            raise errors.refusal(response, None, changes=True, now_ms=self._now_ms())
+        if answer.retCode != 0 or response.status != 200:
+            raise errors.refusal(response, answer, changes=True, now_ms=self._now_ms())
+        try:
+            return answer, msgspec.json.decode(answer.result, type=wire.Placed)
+        except wire.UNREADABLE as error:
+            raise InDoubt(f"Bybit answered with something that is no order ({error})") from None
+
+    async def _ask(self, path: str, query: Mapping[str, str], kind: type[_T]) -> _T:
+        """One question, asked again when it got no answer. Raises Unavailable, AuthFailed, BadRequest, ProtocolError."""
+        await self._afford(path, urgent=True)
+        url = f"{self._urls.rest}{path}?{urlencode(query)}" if query else self._urls.rest + path
+        sent_ns = self._clock.now_ns()
+        try:
+            request = Request(method="GET", url=url)
+            response = await get_with_retry(self._signed, request, within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
+        except TransportError as error:
+            raise Unavailable(f"Bybit could not be asked: {error}. {UNREACHABLE}") from None
+        answer = self._opened(response, path, sent_ns)
+        if isinstance(answer, str):
+            if response.status == 200:
+                raise ProtocolError(f"Bybit's answer cannot be read ({answer})", response.body)
+            raise errors.refusal(response, None, changes=False, now_ms=self._now_ms())
+        if answer.retCode != 0 or response.status != 200:
+            raise errors.refusal(response, answer, changes=False, now_ms=self._now_ms())
+        try:
+            return msgspec.json.decode(answer.result, type=kind)
+        except wire.UNREADABLE as error:
+            raise ProtocolError(f"Bybit's answer cannot be read ({error})", response.body) from None
+
+    def _opened(self, response: Response, path: str, sent_ns: int) -> wire.Envelope | str:
+        """The envelope, or why there is none; what it and its headers teach of clock and budget."""
+        try:
+            answer = errors.envelope(response)
+        except wire.UNREADABLE as error:
+            return str(error)
+        self._offset.learn(answer.time * _MS, sent_ns, self._clock.now_ns(), grain_ns=_MS)
+        self._learn(path, response, spent=answer.retCode == errors.BUDGET)
+        return answer
+
+    def _learn(self, path: str, response: Response, *, spent: bool) -> None:
+        """Take Bybit's own count over. A window longer than an endpoint's second is that of all requests together; of a second that slides only its
+        limit is worth knowing, and that it is spent."""
+        names = (LIMIT_HEADER, LEFT_HEADER, RESET_HEADER)
+        limit, left, reset = (response.headers.get(name.lower(), "") for name in names)
+        if not (limit.isdecimal() and left.isdecimal() and reset.isdecimal()):
+            return
+        whole = int(reset) - self._now_ms() > _WHOLE_MS
+        budget = self._budget if whole else self._budgets.get(path)
+        told = {"x-ratelimit-limit": limit}
+        if whole:
+            told |= {"x-ratelimit-remaining": left, "x-ratelimit-reset": str(-(-int(reset) // 1000))}
+        elif spent:
+            told["retry-after"] = "1"
+        if budget is not None:
+            budget.learn(200, told, self._clock.monotonic_ns(), self._now_ms() * _MS)
+
+    async def _afford(self, path: str, *, urgent: bool) -> None:
+        """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time. Endpoints
+        take nothing from one another: the reserve for cancels is of what all have together. Raises RateLimited: nothing was sent."""
+        own, waited_ns = self._budgets.get(path), 0
+        while wait_ns := max(self._wait_ns(self._budget, urgent=urgent), 0 if own is None else self._wait_ns(own, urgent=True)):
+            waited_ns += wait_ns
+            if not urgent or waited_ns > BUDGET_WAIT_MAX_NS:
+                limit = self._budget.limit if own is None or self._wait_ns(self._budget, urgent=urgent) else own.limit
+                told = errors.budget_text({LIMIT_HEADER.lower(): str(limit)}, wait_ns)
+                raise RateLimited(f"Bybit's request budget is spent. {told} {BUDGET_HELP}", wait_ns)
+            await self._clock.sleep_ns(wait_ns)
+        for budget in (self._budget, own):
+            if budget is not None:
+                budget.take(self._clock.monotonic_ns())
+
+    def _wait_ns(self, budget: RateBudget, *, urgent: bool) -> int:
+        return budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent)
+
+    def _now_ms(self) -> int:
+        """Bybit's time."""
+        return (self._clock.now_ns() + self._offset.offset_ns()) // _MS
+
+    def _link(self, event: object, stream: str) -> StreamState:
+        assert isinstance(event, LinkEvent)
+        return stream_state(event, stream, self._clock.now_ns())
+
+
+def _named(instrument: InstrumentID, **more: str) -> dict[str, str]:
+    return {"category": codec.category_of(instrument), "symbol": codec.symbol_of(instrument), **more}
+
+
+def _urls(environment: str, options: Mapping[str, str]) -> Urls:
+    """Bybit's hosts, or one port of a twin for all of them."""
+    url = options.get("url")
+    if url is None:
+        return URLS[DEMO if environment == PAPER and options.get("paper_host") == DEMO else environment]
+    sockets = "ws" + urlsplit(url).geturl().removeprefix("http")
+    return Urls(rest=url, public=sockets + PUBLIC_PATH, private=sockets + PRIVATE_PATH)

@@ -1,0 +1,162 @@
+"""Bybit as data: hosts, names of headers, limits, what it takes, where a person goes. Numbers that may change live here and nowhere else."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.ids import BrokerName
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+
+NAME = BrokerName("bybit")
+
+# -- where -----------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Urls(msgspec.Struct, frozen=True, kw_only=True):
+    """The hosts of one environment, without a trailing slash."""
+
+    rest: str
+    public: str  # followed by the category
+    private: str
+
+
+PAPER = "paper"
+LIVE = "live"
+DEMO = "demo"  # paper of another kind: the live market's prices, and public streams of its own it has none
+URLS: Mapping[str, Urls] = {
+    PAPER: Urls(
+        rest="https://api-testnet.bybit.com",
+        public="wss://stream-testnet.bybit.com/v5/public",
+        private="wss://stream-testnet.bybit.com/v5/private",
+    ),
+    DEMO: Urls(
+        rest="https://api-demo.bybit.com",
+        public="wss://stream.bybit.com/v5/public",
+        private="wss://stream-demo.bybit.com/v5/private",
+    ),
+    LIVE: Urls(
+        rest="https://api.bybit.com",
+        public="wss://stream.bybit.com/v5/public",
+        private="wss://stream.bybit.com/v5/private",
+    ),
+}
+PUBLIC_PATH, PRIVATE_PATH = "/v5/public", "/v5/private"
+PAGES: Mapping[str, str] = {
+    "signup": "https://www.bybit.com/register",
+    "keys_paper": "https://testnet.bybit.com/app/user/api-management",
+    "keys_live": "https://www.bybit.com/app/user/api-management",
+    "docs": "https://bybit-exchange.github.io/docs/v5/intro",
+    "status": "https://bybit.statuspage.io",
+}
+
+# -- who -------------------------------------------------------------------------------------------------------------------------------------------
+
+KEY_HEADER = "X-BAPI-API-KEY"
+TIME_HEADER = "X-BAPI-TIMESTAMP"
+SIGN_HEADER = "X-BAPI-SIGN"
+WINDOW_HEADER = "X-BAPI-RECV-WINDOW"
+RECV_WINDOW_MS = 5_000  # a request that arrives later than this after its timestamp is refused with 10002
+AHEAD_MS = 1_000  # and one from further in the future
+LOGIN_AHEAD_NS = 10_000_000_000  # how long a WebSocket login is good for: `expires` must lie in the future when it arrives
+
+# -- how much --------------------------------------------------------------------------------------------------------------------------------------
+
+REQUESTS_PER_MINUTE = 7_200  # 600 in five seconds per IP; beyond it HTTP 403 and ten minutes of silence
+LIMIT_HEADER = "X-Bapi-Limit"
+LEFT_HEADER = "X-Bapi-Limit-Status"
+RESET_HEADER = "X-Bapi-Limit-Reset-Timestamp"  # epoch milliseconds
+# Requests a second by path, per account: the least of what its categories have. What is not listed here is market data, counted by IP alone.
+PER_SECOND: Mapping[str, int] = {
+    "/v5/order/create": 10,
+    "/v5/order/amend": 10,
+    "/v5/order/cancel": 10,
+    "/v5/order/cancel-all": 10,
+    "/v5/order/realtime": 50,
+    "/v5/order/history": 50,
+    "/v5/execution/list": 50,
+    "/v5/position/list": 50,
+    "/v5/position/set-leverage": 10,
+    "/v5/position/switch-mode": 10,
+    "/v5/account/wallet-balance": 50,
+    "/v5/account/transaction-log": 30,
+    "/v5/account/info": 50,
+    "/v5/account/fee-rate": 5,
+    "/v5/asset/delivery-record": 10,
+    "/v5/user/query-api": 10,
+}
+INSTRUMENTS_PAGE_MAX = 1_000
+ORDERS_PAGE_MAX = 50
+EXECUTIONS_PAGE_MAX = 100
+POSITIONS_PAGE_MAX = 200
+LOG_PAGE_MAX = 50
+KLINES_MAX = 1_000
+PRINTS_MAX: Mapping[str, int] = {"spot": 60, "linear": 1_000}
+HISTORY_WINDOW_NS = 7 * 86_400_000_000_000  # the most that one question about the past may span
+PING_EVERY_NS = 20_000_000_000
+SILENCE_NS = 70_000_000_000  # no pong for so long: the socket is dead
+TOPICS_MAX = 10  # of one subscribe request (spot's limit; the others have more)
+DEPTHS = (50, 200)  # order books that send changes
+
+# -- what ------------------------------------------------------------------------------------------------------------------------------------------
+
+SPOT, LINEAR = "spot", "linear"
+CATEGORIES = (LINEAR, SPOT)
+MONEY = frozenset({"USDT", "USDC"})  # coins that are money here; every other one is a position in its USDT pair
+QUOTE = "USDT"
+_GTC, _ALL = frozenset({TimeInForce.GTC}), frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK})
+_CLASSES = ((AssetClass.CRYPTO, True), (AssetClass.PERPETUAL, False), (AssetClass.FUTURE, False))
+ORDER_RULES = tuple(
+    rule
+    for asset_class, fractional in _CLASSES
+    for rule in (
+        OrderRule(asset_class, frozenset({OrdType.LIMIT}), _ALL, fractional=fractional),
+        # a market order is always IOC there; GTC is taken because it says the same: all of it, now
+        OrderRule(asset_class, frozenset({OrdType.MARKET}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=fractional),
+        OrderRule(asset_class, frozenset({OrdType.STOP}), _GTC, fractional=fractional),
+        OrderRule(asset_class, frozenset({OrdType.STOP_LIMIT}), _ALL, fractional=fractional),
+    )
+)
+CLIENT_ID_MAX = 36
+SPOT_TAKER_FEE = SPOT_MAKER_FEE = Decimal("0.001")  # VIP 0; a spot fee is taken from what is credited: coins of a buy, money of a sale
+LINEAR_TAKER_FEE, LINEAR_MAKER_FEE = Decimal("0.00055"), Decimal("0.0002")
+
+FACTS = Facts(
+    broker=NAME,
+    title="Bybit",
+    rules=ORDER_RULES,
+    client_id_scope=ClientIdScope.FOR_EVER,  # "always unique"; how long an id stays taken is not said, and ours are used once
+    late_accept_ns=15_000_000_000,  # recv_window bounds how late a request may arrive: five seconds, and room for clocks and their queues
+    visibility_lag_ns=30_000_000_000,  # an acknowledgement is not acceptance, and no bound between the two is stated
+    can_replace=True,
+    has_paper=True,
+    maker_fee=SPOT_MAKER_FEE,  # of pairs, which pay more than swaps
+    taker_fee=SPOT_TAKER_FEE,
+    max_fee_in_kind=Decimal(0),  # every fill says its fee, in whatever coin
+    requests_per_minute=REQUESTS_PER_MINUTE,
+    pages=PAGES,
+)
+
+# -- help ------------------------------------------------------------------------------------------------------------------------------------------
+
+UNREACHABLE = (
+    "Check the internet connection, the firewall, and whether another network works (a VPN may block some APIs, and Bybit refuses some countries). "
+    f"Bybit's own status: {PAGES['status']}"
+)
+KEYS_HELP = (
+    "Check that BYBIT_API_KEY and BYBIT_API_SECRET are right, without extra spaces, and that BYBIT_TESTNET fits them: a testnet key is unknown on "
+    f"the main net, and the reverse. Keys: {PAGES['keys_paper']} (testnet), {PAGES['keys_live']} (live)."
+)
+PERMISSION_HELP = (
+    "The key needs the permissions Orders and Positions (contracts) and Trade (spot), read and write, and this machine's address if it is bound to "
+    f"any. Keys: {PAGES['keys_paper']} (testnet), {PAGES['keys_live']} (live)."
+)
+CLOCK_HELP = "This machine's clock is off: let NTP set it."
+BUDGET_HELP = (
+    "The desk paces its own requests and waits by itself: check whether other programs or a second copy use the key, let your own code ask less "
+    "often, and wait."
+)
+UNIFIED_HELP = "Upgrade the account to the unified trading account on Bybit's own page: the classic one has another interface."
+HEDGE_HELP = "Set the position mode of USDT contracts to one-way on Bybit's own page: this desk counts one position an instrument."

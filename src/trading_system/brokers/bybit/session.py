@@ -1,0 +1,170 @@
+"""Bybit's streams, sans-IO: order events of the account, market data and order books of one category. Frames in, events and frames out."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from trading_system.brokers.bybit import codec, wire
+from trading_system.brokers.bybit.auth import login
+from trading_system.brokers.bybit.book import DepthBook
+from trading_system.brokers.bybit.facts import CATEGORIES, KEYS_HELP, LOGIN_AHEAD_NS, NAME, SILENCE_NS, TOPICS_MAX
+from trading_system.domain.errors import ProtocolError
+from trading_system.domain.ids import InstrumentID
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.ports import Kinds, Link, StreamState
+from trading_system.domain.report import ExecutionReport
+from trading_system.settings.secret import Secret
+from trading_system.transport import strict
+from trading_system.transport.session import Broken, Step, StreamRefused
+from trading_system.transport.supervise import LinkEvent, LinkKind
+
+_MS = 1_000_000
+_MINUTE_NS = 60_000_000_000
+_LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
+_PONGS = frozenset({"ping", "pong"})  # four shapes of a pong, by product; one of them calls itself ping
+_ORDERS = msgspec.json.Decoder(list[wire.Order])
+_EXECUTIONS = msgspec.json.Decoder(list[wire.Execution])
+_BOOK = msgspec.json.Decoder(wire.StreamBook)
+_TRADES = msgspec.json.Decoder(list[wire.StreamTrade])
+_KLINES = msgspec.json.Decoder(list[wire.StreamKline])
+PING = '{"req_id":"ping","op":"ping"}'
+Market = Quote | Trade | Bar | BookSnapshot
+
+
+class OrdersSession:
+    """Orders and executions of the whole account. No snapshot and no replay: after each login the desk reads by REST what it missed.
+
+    Source: bybit-exchange.github.io/docs/v5/websocket/private/order, /execution
+    """
+
+    def __init__(self, url: str, key: Secret, secret: Secret, offset_ns: Callable[[], int]) -> None:
+        """offset_ns: add it to our time to get Bybit's."""
+        self._url, self._key, self._secret, self._offset_ns = url, key, secret, offset_ns
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {}
+
+    def on_open(self, now_ns: int) -> Step:
+        return Step(send=(login(self._key, self._secret, (now_ns + self._offset_ns() + LOGIN_AHEAD_NS) // _MS),))
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises ProtocolError: a frame we cannot read. StreamRefused: Bybit does not accept the key."""
+        try:
+            message = strict.decode(frame, wire.StreamFrame)
+            if message.topic:
+                return Step(events=self._events(message, now_ns))
+        except wire.UNREADABLE as error:
+            raise ProtocolError(f"an order event that cannot be read ({error})", frame) from None
+        if message.op in _PONGS:
+            return Step(alive=True)
+        if message.op == "auth":
+            if not message.success:
+                raise _refused_login(message.ret_msg)
+            return Step(send=(_said("subscribe", ("order", "execution")),))
+        if message.op == "subscribe" and message.success:
+            return Step(ready=True)
+        raise ProtocolError("a frame of no kind we know on the order stream", frame)
+
+    def stale_after_ns(self) -> int:
+        """Orders may be quiet for days; pongs may not."""
+        return SILENCE_NS
+
+    @staticmethod
+    def _events(message: wire.StreamFrame, now_ns: int) -> tuple[ExecutionReport, ...]:
+        """What is done by hand in inverse contracts and options is not this desk's to see."""
+        if message.topic == "order":
+            orders = _ORDERS.decode(message.data)
+            return tuple(codec.decode_order(order, order.category, now_ns) for order in orders if order.category in CATEGORIES)
+        if message.topic == "execution":
+            found = [one for one in _EXECUTIONS.decode(message.data) if one.category in CATEGORIES and codec.is_fill(one)]
+            return tuple(codec.decode_execution(one, one.category, None, now_ns) for one in found)
+        raise ProtocolError("a topic that was not asked for on the order stream", message.topic.encode())
+
+
+def _refused_login(text: str) -> Exception:
+    """A login that came too late is no bad key: the next one is signed anew."""
+    if "expire" in text.lower():
+        return Broken(f"Bybit's order stream says {text}: the login came too late, or this machine's clock is off")
+    return StreamRefused(f"Bybit's order stream does not accept the key ({text}). {KEYS_HELP}")
+
+
+class DataSession:
+    """What is public of some instruments of one category: best prices, trades, minute bars, or order books.
+
+    Source: bybit-exchange.github.io/docs/v5/ws/connect, /websocket/public
+    """
+
+    def __init__(self, url: str, category: str, instruments: Sequence[InstrumentID], kinds: Kinds, *, depth: int = 0, levels: int = 0) -> None:
+        """depth: order books of so many levels instead of `kinds`; levels: how many of them are shown."""
+        self._url = f"{url}/{category}"
+        self._names = {codec.symbol_of(instrument): instrument for instrument in instruments}
+        wanted = (f"orderbook.{depth}",) if depth else _topics(kinds)
+        self._topics = tuple(f"{topic}.{symbol}" for symbol in self._names for topic in wanted)
+        self._depth, self._levels = depth, levels
+        self._books: dict[str, DepthBook] = {}
+        self._unanswered = 0
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {}
+
+    def on_open(self, now_ns: int) -> Step:
+        """The client speaks first, and no key is asked for."""
+        self._books = {symbol: DepthBook(instrument, self._levels) for symbol, instrument in self._names.items()}
+        groups = [self._topics[place : place + TOPICS_MAX] for place in range(0, len(self._topics), TOPICS_MAX)]
+        self._unanswered = len(groups)
+        return Step(send=tuple(_said("subscribe", group) for group in groups))
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises ProtocolError: a frame we cannot read. StreamRefused: a topic that Bybit does not have. Broken: changes of a book are missing."""
+        try:
+            message = msgspec.json.decode(frame, type=wire.StreamFrame)
+            if message.topic:
+                return Step(events=self._events(message, now_ns))
+        except wire.UNREADABLE as error:
+            raise ProtocolError(f"market data that cannot be read ({error})", frame) from None
+        if message.ret_msg == "pong" or message.op in _PONGS:
+            return Step(alive=True)
+        if message.op == "subscribe":
+            if not message.success:
+                raise StreamRefused(f"Bybit's data stream refuses: {message.ret_msg}")
+            self._unanswered -= 1
+            return Step(ready=not self._unanswered)
+        raise ProtocolError("a frame of no kind we know on a data stream", frame)
+
+    def stale_after_ns(self) -> int:
+        return SILENCE_NS
+
+    def _events(self, message: wire.StreamFrame, now_ns: int) -> tuple[Market, ...]:
+        kind, _, rest = message.topic.partition(".")
+        symbol = rest.rpartition(".")[2]
+        instrument = self._names.get(symbol)
+        if instrument is None:
+            return ()
+        match kind:
+            case "orderbook" if self._depth:
+                book = self._books[symbol].take(message, now_ns)
+                return () if book is None else (book,)
+            case "orderbook":
+                best = _BOOK.decode(message.data)
+                return (codec.decode_quote(best.b, best.a, instrument, message.ts, now_ns),)
+            case "publicTrade":
+                return tuple(codec.decode_stream_trade(entry, instrument, now_ns) for entry in _TRADES.decode(message.data))
+            case "kline":
+                bars = [entry for entry in _KLINES.decode(message.data) if entry.confirm]
+                return tuple(codec.decode_stream_kline(entry, instrument, _MINUTE_NS) for entry in bars)
+            case _:
+                raise ProtocolError("a topic that was not asked for on a data stream", message.topic.encode())
+
+
+def _topics(kinds: Kinds) -> tuple[str, ...]:
+    wanted = (("orderbook.1", kinds.quotes), ("publicTrade", kinds.trades), ("kline.1", kinds.bars))
+    return tuple(topic for topic, yes in wanted if yes)
+
+
+def _said(op: str, args: Sequence[str]) -> str:
+    return msgspec.json.encode({"req_id": op, "op": op, "args": args}).decode()
+
+
+def stream_state(event: LinkEvent, stream: str, recv_ns: int) -> StreamState:
+    """A change of the line itself, as the desk takes it."""
+    return StreamState(broker=NAME, stream=stream, link=_LINK[event.kind], text=event.text, recv_ns=recv_ns)

@@ -1,0 +1,418 @@
+"""The unified account: wallet, margin, positions, funding, liquidation, and the transaction log.
+
+The exchange takes what a swap costs out of its cash; Bybit shows it as wallet balance and position instead, which is the same sum. Coins are no
+collateral here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+
+from trading_system.brokers.bybit import facts, wire
+from trading_system.brokers.bybit.twin.forms import MS, Refusal, amount, bad, ms, page, shown, span
+from trading_system.brokers.bybit.twin.universe import FUNDING_HOURS, MAX_LEVERAGE, Product, Universe
+from trading_system.domain.fix import Side
+from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.sim.exchange import Exchange, Execution
+from trading_system.sim.sessions import HOUR_NS
+
+FUNDING_NS = FUNDING_HOURS * HOUR_NS
+INTEREST = Decimal("0.0001")  # of a funding interval, from what the two coins' rates differ by
+DAMPER = Decimal("0.0005")
+FUNDING_CAP = Decimal("0.00375")
+FIRST_LEVERAGE = Decimal(10)
+_RATE_GRAIN = Decimal("0.00000001")
+
+
+def funding_rate(premium: Decimal) -> Decimal:
+    """A swap's premium over its index, pulled towards the interest, within a cap.
+
+    Source: bybit.com/en/help-center, introduction to funding rate: F = P + clamp(I − P, ±0.05 %)
+    >>> funding_rate(Decimal(0)), funding_rate(Decimal("0.002"))
+    (Decimal('0.00010000'), Decimal('0.00150000'))
+    """
+    pulled = premium + max(-DAMPER, min(DAMPER, INTEREST - premium))
+    return max(-FUNDING_CAP, min(FUNDING_CAP, pulled)).quantize(_RATE_GRAIN)
+
+
+class Margin:
+    """What the account is worth and what holds it, in USDT."""
+
+    def __init__(self, universe: Universe, exchange: Exchange) -> None:
+        self._universe = universe
+        self._exchange = exchange
+        self._leverage: dict[str, Decimal] = {}
+
+    def leverage(self, product: Product) -> Decimal:
+        return self._leverage.get(product.symbol, FIRST_LEVERAGE)
+
+    def set_leverage(self, product: Product, buy: str | None, sell: str | None) -> None:
+        """Raises Refusal: not a leverage that it may have; 110043: it has it."""
+        wanted = amount(buy)
+        if not product.linear or wanted is None or buy != sell or not ONE <= wanted <= MAX_LEVERAGE:
+            raise bad("leverage invalid")
+        if wanted == self.leverage(product):
+            raise Refusal(110043, "Set leverage has not been modified.")
+        self._leverage[product.symbol] = wanted
+
+    def reserve_px(self, product: Product, price: Decimal) -> Decimal:
+        """What an order of one unit at this price holds of the money."""
+        return price / self.leverage(product) if product.linear else price
+
+    def mark(self, product: Product, now_ns: int) -> Decimal:
+        return self._exchange.mark(product.name, now_ns)
+
+    def last_px(self, product: Product, now_ns: int) -> Decimal:
+        """The last trade's price, which is what stops look at."""
+        last = self._exchange.market.last_print(product.name, now_ns)
+        return self.mark(product, now_ns) if last is None else last.price * product.tick
+
+    def contracts(self) -> Iterator[tuple[Product, Decimal, Decimal]]:
+        """Open positions: signed quantity and average entry."""
+        for name, qty in self._exchange.positions():
+            product = self._universe.names[name]
+            if product.linear:
+                yield product, qty, self._exchange.avg_px[self._exchange.terms[name].base]
+
+    def wallet(self) -> Decimal:
+        """Money, that in positions included at what they cost."""
+        return self._exchange.cash + sum((qty * average for _, qty, average in self.contracts()), ZERO)
+
+    def unrealised(self, now_ns: int) -> Decimal:
+        return sum((qty * (self.mark(product, now_ns) - average) for product, qty, average in self.contracts()), ZERO)
+
+    def balance(self, now_ns: int) -> Decimal:
+        """The margin balance: what stands behind the positions."""
+        return self.wallet() + self.unrealised(now_ns)
+
+    def initial(self, now_ns: int) -> Decimal:
+        """What the positions hold."""
+        return sum((abs(qty) * self.mark(product, now_ns) / self.leverage(product) for product, qty, _ in self.contracts()), ZERO)
+
+    def maintenance(self, now_ns: int) -> Decimal:
+        """What the positions need at least."""
+        return sum((abs(qty) * self.mark(product, now_ns) * product.maintenance for product, qty, _ in self.contracts()), ZERO)
+
+    def reserved(self, *, linear: bool) -> Decimal:
+        """What orders of swaps, or of pairs, hold of the money."""
+        orders = self._exchange.open_orders()
+        return sum((order.reserve for order in orders if self._universe.names[order.symbol].linear is linear), ZERO)
+
+    def available(self, now_ns: int) -> Decimal:
+        return max(ZERO, self.balance(now_ns) - self.initial(now_ns) - self._exchange.reserved)
+
+    def free_money(self, now_ns: int) -> Decimal:
+        """What may buy coins: no more than is in the wallet and not held."""
+        return max(ZERO, min(self.available(now_ns), self.wallet() - self._exchange.reserved))
+
+
+class Account:
+    """What the account endpoints answer, and what time does to it."""
+
+    def __init__(self, universe: Universe, exchange: Exchange, margin: Margin, *, user_id: int, key: str, note: str, start_ns: int) -> None:
+        self._universe = universe
+        self._exchange = exchange
+        self._margin = margin
+        self._user_id = user_id
+        self._key = key
+        self._note = note
+        self._start_ns = start_ns
+        self.usdt_usd = ONE  # what a USDT is worth; tests let it leave the dollar
+        self.permissions: dict[str, list[str]] = {
+            "ContractTrade": ["Order", "Position"],
+            "Spot": ["SpotTrade"],
+            "Options": ["OptionsTrade"],
+            "Derivatives": ["DerivativesTrade"],
+            "Wallet": [],
+        }
+        self.read_only = False
+        self.margin_status = 5
+        self.hedge = False
+        self.log: list[wire.LogEntry] = []
+        self.deliveries: list[wire.Delivery] = []
+        self.realised: dict[str, Decimal] = {}  # by symbol
+        self._averages: dict[str, Decimal] = {}  # entries of positions, as far as executions were entered
+        self._entries = 0
+
+    # -- answers ---------------------------------------------------------------------------------------------------------------------------------
+
+    def key_info(self) -> wire.KeyInfo:
+        return wire.KeyInfo(
+            id=str(self._user_id)[::-1],
+            userID=self._user_id,
+            readOnly=int(self.read_only),
+            permissions=self.permissions,
+            note=self._note,
+            apiKey=self._key,
+            ips=["*"],
+            deadlineDay=83,
+            expiredAt="2030-05-15T03:21:05Z",
+            createdAt="2026-01-01T00:00:00Z",
+            uta=1,
+        )
+
+    def info(self) -> wire.AccountInfo:
+        return wire.AccountInfo(marginMode="REGULAR_MARGIN", unifiedMarginStatus=self.margin_status, updatedTime=ms(self._start_ns), timeWindow=10)
+
+    def wallet(self, now_ns: int, only: tuple[str, ...] = ()) -> wire.Wallet:
+        """Totals are dollars. A coin of which there is none is told only when it is asked for."""
+        margin, rate = self._margin, self.usdt_usd
+        coins = [self._money(now_ns)] + [self._coin(product, now_ns) for product in self._universe.of(facts.SPOT)]
+        wanted = [coin for coin in coins if (coin.coin in only if only else coin.walletBalance != "0" or coin.coin == facts.QUOTE)]
+        balance, initial, maintenance = margin.balance(now_ns), margin.initial(now_ns), margin.maintenance(now_ns)
+        orders = margin.reserved(linear=True)
+        total = sum((Decimal(coin.usdValue) for coin in coins), ZERO)
+        return wire.Wallet(
+            accountType="UNIFIED",
+            totalEquity=shown(total),
+            totalWalletBalance=shown(total - margin.unrealised(now_ns) * rate),
+            totalMarginBalance=shown(balance * rate),
+            totalAvailableBalance=shown(margin.available(now_ns) * rate),
+            totalPerpUPL=shown(margin.unrealised(now_ns) * rate),
+            totalInitialMargin=shown((initial + orders) * rate),
+            totalMaintenanceMargin=shown(maintenance * rate),
+            accountIMRate=_share(initial + orders, balance),
+            accountMMRate=_share(maintenance, balance),
+            accountLTV="0",
+            coin=wanted,
+        )
+
+    def _money(self, now_ns: int) -> wire.Coin:
+        margin = self._margin
+        equity = margin.balance(now_ns)
+        return wire.Coin(
+            coin=facts.QUOTE,
+            equity=shown(equity),
+            walletBalance=shown(margin.wallet()),
+            usdValue=shown(equity * self.usdt_usd),
+            locked=shown(margin.reserved(linear=False)),
+            spotBorrow="0",
+            borrowAmount="0",
+            unrealisedPnl=shown(margin.unrealised(now_ns)),
+            cumRealisedPnl=shown(sum(self.realised.values(), ZERO)),
+            totalOrderIM=shown(margin.reserved(linear=True)),
+            totalPositionIM=shown(margin.initial(now_ns)),
+            totalPositionMM=shown(margin.maintenance(now_ns)),
+            accruedInterest="0",
+            bonus="0",
+            marginCollateral=True,
+            collateralSwitch=True,
+        )
+
+    def _coin(self, product: Product, now_ns: int) -> wire.Coin:
+        qty = self._exchange.position(product.name)
+        worth = qty * self._margin.mark(product, now_ns) * self.usdt_usd if qty else ZERO
+        return wire.Coin(
+            coin=product.base,
+            equity=shown(qty),
+            walletBalance=shown(qty),
+            usdValue=shown(worth),
+            locked=shown(self._exchange.held(product.name)),
+            spotBorrow="0",
+            borrowAmount="0",
+            unrealisedPnl="0",
+            cumRealisedPnl="0",
+            totalOrderIM="0",
+            totalPositionIM="0",
+            totalPositionMM="0",
+            accruedInterest="0",
+            bonus="0",
+        )
+
+    def positions(self, query: Mapping[str, str], now_ns: int) -> wire.Positions:
+        """By symbol even when flat, by settlement coin what is open."""
+        if query.get("category") != facts.LINEAR:
+            raise bad("Illegal category")
+        if query.get("symbol"):
+            product = self._universe.products.get((facts.LINEAR, query["symbol"]))
+            if product is None:
+                raise bad("symbol invalid")
+            rows = [self.position(product, now_ns)] if not self.hedge else [self.position(product, now_ns, side=side) for side in (1, 2)]
+        elif query.get("settleCoin"):
+            rows = [self.position(product, now_ns) for product, _, _ in self._margin.contracts()] if query["settleCoin"] == facts.QUOTE else []
+        else:
+            raise bad("symbol or settleCoin is required")
+        found, cursor = page(rows, query, 20, facts.POSITIONS_PAGE_MAX)
+        return wire.Positions(category=facts.LINEAR, list=found, nextPageCursor=cursor)
+
+    def position(self, product: Product, now_ns: int, *, side: int = 0) -> wire.Position:
+        """side: positionIdx, of an account in hedge mode."""
+        margin, qty = self._margin, self._exchange.position(product.name)
+        average, mark = self._exchange.avg_px.get(self._exchange.terms[product.name].base, ZERO), margin.mark(product, now_ns)
+        worth = abs(qty) * mark
+        return wire.Position(
+            positionIdx=side,
+            symbol=product.symbol,
+            side="" if not qty else "Buy" if qty > 0 else "Sell",
+            size=plain(abs(qty)),
+            avgPrice=shown(average),
+            markPrice=shown(mark),
+            unrealisedPnl=shown(qty * (mark - average)),
+            positionValue=shown(abs(qty) * average),
+            leverage=plain(margin.leverage(product)),
+            positionIM=shown(worth / margin.leverage(product)),
+            positionMM=shown(worth * product.maintenance),
+            curRealisedPnl="0",
+            cumRealisedPnl=shown(self.realised.get(product.symbol, ZERO)),
+            riskLimitValue="2000000",
+            createdTime=ms(self._start_ns),
+            updatedTime=ms(now_ns),
+        )
+
+    def fee_rates(self, query: Mapping[str, str]) -> wire.FeeRates:
+        category = query.get("category", "")
+        if category not in facts.CATEGORIES:
+            raise bad("Illegal category")
+        linear = category == facts.LINEAR
+        taker, maker = (facts.LINEAR_TAKER_FEE, facts.LINEAR_MAKER_FEE) if linear else (facts.SPOT_TAKER_FEE, facts.SPOT_MAKER_FEE)
+        products = [product for product in self._universe.of(category) if query.get("symbol") in (None, "", product.symbol)]
+        if not products:
+            raise bad("symbol invalid")
+        rows = [wire.FeeRate(symbol=product.symbol, takerFeeRate=plain(taker), makerFeeRate=plain(maker)) for product in products]
+        return wire.FeeRates(category=category, list=rows)
+
+    def transactions(self, query: Mapping[str, str], now_ns: int) -> wire.Log:
+        """Newest first."""
+        low, high = span(query, now_ns, facts.HISTORY_WINDOW_NS)
+        wanted = {name: query.get(name, "") for name in ("category", "currency", "type")}
+        rows = [
+            entry
+            for entry in reversed(self.log)
+            if low <= int(entry.transactionTime) <= high and all(value in ("", getattr(entry, name)) for name, value in wanted.items())
+        ]
+        found, cursor = page(rows, query, 20, facts.LOG_PAGE_MAX)
+        return wire.Log(list=found, nextPageCursor=cursor)
+
+    # -- what happens ----------------------------------------------------------------------------------------------------------------------------
+
+    def executed(self, execution: Execution, now_ns: int) -> None:
+        """Enter a trade. A swap's change is what was made less the fee, a pair's moves two coins."""
+        product = self._universe.names[execution.symbol]
+        sign, fee = execution.side.sign, execution.fee
+        shared = {
+            "symbol": product.symbol,
+            "category": product.category,
+            "side": "Buy" if sign > 0 else "Sell",
+            "qty": plain(execution.qty),
+            "tradePrice": plain(execution.price),
+            "orderId": execution.order_id,
+            "tradeId": execution.exec_id,
+        }
+        if not product.linear:
+            for coin, moved in ((product.base, sign * execution.qty), (facts.QUOTE, -sign * execution.qty * execution.price)):
+                own = fee if coin == execution.fee_asset else ZERO
+                self._enter("TRADE", coin, moved - own, now_ns, fee=shown(own), cashFlow=shown(moved), **shared)
+            return
+        before = execution.position_qty - sign * execution.qty
+        closed = min(execution.qty, abs(before)) if before * sign < 0 else ZERO
+        made = closed * (execution.price - self._entered(product, execution, before)) * -sign
+        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made - fee
+        self._enter("TRADE", facts.QUOTE, made - fee, now_ns, fee=shown(fee), cashFlow=shown(made), size=plain(execution.position_qty), **shared)
+
+    def _entered(self, product: Product, execution: Execution, before: Decimal) -> Decimal:
+        """The average entry before an execution; it moves to the one after it."""
+        average, after = self._averages.get(product.symbol, ZERO), execution.position_qty
+        moved = average
+        if before * execution.side.sign >= 0:
+            moved = (abs(before) * average + execution.qty * execution.price) / abs(after)
+        elif before * after <= 0:
+            moved = execution.price if after else ZERO
+        self._averages[product.symbol] = moved
+        return average
+
+    def transfer(self, coin: str, moved: Decimal, now_ns: int) -> None:
+        """Money or coins in, or out below zero."""
+        self._exchange.deposit(coin, moved)
+        self._enter("TRANSFER_IN" if moved > 0 else "TRANSFER_OUT", coin, moved, now_ns, cashFlow=shown(moved))
+
+    def premium(self, product: Product, now_ns: int) -> Decimal:
+        """How far a swap's price is from its index."""
+        index = self._exchange.mark(product.pair, now_ns)
+        return (self._margin.mark(product, now_ns) - index) / index
+
+    def fund(self, now_ns: int, tell: Callable[[Product, Decimal, Decimal, Decimal], None]) -> None:
+        """The funding of one instant: who is long pays the rate on what it is worth, or is paid. tell: product, quantity, mark, what was paid."""
+        for product, qty, _ in list(self._margin.contracts()):
+            if product.expires_ns:
+                continue
+            mark, rate = self._margin.mark(product, now_ns), funding_rate(self.premium(product, now_ns))
+            paid = (qty * mark * rate).quantize(_RATE_GRAIN)
+            self._exchange.deposit(facts.QUOTE, -paid)
+            self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) - paid
+            self._enter(
+                "SETTLEMENT",
+                facts.QUOTE,
+                -paid,
+                now_ns,
+                symbol=product.symbol,
+                category=facts.LINEAR,
+                side="Buy" if qty > 0 else "Sell",
+                size=plain(qty),
+                qty=plain(abs(qty)),
+                tradePrice=plain(mark),
+                funding=shown(-paid),
+                feeRate=plain(rate),
+                cashFlow="0",
+            )
+            tell(product, qty, mark, paid)
+
+    def deliver(self, product: Product, now_ns: int) -> None:
+        """A contract's end: what it made since its entry is paid, at its coin's price then."""
+        qty, base = self._exchange.position(product.name), self._exchange.terms[product.name].base
+        if not qty:
+            return
+        entry, price = self._exchange.avg_px.pop(base), self._exchange.mark(product.pair, now_ns)
+        self._exchange.deposit(base, -qty)
+        self._exchange.deposit(facts.QUOTE, qty * price)
+        made, side = qty * (price - entry), "Buy" if qty > 0 else "Sell"
+        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made
+        self._averages.pop(product.symbol, None)
+        self.deliveries.append(
+            wire.Delivery(
+                deliveryTime=now_ns // MS,
+                symbol=product.symbol,
+                side=side,
+                position=plain(abs(qty)),
+                entryPrice=shown(entry),
+                deliveryPrice=shown(price),
+                fee="0",
+                deliveryRpl=shown(made),
+            )
+        )
+        more = {"symbol": product.symbol, "category": facts.LINEAR, "side": side, "size": "0", "qty": plain(abs(qty)), "tradePrice": shown(price)}
+        self._enter("DELIVERY", facts.QUOTE, made, now_ns, cashFlow=shown(made), **more)
+
+    def delivery_records(self, query: Mapping[str, str]) -> wire.Deliveries:
+        """Newest first."""
+        if query.get("category") != facts.LINEAR:
+            raise bad("Illegal category")
+        rows = [row for row in reversed(self.deliveries) if query.get("symbol", "") in ("", row.symbol)]
+        found, cursor = page(rows, query, 20, facts.LOG_PAGE_MAX)
+        return wire.Deliveries(category=facts.LINEAR, list=found, nextPageCursor=cursor)
+
+    def broke(self, now_ns: int) -> bool:
+        """Whether what stands behind the positions is less than they need."""
+        needed = self._margin.maintenance(now_ns)
+        return needed > 0 and self._margin.balance(now_ns) < needed
+
+    def closing(self) -> list[tuple[Product, Side, Decimal]]:
+        """What closes every position."""
+        return [(product, Side.SELL if qty > 0 else Side.BUY, abs(qty)) for product, qty, _ in self._margin.contracts()]
+
+    def _enter(self, kind: str, coin: str, change: Decimal, now_ns: int, **more: str) -> None:
+        self._entries += 1
+        balance = self._margin.wallet() if coin == facts.QUOTE else self._exchange.holdings.get(coin, ZERO)
+        self.log.append(
+            wire.LogEntry(
+                id=f"{self._user_id}_{more.get('symbol', coin)}_{now_ns // MS}_{self._entries}",
+                type=kind,
+                currency=coin,
+                change=shown(change),
+                cashBalance=shown(balance),
+                transactionTime=ms(now_ns),
+                **more,
+            )
+        )
+
+
+def _share(part: Decimal, whole: Decimal) -> str:
+    return shown((part / whole).quantize(Decimal("0.0001"))) if whole > 0 else "0"

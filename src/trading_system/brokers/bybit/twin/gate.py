@@ -1,0 +1,103 @@
+"""Who is let in: signatures, the time window, and how often. The twin's own reading of the documents, none of the connector's."""
+
+import hashlib
+import hmac
+from collections import deque
+from collections.abc import Mapping
+
+from trading_system.brokers.bybit import facts
+from trading_system.brokers.bybit.twin.forms import MS, Refusal, too_many
+from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
+from trading_system.transport.message import Request
+
+
+class Windows:
+    """Each endpoint's requests in the last second, and all of them in a minute that begins with the first. What is scarcer stands in the headers.
+    A twin that lets so many times Bybit's number of requests through in a minute does so in a second, too."""
+
+    def __init__(self, requests_per_minute: int) -> None:
+        self._limit = requests_per_minute
+        self._times = max(1, requests_per_minute // facts.REQUESTS_PER_MINUTE)
+        self._used = 0
+        self._until_ns = 0
+        self._recent: dict[str, deque[int]] = {}
+
+    def take(self, path: str, now_ns: int) -> tuple[bool, Mapping[str, str]]:
+        """Whether the request may pass, and the three headers."""
+        if now_ns >= self._until_ns:
+            self._used, self._until_ns = 0, now_ns + MINUTE_NS
+        most = facts.PER_SECOND.get(path, 0) * self._times
+        recent = self._recent.setdefault(path, deque())
+        while recent and recent[0] <= now_ns - SECOND_NS:
+            recent.popleft()
+        allowed = self._used < self._limit and (not most or len(recent) < most)
+        if allowed:
+            self._used += 1
+            recent.append(now_ns)
+        whole, own = self._limit - self._used, most - len(recent)
+        if most and own <= whole:
+            return allowed, _headers(most, own, (recent[0] if recent else now_ns) + SECOND_NS)
+        return allowed, _headers(self._limit, whole, self._until_ns)
+
+
+def _headers(limit: int, left: int, reset_ns: int) -> Mapping[str, str]:
+    return {
+        facts.LIMIT_HEADER.lower(): str(limit),
+        facts.LEFT_HEADER.lower(): str(left),
+        facts.RESET_HEADER.lower(): str(reset_ns // MS),
+    }
+
+
+class Gate:
+    """One key. Market data needs none."""
+
+    def __init__(self, key: str, secret: str, requests_per_minute: int) -> None:
+        self._key, self._secret = key, secret.encode()
+        self._windows = Windows(requests_per_minute)
+
+    def pass_by(self, path: str, now_ns: int) -> Mapping[str, str]:
+        """Count a request; the headers of its answer. Raises Refusal 10006, with the headers in it."""
+        allowed, headers = self._windows.take(path, now_ns)
+        if not allowed:
+            raise Crowded(headers)
+        return headers
+
+    def check(self, request: Request, query: str, now_ns: int) -> None:
+        """Raises Refusal: headers missing, another key, a time outside the window, a signature that does not fit."""
+        given = {name.lower(): value for name, value in request.headers.items()}
+        names = (facts.KEY_HEADER, facts.TIME_HEADER, facts.SIGN_HEADER)
+        key, time, signature = (given.get(name.lower(), "") for name in names)
+        window = given.get(facts.WINDOW_HEADER.lower(), str(facts.RECV_WINDOW_MS))
+        if not (key and time and signature):
+            raise Refusal(10003, "API key is invalid.", 401)
+        if key != self._key:
+            raise Refusal(10003, "API key is invalid.")
+        now_ms = now_ns // MS
+        timely = time.isdecimal() and window.isdecimal() and now_ms - int(window) <= int(time) < now_ms + facts.AHEAD_MS
+        if not timely:
+            told = f"req_timestamp[{time}],server_timestamp[{now_ms}],recv_window[{window}]"
+            raise Refusal(10002, f"invalid request, please check your server timestamp or recv_window param. {told}")
+        tail = request.body if request.method == "POST" else query.encode()
+        origin = f"{time}{key}{window}".encode() + tail
+        if not hmac.compare_digest(self._hmac(origin), signature):
+            raise Refusal(10004, f"error sign! origin_string[{origin.decode(errors='replace')}]")
+
+    def check_login(self, args: list[object], now_ns: int) -> str:
+        """What is wrong with a WebSocket's login; nothing: "". expires comes as a number or as text."""
+        if len(args) != 3 or args[0] != self._key:
+            return "Params Error"
+        expires = str(args[1])
+        if not expires.isdecimal() or int(expires) <= now_ns // MS:
+            return "Request not authorized - Expired"
+        return "" if hmac.compare_digest(self._hmac(f"GET/realtime{expires}".encode()), str(args[2])) else "Request not authorized"
+
+    def _hmac(self, text: bytes) -> str:
+        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()
+
+
+class Crowded(Refusal):
+    """10006, and the headers that say until when."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(too_many().code, too_many().message)
+        self.headers = headers
