@@ -11,7 +11,7 @@ import pytest
 from tests.brokers.binance.test_connector import ETH, SOL, wish
 from tests.conformance.test_orders import WIDE
 from tests.desks import Bench, on_bench
-from tests.subjects import BINANCE, BINANCE_SOCKET, Subject
+from tests.subjects import BINANCE, BINANCE_WS, Subject
 from trading_system.app.desk import Desk
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import OrdType, Side, TimeInForce
@@ -82,7 +82,7 @@ async def act(desk: Desk, rng: random.Random, number: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("way", [BINANCE, BINANCE_SOCKET], ids=lambda way: way.name)
+@pytest.mark.parametrize("way", [BINANCE, BINANCE_WS], ids=lambda way: way.name)
 def test_the_books_end_as_the_exchanges(tmp_path: Path, way: Subject, seed: int) -> None:
     async def story(bench: Bench) -> None:
         rng = random.Random(seed)
