@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "TRADING"))} | {"TRADING_ENV_FILE": os.devnull}
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "TRADING"))} | {
+    "TRADING_ENV_FILE": os.devnull
+}
 SUCCESS = r"""✅ All connection tests passed!
 📊 Account Info:
   - Buying Power: \$100,000\.00
@@ -30,6 +32,21 @@ def test_each_runs_without_keys_on_the_twin(name: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("No keys in .env: using the twin of Alpaca")
+
+
+@pytest.mark.parametrize("broker", ["binance", "kraken", "bybit"])
+@pytest.mark.parametrize("name", ["quick_connection_test.py", "list_crypto_assets.py", "test_crypto_order.py", "test_broker_connection.py"])
+def test_the_crypto_examples_run_on_every_exchanges_twin(name: str, broker: str) -> None:
+    done = run(name, "--broker", broker)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"No keys in .env: using the twin of {broker.capitalize()}")
+
+
+def test_an_unknown_broker_is_named() -> None:
+    done = run("quick_connection_test.py", "--broker", "nobody")
+
+    assert (done.returncode, "no broker 'nobody'" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
 def test_the_quick_test_prints_what_the_guide_says(tmp_path: Path) -> None:

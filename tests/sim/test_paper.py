@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.desks import BROKER, BTC, Bench, on_bench, settled, wish
-from tests.factories import coin
+from tests.factories import coin, mark, risk_state
+from tests.subjects import BINANCE, BYBIT, KRAKEN
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.recover import Recovery
-from trading_system.core.risk import Limits
+from trading_system.core.risk import Limits, check
 from trading_system.domain.errors import BadRequest, Rejected
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass
+from trading_system.domain.ports import DepthData
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.sim.clock import SECOND_NS
@@ -268,3 +270,35 @@ def test_several_streams_of_one_market_end_with_the_last_order(tmp_path: Path) -
         assert running == []
 
     story(tmp_path, act)
+
+
+VENUES = {"binance": (BINANCE, InstrumentID("ETH/USDT")), "kraken": (KRAKEN, InstrumentID("ETH/USD")), "bybit": (BYBIT, InstrumentID("ETH/USDT"))}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_on_any_exchanges_prices_it_meets_the_depth_of_its_book(tmp_path: Path, venue: str) -> None:
+    """The exchange's own account is never logged in to, and never moves."""
+    subject, instrument = VENUES[venue]
+    currency = instrument.partition("/")[2]
+
+    async def told(bench: Bench) -> None:
+        data = bench.connector()
+        assert isinstance(data, DepthData)
+        broker = PaperBroker(data, path=bench.folder / "paper.json", clock=bench.clock, rng=random.Random(3), currency=currency)
+        await broker.connect()
+        (listed,) = await broker.instruments((instrument,))
+        bid = (await broker.quote(instrument)).bid_px
+        assert bid is not None
+        state = risk_state(facts=broker.facts, instrument=listed, quote=await broker.quote(instrument), account=await broker.account(), limits=WIDE)
+        request = wish("a", "15", broker=subject.broker, instrument=instrument)
+        await broker.submit(check(request, msgspec.structs.replace(state, equity=mark("10000000"))))
+        await bench.clock.sleep_ns(60 * SECOND_NS)
+        fills = await broker.fills(0)
+
+        assert sum(fill.last_qty for fill in fills) == 15
+        assert len({fill.last_px for fill in fills}) > 1  # deeper than the best price
+        assert all(fill.last_px >= bid for fill in fills)
+        assert bench.twin.exchange.executions == {}
+        await broker.aclose()
+
+    on_bench(tmp_path, told, subject=subject)

@@ -113,7 +113,7 @@ class Oracle:
             at = next((place for place, (there, here) in enumerate(zip(disk, self.told, strict=False)) if there != here), len(self.told))
             self.hold(f"I4 record {at + 1} on disk is not what the desk folded: {disk[at][:80]!r}")
         self.told = disk
-        self.desk = desk
+        self.desk, self._alive = desk, alive
         self._durable_seq, self._durable = 0, set()
         self._doubt_since, self._awaited_alert, self._awaited_halt, self._send_ns = {}, None, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
@@ -142,7 +142,9 @@ class Oracle:
                 self._alerted |= {word for word in text.split() if is_ours(word)}
 
     def tick(self) -> None:
-        """Now and then: who is in doubt, and since when."""
+        """Now and then: who is in doubt, and since when. A dead process tells nobody; the next one's patience begins anew."""
+        if not self._alive():
+            return
         now_ns = self.clock.monotonic_ns()
         doubtful = {order.cl_ord_id for order in self.desk.books.blotter.unsettled() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED)}
         self.seen_in_doubt |= doubtful

@@ -29,7 +29,6 @@ from trading_system.sim.matching import MARKET, Book, Match
 from trading_system.sim.paper_account import PaperAccount, PaperOrder
 
 SECOND_NS = 1_000_000_000
-CURRENCY = "USD"
 CASH = Decimal(100_000)
 LATENCY_NS = (20_000_000, 120_000_000)  # how long an order is on its way
 LEVELS = 10  # of depth that an order meets, where the data has depth
@@ -86,19 +85,20 @@ class _Market:
 
 
 class PaperBroker:
-    """A Connector: the account is here, instruments and prices are `data`'s. path: where the account is kept; a new one begins with `cash`.
+    """A Connector: the account is here, instruments and prices are `data`'s. path: where the account is kept; a new one has `cash`.
 
     The data's own account is never logged in to. Orders rest while no desk runs; at the next start whatever traded through their price has filled
     them, as far back as a day and as the data's trades go.
     """
 
-    def __init__(self, data: Connector, *, path: Path, clock: Clock, rng: Random, cash: Decimal = CASH) -> None:
+    def __init__(self, data: Connector, *, path: Path, clock: Clock, rng: Random, cash: Decimal = CASH, currency: str = "USD") -> None:
         self.facts = paper_facts(data.facts)
+        self._currency = currency
         self._data = data
         self._path = path
         self._clock = clock
         self._rng = rng
-        self._new = PaperAccount(broker=data.facts.broker, moneys={CURRENCY: cash})
+        self._new = PaperAccount(broker=data.facts.broker, moneys={currency: cash})
         self._account = self._new
         self._markets: dict[InstrumentID, _Market] = {}
         self._instruments: dict[InstrumentID, Instrument] = {}
@@ -147,7 +147,7 @@ class PaperBroker:
 
     async def account(self) -> AccountSnapshot:
         account, now_ns = self._account, self._clock.now_ns()
-        rates = {currency: await self._rate(currency) for currency in {*account.moneys, *[await self._currency(name) for name in account.units]}}
+        rates = {currency: await self._rate(currency) for currency in {*account.moneys, *[await self._priced_in(name) for name in account.units]}}
         positions, worth = [], ZERO
         for name, qty in account.units.items():
             mark = (await self._fresh(name)).mid
@@ -166,12 +166,12 @@ class PaperBroker:
             broker=account.broker,
             account=f"PAPER-{account.broker.upper()}",
             environment="paper",
-            currency=CURRENCY,
+            currency=self._currency,
             equity=cash + worth,
             last_equity=account.last_equity,
             cash=cash,
             balances=dict(account.moneys),
-            rates={currency: rate for currency, rate in rates.items() if currency != CURRENCY},
+            rates={currency: rate for currency, rate in rates.items() if currency != self._currency},
             buying_power=max(ZERO, free),
             positions=tuple(positions),
             tradable=True,
@@ -424,16 +424,16 @@ class PaperBroker:
         known = self._quotes.get(name)
         return known if known is not None and self._clock.now_ns() - known.recv_ns < QUOTE_MAX_NS else await self.quote(name)
 
-    async def _currency(self, name: InstrumentID) -> str:
+    async def _priced_in(self, name: InstrumentID) -> str:
         return (await self._market(name)).instrument.currency
 
     async def _rate(self, currency: str) -> Decimal:
         """What one unit of a currency is worth. Raises what the data's quote raises: it has no price of it."""
-        if currency == CURRENCY:
+        if currency == self._currency:
             return ONE
-        mid = (await self._fresh(InstrumentID(f"{currency}/{CURRENCY}"))).mid
+        mid = (await self._fresh(InstrumentID(f"{currency}/{self._currency}"))).mid
         if mid is None:
-            raise BadRequest(f"nobody quotes {currency} in {CURRENCY}")
+            raise BadRequest(f"nobody quotes {currency} in {self._currency}")
         return mid
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
