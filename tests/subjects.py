@@ -104,7 +104,7 @@ BINANCE = Subject(
     replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),
     symbol="ETHUSDT",
 )
-BINANCE_SOCKET = msgspec.structs.replace(BINANCE, name="binance-websocket", options={"order_entry": "websocket"})
+BINANCE_WS = msgspec.structs.replace(BINANCE, name="binance-ws", options={"order_entry": "websocket"})
 
 
 async def young_cancels(connector: Any) -> None:
@@ -177,4 +177,4 @@ BYBIT = Subject(
 
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_SOCKET, KRAKEN_WS)  # the same brokers, and other ways to send orders and to hear of them
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS)  # the same brokers, and other ways to send orders or to hear of them

@@ -106,7 +106,7 @@ ORDER_RULES = (
     # A market order has no time in force there: what finds no counterpart expires at once, whichever of the two is named.
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.MARKET}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT, OrdType.STOP_LIMIT}), _RESTING, fractional=True),
-    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.TRAILING_STOP}), frozenset({TimeInForce.GTC}), fractional=True),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.STOP, OrdType.TRAILING_STOP}), frozenset({TimeInForce.GTC}), fractional=True),
 )
 LINK_RULES = (
     # Order lists. With one of its orders the whole list is cancelled, so that none of them can be changed.
