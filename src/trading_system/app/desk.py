@@ -14,7 +14,7 @@ from trading_system.app.hub import Hub
 from trading_system.app.state import risk_state
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
-from trading_system.core.options import STANDARD_MULTIPLIER
+from trading_system.core.options import standard_multiplier
 from trading_system.core.reconcile import knight
 from trading_system.core.risk import (
     Breaker,
@@ -43,7 +43,7 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
-from trading_system.domain.option import is_option
+from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
 from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
@@ -499,7 +499,7 @@ class Desk:
         known = self.instruments.get((broker, instrument))
         if known is not None:
             return known.multiplier
-        return self.books.multipliers.get((broker, instrument), STANDARD_MULTIPLIER if is_option(instrument) else ONE)
+        return self.books.multipliers.get((broker, instrument), standard_multiplier(instrument))
 
     def currency(self, broker: BrokerName, instrument: InstrumentID) -> str:
         """What its prices are in."""
@@ -673,7 +673,7 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> Asse
     if instrument is not None:
         return instrument.asset_class
     if is_option(report.instrument):
-        return AssetClass.OPTION
+        return AssetClass.CRYPTO_OPTION if parse_option(report.instrument).in_cash else AssetClass.OPTION
     base, pair, _ = report.instrument.partition("/")
     if pair and "-" in base:
         return AssetClass.PERPETUAL if base.endswith("-PERP") else AssetClass.FUTURE

@@ -12,7 +12,7 @@ from trading_system.domain.errors import DeskError, Unavailable
 from trading_system.domain.fix import Doubt
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.domain.option import is_option, parse_occ
+from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Order
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import NS_PER_DAY, flow_key
@@ -142,8 +142,9 @@ class Outside:
         allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key].is_crypto}
         expected = [instrument for broker, instrument in books.expected if broker == name]
         for option in filter(is_option, (instrument for instrument, qty in ours.items() if qty)):
-            if parse_occ(option).expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date():
-                expected += [option, parse_occ(option).underlying]  # brokers book what became of it days later
+            contract = parse_option(option)
+            if contract.expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date() and not contract.in_cash:
+                expected += [option, contract.underlying]  # brokers book what became of it days later
         return compare_positions(ours, snapshot.positions, moving, allowance, expected)
 
     def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:
