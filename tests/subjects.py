@@ -98,7 +98,7 @@ BINANCE = Subject(
     statuses=tuple(
         f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
     ),
-    changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body,
+    changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body or b'.cancelAll"' in request.body,
     places=lambda request: (request.method == "POST" and ("/order?" in request.url or "/orderList/" in request.url)) or b".place" in request.body,
     tells_trail=False,
     replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),

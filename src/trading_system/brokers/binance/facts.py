@@ -43,6 +43,7 @@ API = "/api/v3"
 SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API calls a change
     ("POST", "/order"): "order.place",
     ("DELETE", "/order"): "order.cancel",
+    ("DELETE", "/openOrders"): "openOrders.cancelAll",
     ("POST", "/order/cancelReplace"): "order.cancelReplace",
     ("POST", "/orderList/oco"): "orderList.place.oco",
     ("POST", "/orderList/oto"): "orderList.place.oto",
