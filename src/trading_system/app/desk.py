@@ -157,6 +157,8 @@ class Desk:
         self.making_room[key] += 1
         try:
             await self._make_room(request)
+            if replaces is not None:
+                replaces = self._changeable(replaces.cl_ord_id)  # it may have ended while prices were read: then nothing is freed
             approved = check(request, risk_state(self, request, cl_ord_id), replaces)
         finally:
             self.making_room[key] -= 1
@@ -589,14 +591,9 @@ class Desk:
         return replay(await self.journal.about(cl_ord_id)).blotter.get(cl_ord_id)
 
     def _replacement(self, request: Replace) -> tuple[NewOrder, Order]:
-        order = self._known_or_refuse(request.cl_ord_id)
-        if order.ord_status.terminal or order.order_id is None or order.external:
-            raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        order = self._changeable(request.cl_ord_id)
         if order.legs:
             raise BadRequest(f"{order.cl_ord_id} is a multileg order: cancel it and place the one you want")
-        if order.cum_qty or order.stated_cum_qty:
-            # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
-            raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
         if request.order_qty is not None and (order.parent is not None or order.attached is not None):
             raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
         if order.parent is not None and not self._legs_change(order):
@@ -621,6 +618,16 @@ class Desk:
             repeat=True,
         )
         return new, order
+
+    def _changeable(self, cl_ord_id: ClOrdID) -> Order:
+        """Raises BadRequest: it cannot be changed, or not any more."""
+        order = self._known_or_refuse(cl_ord_id)
+        if order.ord_status.terminal or order.order_id is None or order.external:
+            raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        if order.cum_qty or order.stated_cum_qty:
+            # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
+            raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        return order
 
     def _legs_change(self, leg: Order) -> bool:
         """Whether the broker lets the parts of this one's bracket be changed."""

@@ -77,13 +77,17 @@ class Outside:
         return {Kind.FEE: "a fee charged in units", Kind.EXPECTED: "a transfer in kind or a corporate action"}.get(difference.kind, "")
 
     async def _first_snapshot(self) -> AccountSnapshot:
-        """What the desk begins with, and every flow that is part of it."""
+        """What the desk begins with, and every flow and execution that is part of it. Raises Unavailable: it moves too fast to be read."""
+        desk, books = self._desk, self._desk.books
         for _ in range(_FIRST_LOOKS_MAX):
             await self._read_flows(prior=True)
-            snapshot = await self._desk.refresh_account(self._name)
-            if not await self._read_flows(prior=True):
-                break
-        return snapshot
+            bookings = books.bookings
+            snapshot = await desk.refresh_account(self._name)
+            for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
+                desk.on_report(fill)
+            if not await self._read_flows(prior=True) and bookings == books.bookings:
+                return snapshot
+        raise Unavailable(f"{self._name}'s account changed at each of the first {_FIRST_LOOKS_MAX} looks at it")
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 
