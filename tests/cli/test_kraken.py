@@ -1,4 +1,4 @@
-"""What only Kraken has, as a person sees it: the dead man's switch in `trading check`."""
+"""What only Kraken has, as a person sees it: orders that are checked there in a dry run, and the dead man's switch in `trading check`."""
 
 import json
 import signal
@@ -22,6 +22,18 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     yield shell
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
+
+
+def test_a_dry_run_shows_what_kraken_says_and_ends_with_it(shell: Shell) -> None:
+    taken = shell.run("buy", "ETH/USD", "0.1", "--dry-run", "--json")
+    refused = shell.run("buy", "ETH/USD", "0.00001", "--dry-run", "--json", VALIDATE_ORDERS="false")
+
+    assert (taken.returncode, json.loads(taken.stdout)["text"].partition(": buy")[0]) == (
+        0,
+        "dry run: nothing was placed; Kraken has checked it and would take it",
+    )
+    assert (refused.returncode, "EOrder:Order minimum not met" in json.loads(refused.stdout)["text"]) == (1, True)
+    assert shell.ask("account")["accounts"][0]["cash"] == "100000"
 
 
 def test_check_says_whether_the_switch_is_armed(shell: Shell) -> None:

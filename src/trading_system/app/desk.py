@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from typing import NoReturn
 
 from msgspec.structs import replace as changed
 
@@ -46,7 +47,7 @@ from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.option import is_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
-from trading_system.domain.ports import Clock, Connector
+from trading_system.domain.ports import Clock, Connector, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Alert,
@@ -215,6 +216,8 @@ class Desk:
         self.step("intent durable")
         broker = self.brokers[approved.request.broker]
         try:
+            if approved.dry_run:
+                await self._rehearse(approved)
             self.last_hop(approved)  # the kill switch has the last word
             self.step("last hop passed")
             report = await (broker.submit(approved) if approved.orig_cl_ord_id is None else broker.replace(approved))
@@ -225,9 +228,29 @@ class Desk:
 
     def last_hop(self, approved: Approved) -> None:
         """Between the disk and the socket; again where a connector lets an order wait. Raises NotSent."""
-        request = approved.request
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")
+        self._may_go(approved)
+
+    async def _rehearse(self, approved: Approved) -> NoReturn:
+        """A dry run ends here. A broker that checks orders without placing them is asked for that; changes it checks only when it makes them.
+
+        Raises NotSent: with what the broker said. ProtocolError: it placed the order.
+        """
+        broker = self.brokers[approved.request.broker]
+        if approved.orig_cl_ord_id is not None or not isinstance(broker, ValidatesOrders):
+            raise NotSent("dry run: everything was checked, nothing was sent")
+        self._may_go(approved)
+        try:
+            words = await broker.validate(approved)
+        except ProtocolError:
+            raise
+        except DeskError as error:
+            raise NotSent(f"{error} (a dry run: checked, not placed)") from None
+        raise NotSent(f"dry run: nothing was placed; {broker.facts.title} has checked it and would take it: {words}")
+
+    def _may_go(self, approved: Approved) -> None:
+        request = approved.request
         instrument = self.instruments[request.broker, request.instrument]
         if self.clock.now_ns() - approved.approved_ns > INTENT_MAX_NS:
             raise NotSent("it waited too long between the gate and the socket; the market is another now")

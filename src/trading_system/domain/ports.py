@@ -204,6 +204,15 @@ class CancelsWhenSilent(Protocol):
         ...
 
 
+@runtime_checkable
+class ValidatesOrders(Protocol):
+    """A broker that checks an order as if it were placed, and places nothing: what a dry run may ask of it."""
+
+    async def validate(self, approved: Approved) -> str:
+        """The order in the broker's words. Raises Rejected: it would refuse. Unavailable: it does not say. ProtocolError: it placed the order."""
+        ...
+
+
 class Kinds(msgspec.Struct, frozen=True):
     """What a subscription wants."""
 

@@ -21,12 +21,12 @@ from trading_system.brokers.kraken import connect, connector
 from trading_system.brokers.kraken.amends import Amend, Amends
 from trading_system.brokers.kraken.twin import PERMISSIONS
 from trading_system.domain.account import AccountSnapshot, FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, RateLimited, Rejected, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID, OrderID
 from trading_system.domain.market import BookSnapshot
-from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.domain.ports import CancelsWhenSilent, DepthData, RecallsChanges, StreamState
+from trading_system.domain.order import Approved, NewOrder, Order, Replace
+from trading_system.domain.ports import CancelsWhenSilent, DepthData, RecallsChanges, StreamState, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -242,6 +242,64 @@ def test_a_switch_that_says_something_else_than_was_asked_for_is_not_believed_to
         between.answers = lambda body: said.sub(b'"triggerTime":"' + answer.encode() + b'"', body)
         with pytest.raises(error):
             await (connected.arm_dead_man(MINUTE_NS) if call == "arm" else connected.disarm_dead_man())
+
+    conform(tmp_path, KRAKEN, story)
+
+
+async def checked(bench: Bench, **changes: Any) -> tuple[Any, Approved]:
+    """A connector, and an order as the gate lets it through in a dry run."""
+    async with bench.desk(WIDE) as desk:
+        price = await away(desk.brokers[KRAKEN.broker], "0.98")
+        approved = approved_of(desk, await desk.submit(wish("a", ord_type=OrdType.LIMIT, price=price)))
+    connected = bench.connector()
+    await connected.connect()
+    return connected, changed(approved, **({"cl_ord_id": ClOrdID("q1bbbbbbbbbbbbbbbb"), "dry_run": True} | changes))
+
+
+def test_an_order_is_checked_and_not_placed(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connected, approved = await checked(bench)
+        before = len(bench.twin.trading.placed)
+        assert isinstance(connected, ValidatesOrders)
+        assert await connected.validate(approved) == f"buy 0.10000000 ETHUSD @ limit {approved.request.price}"
+        with pytest.raises(Rejected, match="EOrder:Insufficient funds"):
+            await connected.validate(changed(approved, request=changed(approved.request, order_qty=D(1_000_000))))
+
+        assert len(bench.twin.trading.placed) == before
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "failed_after", "garbage", "torn_answer", "refused"])
+def test_a_check_without_an_answer_is_no_doubt(tmp_path: Path, fault: str) -> None:
+    async def story(bench: Bench) -> None:
+        connected, approved = await checked(bench)
+        bench.network.faults = Faults(**{fault: 1.0})
+        with pytest.raises(Unavailable):
+            await connected.validate(approved)
+
+    told(tmp_path, story)
+
+
+def test_a_check_that_placed_an_order_is_told_of(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        connected, approved = await checked(bench)
+        between.answers = lambda body: body.replace(b'"result":{', b'"result":{"txid":["OAAAAA-AAAAA-AAAAAA"],')
+        with pytest.raises(ProtocolError, match="OAAAAA-AAAAA-AAAAAA"):
+            await connected.validate(approved)
+
+    conform(tmp_path, KRAKEN, story)
+
+
+def test_an_order_of_a_dry_run_cannot_be_submitted(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        _, approved = await checked(bench)
+        before = len(between.asked)
+        async with bench.desk(WIDE, dry_run=True) as desk:
+            with pytest.raises(NotSent, match="dry run"):
+                await desk.brokers[KRAKEN.broker].submit(approved)
+
+        assert len(between.asked) == before
 
     conform(tmp_path, KRAKEN, story)
 

@@ -226,6 +226,20 @@ class KrakenConnector:
         self._remember(self._rows, order_id, _Row(report, fee_in_base=False))
         return report
 
+    async def validate(self, approved: Approved) -> str:
+        """AddOrder with validate=true, by REST whichever way orders leave. Nothing comes of it."""
+        assert approved.dry_run
+        instrument = approved.request.instrument
+        form = codec.encode_order(approved, _listed_or_refuse(instrument, await self._listed()))
+        self._afford_order(instrument, ADD_COST)
+        try:
+            added = await self._change("AddOrder", {**form, "validate": "true", "deadline": self._deadline()}, wire.Added)
+        except InDoubt as error:
+            raise Unavailable(f"Kraken's check did not say ({error})") from None
+        if added.txid:
+            raise ProtocolError("Kraken placed what it was only to check", ",".join(added.txid).encode())
+        return added.descr.order
+
     async def replace(self, approved: Approved) -> ExecutionReport:
         """Kraken changes the order and goes on naming the first intent; the desk knows what that means."""
         order_id = approved.orig_order_id
