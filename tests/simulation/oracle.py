@@ -20,12 +20,12 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
-from trading_system.core.options import STANDARD_MULTIPLIER
+from trading_system.core.options import standard_multiplier
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
-from trading_system.domain.money import ONE, ZERO
-from trading_system.domain.option import is_option, underlying_of
+from trading_system.domain.money import ZERO
+from trading_system.domain.option import underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
@@ -113,7 +113,7 @@ class Oracle:
             at = next((place for place, (there, here) in enumerate(zip(disk, self.told, strict=False)) if there != here), len(self.told))
             self.hold(f"I4 record {at + 1} on disk is not what the desk folded: {disk[at][:80]!r}")
         self.told = disk
-        self.desk = desk
+        self.desk, self._alive = desk, alive
         self._durable_seq, self._durable = 0, set()
         self._doubt_since, self._awaited_alert, self._awaited_halt, self._send_ns = {}, None, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
@@ -142,7 +142,9 @@ class Oracle:
                 self._alerted |= {word for word in text.split() if is_ours(word)}
 
     def tick(self) -> None:
-        """Now and then: who is in doubt, and since when."""
+        """Now and then: who is in doubt, and since when. A dead process tells nobody; the next one's patience begins anew."""
+        if not self._alive():
+            return
         now_ns = self.clock.monotonic_ns()
         doubtful = {order.cl_ord_id for order in self.desk.books.blotter.unsettled() if order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED)}
         self.seen_in_doubt |= doubtful
@@ -201,7 +203,7 @@ class Oracle:
         gross, keys = ZERO, set()
         for key in sorted({*self.sent, *((broker, name) for broker in self.desk.brokers for name in self.names)}):
             held, opening = abs(self._position(*key)), self._opening(*key, 1) + self._opening(*key, -1)
-            gross += (held + opening) * self.truth.mid(*key) * (STANDARD_MULTIPLIER if is_option(key[1]) else ONE)
+            gross += (held + opening) * self.truth.mid(*key) * standard_multiplier(key[1])
             if held or opening:
                 keys.add((key[0], underlying_of(key[1])))
         if gross > self.limits.max_leverage * equity:

@@ -12,7 +12,7 @@ from trading_system.domain.errors import DeskError, Unavailable
 from trading_system.domain.fix import Doubt
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.domain.option import is_option, parse_occ
+from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Order
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import NS_PER_DAY, flow_key
@@ -77,13 +77,17 @@ class Outside:
         return {Kind.FEE: "a fee charged in units", Kind.EXPECTED: "a transfer in kind or a corporate action"}.get(difference.kind, "")
 
     async def _first_snapshot(self) -> AccountSnapshot:
-        """What the desk begins with, and every flow that is part of it."""
+        """What the desk begins with, and every flow and execution that is part of it. Raises Unavailable: it moves too fast to be read."""
+        desk, books = self._desk, self._desk.books
         for _ in range(_FIRST_LOOKS_MAX):
             await self._read_flows(prior=True)
-            snapshot = await self._desk.refresh_account(self._name)
-            if not await self._read_flows(prior=True):
-                break
-        return snapshot
+            bookings = books.bookings
+            snapshot = await desk.refresh_account(self._name)
+            for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
+                desk.on_report(fill)
+            if not await self._read_flows(prior=True) and bookings == books.bookings:
+                return snapshot
+        raise Unavailable(f"{self._name}'s account changed at each of the first {_FIRST_LOOKS_MAX} looks at it")
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 
@@ -142,8 +146,9 @@ class Outside:
         allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key].is_crypto}
         expected = [instrument for broker, instrument in books.expected if broker == name]
         for option in filter(is_option, (instrument for instrument, qty in ours.items() if qty)):
-            if parse_occ(option).expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date():
-                expected += [option, parse_occ(option).underlying]  # brokers book what became of it days later
+            contract = parse_option(option)
+            if contract.expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date() and not contract.in_cash:
+                expected += [option, contract.underlying]  # brokers book what became of it days later
         return compare_positions(ours, snapshot.positions, moving, allowance, expected)
 
     def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:

@@ -191,6 +191,15 @@ class WaitsItsTurn(Protocol):
 
 
 @runtime_checkable
+class CancelsAll(Protocol):
+    """A broker to which "everything that rests at this account" is one wish: what the desk has not heard of yet goes with it."""
+
+    async def cancel_all(self) -> None:
+        """Ask for it; what became of it the orders themselves tell. Raises as cancel."""
+        ...
+
+
+@runtime_checkable
 class CancelsWhenSilent(Protocol):
     """A broker with a dead man's switch of its own: armed, it cancels every order of the account, stops and other people's included, unless it hears
     of us again in time. It goes off once, and is off then. Of two calls the later one holds, in whatever order they arrive."""
