@@ -82,7 +82,7 @@ class Bench:
         environment: str = "paper",
         dry_run: bool = False,
         dead_man: bool = False,
-        stays: bool = True,
+        feeds: bool = True,
     ) -> tuple[Desk, Recovery]:
         """A desk that has not come up yet. dead_man: the broker's own switch is used."""
         journal = Journal(self.folder / "journal.sqlite")
@@ -98,7 +98,7 @@ class Bench:
             dry_run=dry_run,
         )
         wanted = frozenset(desk.brokers) if dead_man else frozenset()
-        return desk, Recovery(desk, version="test", config_hash="test", dead_man=wanted, stays=stays)
+        return desk, Recovery(desk, version="test", config_hash="test", dead_man=wanted, feeds=feeds)
 
     @asynccontextmanager
     async def desk(self, limits: Limits | None = None, **how: Any) -> AsyncIterator[Desk]:

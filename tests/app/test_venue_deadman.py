@@ -303,6 +303,38 @@ def test_a_desk_that_does_not_hear_its_stream_disarms_it(tmp_path: Path) -> None
     told(tmp_path, story)
 
 
+def test_a_lost_line_is_a_warning_and_ends_in_the_cancel(tmp_path: Path) -> None:
+    async def story(bench: Bench, door: Door) -> None:
+        async with bench.desk(WIDE, dead_man=True) as desk:
+            resting = await entry(desk)
+            assert await armed(bench)
+            bench.network.faults = Faults(disconnect=1.0, refused=1.0)
+            await asyncio.sleep(AFTER_S + 2 * GRACE_S)
+            assert at_kraken(bench, resting).reason == TIMER
+            assert critical(desk) == []
+            assert [alert for alert in desk.books.alerts.values() if "cannot be disarmed" in alert.text]
+            bench.network.faults = Faults(enabled=False)
+
+            assert (await settled(desk, resting)).ord_status is OrdStatus.CANCELED
+            assert await armed(bench, within_s=120)
+
+    told(tmp_path, story)
+
+
+def test_a_call_that_another_overtook_is_made_again(tmp_path: Path) -> None:
+    async def story(bench: Bench, door: Door) -> None:
+        async with bench.desk(WIDE, dead_man=True) as desk:
+            assert await armed(bench)
+            price = await away(desk.brokers[NAME], "0.9")
+            bench.twin.nonce += 1
+            await bought(desk, protect_stop_px=price)
+
+            assert door.calls()[-4:] == ["0", "0", "place", "place"]
+            assert not [alert for alert in desk.books.alerts.values() if "disarmed" in alert.text]
+
+    told(tmp_path, story)
+
+
 def test_a_desk_that_cannot_disarm_says_so_and_lets_out_no_entry_that_wants_a_stop(tmp_path: Path) -> None:
     async def story(bench: Bench, door: Door) -> None:
         async with bench.desk(WIDE, dead_man=True) as desk:
@@ -408,11 +440,11 @@ def test_a_desk_of_one_command_arms_nothing_and_leaves_what_a_dead_one_armed_unl
         assert await armed(bench)
         await bench.kill(desk)
         before = len(door.calls())
-        async with bench.desk(WIDE, dead_man=True, stays=False) as desk:
+        async with bench.desk(WIDE, dead_man=True, feeds=False) as desk:
             await asyncio.sleep(GRACE_S)
             assert "one command" in str(desk.dead_men()[NAME])
         assert door.calls()[before:] == []
-        async with bench.desk(WIDE, dead_man=True, stays=False) as desk:
+        async with bench.desk(WIDE, dead_man=True, feeds=False) as desk:
             exit_px = await away(desk.brokers[NAME], "1.02")
             out = await desk.submit(wish("out", "0.2", Side.SELL, ord_type=OrdType.LIMIT, price=exit_px))
         assert door.calls()[before:] == ["0", "place"]

@@ -40,7 +40,7 @@ NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order cou
 
 class Recovery:
     """Brings a desk to where it may trade, and keeps it there. One watch per broker. dead_man: brokers whose own dead man's switch is wanted.
-    stays: whether this desk lives for longer than one command, and so may feed one."""
+    feeds: whether this desk lives for longer than one command, and so may feed one."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Recovery:
         config_hash: str,
         account_lease: Callable[[AccountSnapshot], None] = lambda _: None,
         dead_man: frozenset[BrokerName] = frozenset(),
-        stays: bool = True,
+        feeds: bool = True,
     ) -> None:
         self.desk = desk
         self._version = version
@@ -62,7 +62,7 @@ class Recovery:
         self._watches = {name: Watch(desk, name) for name in desk.brokers}
         self._dead_man = dead_man
         self._dead_men = {
-            name: VenueDeadMan(desk, name, broker, feeds=stays)
+            name: VenueDeadMan(desk, name, broker, feeds=feeds)
             for name, broker in desk.brokers.items()
             if name in dead_man and isinstance(broker, CancelsWhenSilent) and not desk.dry_run
         }

@@ -66,10 +66,10 @@ class VenueDeadMan:
         """The desk stops in good order: what it armed is off, and its orders rest as they are."""
         if self._armed:
             with suppress(JournalError):  # a desk that ends because of its disk can tell nobody
-                await self.disarm()
+                await self.disarm("warning")
 
-    async def disarm(self) -> bool:
-        """Turn it off, unless that is certain already. False: it may go off, and somebody has been told."""
+    async def disarm(self, severity: str = "critical") -> bool:
+        """Turn it off, unless that is certain already. False: it may go off, and somebody has been told; severity: of the alert."""
         async with self._disarming:
             for asked in range(DISARMS_MAX):
                 if self._now_ns() >= self._off_ns:
@@ -80,7 +80,7 @@ class VenueDeadMan:
                     return True
             self._stuck = True  # what does not let itself be turned off is not wound up again
             left_s = (self._off_ns - self._now_ns()) // SECOND_NS
-            self._tell("critical", f"cannot be disarmed and may cancel every order there within {left_s} s: {self._why}")
+            self._tell(severity, f"cannot be disarmed and may cancel every order there within {left_s} s: {self._why}")
             return False
 
     async def _turn_off(self) -> bool:
@@ -104,20 +104,30 @@ class VenueDeadMan:
         return None if armed else self.why_not() or self._why
 
     def why_not(self) -> str | None:
-        """What is in the way of arming it; None: nothing is."""
+        """What speaks against arming it; None: nothing does."""
+        return self._in_the_way() or self._unclear()
+
+    def _in_the_way(self) -> str | None:
+        """What must stay."""
         desk, name, books = self._desk, self._name, self._desk.books
-        account = desk.accounts.get(name)
-        if not desk.ready[name] or desk.stood_still() or account is None or not account.tradable:
-            return "how things stand there is not certain"
         if desk.guarding[name]:
             return "an order is on its way that must stay"
         for order in books.blotter.unsettled():
-            if order.broker == name and (order.external or order.doubt is not Doubt.NONE):
-                return f"{order.cl_ord_id} is {'not an order of this desk' if order.external else 'in doubt'}"
+            if order.broker == name and order.external:
+                return f"{order.cl_ord_id} is not an order of this desk"
             if order.broker == name and stays(order, books.ledger.position(name, order.instrument)):
                 return f"{order.cl_ord_id} guards or closes a position, or asks for a stop, and must stay"
-        bare = (key[1] for key, entries in books.protected.items() if key[0] == name and entries and books.ledger.position(*key))
-        return next((f"{instrument} has, or is to have, a stop" for instrument in bare), None)
+        guarded = (key[1] for key, entries in books.protected.items() if key[0] == name and entries and books.ledger.position(*key))
+        return next((f"{instrument} has, or is to have, a stop" for instrument in guarded), None)
+
+    def _unclear(self) -> str | None:
+        """What is not known for certain."""
+        desk, name = self._desk, self._name
+        account = desk.accounts.get(name)
+        if not desk.ready[name] or desk.stood_still() or account is None or not account.tradable:
+            return "how things stand there is not certain"
+        doubtful = (order for order in desk.books.blotter.unsettled() if order.broker == name and order.doubt is not Doubt.NONE)
+        return next((f"{order.cl_ord_id} is in doubt" for order in doubtful), None)
 
     async def _look(self) -> None:
         why, now_ns = self.why_not(), self._now_ns()
@@ -127,7 +137,7 @@ class VenueDeadMan:
                 await (self._turn_off() if self._stuck else self._feed())
         elif why is not None and now_ns < self._off_ns and (self._feeds or self._desk.ready[self._name]):
             self._due_ns = 0
-            await self.disarm()
+            await self.disarm("critical" if self._in_the_way() else "warning")  # where nothing must stay, its going off is what it is for
 
     async def _feed(self) -> None:
         """One that fails is tried again soon; that it failed does not say that it did not arm."""
