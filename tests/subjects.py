@@ -142,7 +142,8 @@ KRAKEN = Subject(
         b'"type":"buy"',  # a trade's row says no status
     ),
     changes=lambda request: (
-        request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder", "CancelAllOrdersAfter") or _KRAKEN_ADDS in request.body
+        request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder", "CancelAll", "CancelAllOrdersAfter")
+        or _KRAKEN_ADDS in request.body
     ),
     places=lambda request: request.url.endswith("/AddOrder") or _KRAKEN_ADDS in request.body,
     options={"tier": "pro"},

@@ -53,7 +53,7 @@ from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole,
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
@@ -273,7 +273,7 @@ class KrakenConnector:
         assert order.order_id is not None
         cost = _cost(CANCEL_COSTS, self._clock.now_ns() - order.sent_ns)
         self._counter(order.instrument).take(self._clock.monotonic_ns(), cost)
-        await self._cancel(order.order_id)
+        await self._cancel("CancelOrder", {"txid": order.order_id})
         try:
             rows = await self._ask("QueryOrders", {"txid": order.order_id}, dict[str, wire.Order])
         except (Unavailable, BadRequest) as error:
@@ -282,11 +282,14 @@ class KrakenConnector:
             raise InDoubt("the cancel was sent; Kraken does not say how the order stands")
         return await self._row(order.order_id, rows[order.order_id])
 
-    async def _cancel(self, order_id: OrderID) -> None:
+    async def cancel_all(self) -> None:
+        await self._cancel("CancelAll", {})
+
+    async def _cancel(self, name: str, form: Mapping[str, str]) -> None:
         """A cancel that another call overtook was certainly not done, and may be asked for again."""
         for asked in range(1, ASKS_MAX + 1):
             try:
-                await self._change("CancelOrder", {"txid": order_id}, wire.Canceled)
+                await self._change(name, form, wire.Canceled)
             except _Missing:
                 return
             except Rejected as error:
