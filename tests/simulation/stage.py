@@ -40,7 +40,8 @@ STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begin
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 TILTED = 8  # so many times as often comes what a case is tilted to
 QUIET_TRIES = 20
-STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
+STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up …
+CLEARS_AFTER = 100  # … although the weather has cleared by then
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
     "race": 4,
@@ -258,7 +259,9 @@ class Stage(ABC):
 
     async def start_desk(self) -> None:
         """A process starts: it may fail to reach the broker, then it is started again, as a supervisor would."""
-        for _ in range(STARTS_MAX):
+        for attempt in range(STARTS_MAX):
+            if attempt == CLEARS_AFTER:
+                self.calm()
             try:
                 self.build_desk()
                 await self.recovery.start()
