@@ -169,12 +169,14 @@ BYBIT = Subject(
     nobody=InstrumentID("NOBODY/USDT"),
     misspelt=InstrumentID("SOLUSDT"),
     statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),
-    changes=lambda request: request.method == "POST",
-    places=lambda request: request.method == "POST" and request.url.endswith("/v5/order/create"),
+    changes=lambda request: request.method == "POST" or b'"op":"order.' in request.body,
+    places=lambda request: request.url.endswith("/v5/order/create") or b'"op":"order.create"' in request.body,
+    replies=lambda frame: frame.startswith(b'{"reqId":'),
     symbol="SOLUSDT",
 )
+BYBIT_WS = msgspec.structs.replace(BYBIT, name="bybit-ws", options={"order_entry": "websocket"})
 
 
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_SOCKET, KRAKEN_WS)  # the same brokers, and other ways to send orders and to hear of them
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_SOCKET, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders and to hear of them

@@ -21,6 +21,7 @@ class Urls(msgspec.Struct, frozen=True, kw_only=True):
     rest: str
     public: str  # followed by the category
     private: str
+    trade: str  # orders as frames; "": the host has none
 
 
 PAPER = "paper"
@@ -31,19 +32,24 @@ URLS: Mapping[str, Urls] = {
         rest="https://api-testnet.bybit.com",
         public="wss://stream-testnet.bybit.com/v5/public",
         private="wss://stream-testnet.bybit.com/v5/private",
+        trade="wss://stream-testnet.bybit.com/v5/trade",
     ),
     DEMO: Urls(
         rest="https://api-demo.bybit.com",
         public="wss://stream.bybit.com/v5/public",
         private="wss://stream-demo.bybit.com/v5/private",
+        trade="",
     ),
     LIVE: Urls(
         rest="https://api.bybit.com",
         public="wss://stream.bybit.com/v5/public",
         private="wss://stream.bybit.com/v5/private",
+        trade="wss://stream.bybit.com/v5/trade",
     ),
 }
-PUBLIC_PATH, PRIVATE_PATH = "/v5/public", "/v5/private"
+PUBLIC_PATH, PRIVATE_PATH, TRADE_PATH = "/v5/public", "/v5/private", "/v5/trade"
+# What a change is called as a frame. Both ways share one budget.
+SOCKET_OPS: Mapping[str, str] = {"/v5/order/create": "order.create", "/v5/order/amend": "order.amend", "/v5/order/cancel": "order.cancel"}
 PAGES: Mapping[str, str] = {
     "signup": "https://www.bybit.com/register",
     "keys_paper": "https://testnet.bybit.com/app/user/api-management",

@@ -498,6 +498,18 @@ class StreamFrame(msgspec.Struct, kw_only=True):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class TradeFrame(msgspec.Struct, kw_only=True):
+    """Anything that /v5/trade says: an envelope in other words, with REST's headers inside. Some replies were seen without reqId."""
+
+    op: str = ""
+    reqId: str = ""
+    retCode: int
+    retMsg: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    header: Mapping[str, str] = {}
+    connId: str = ""
+
+
 class StreamBook(msgspec.Struct, kw_only=True):
     """`data` of orderbook.{depth}.{symbol}: of a delta, size "0" takes a price out. u 1: the service began anew."""
 
