@@ -45,6 +45,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     tells_trail: bool = True  # where a trailing stop stands
     keeps_ids: bool = False  # whether a changed order goes on under the ids it had
+    covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -159,6 +160,7 @@ BYBIT = Subject(
     name="bybit",
     broker=BrokerName("bybit"),
     keeps_ids=True,
+    covers_parts=True,
     twin=_bybit,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
     instruments={

@@ -31,6 +31,7 @@ from trading_system.brokers.bybit.facts import (
     LOG_PAGE_MAX,
     ORDERS_PAGE_MAX,
     PAPER,
+    PARTIAL,
     PER_SECOND,
     PERMISSION_HELP,
     PING_EVERY_NS,
@@ -52,7 +53,7 @@ from trading_system.brokers.bybit.facts import (
 from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, Reply, TradeSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.order import Approved, NewOrder, Order
@@ -320,16 +321,20 @@ class BybitConnector:
         """Every order that is not terminal, of both categories, all pages."""
         found: dict[str, ExecutionReport] = {}
         for category in CATEGORIES:
-            query = {"category": category, "limit": str(ORDERS_PAGE_MAX)} | ({"settleCoin": QUOTE} if category == LINEAR else {})
-            for _ in range(PAGES_MAX):
-                page = await self._ask("/v5/order/realtime", query, wire.Orders)
-                found |= {order.orderId: self._learned(order, category) for order in page.list}
-                if not page.nextPageCursor:
-                    break
-                query["cursor"] = page.nextPageCursor
-            else:
-                raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
+            query = {"category": category} | ({"settleCoin": QUOTE} if category == LINEAR else {})
+            found |= {order.orderId: self._learned(order, category) for order in await self._open(query)}
         return tuple(report for report in found.values() if not report.ord_status.terminal)
+
+    async def _open(self, query: Mapping[str, str]) -> list[wire.Order]:
+        """All pages of what is open."""
+        asked, found = {**query, "limit": str(ORDERS_PAGE_MAX)}, list[wire.Order]()
+        for _ in range(PAGES_MAX):
+            page = await self._ask("/v5/order/realtime", asked, wire.Orders)
+            found += page.list
+            if not page.nextPageCursor:
+                return found
+            asked["cursor"] = page.nextPageCursor
+        raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """Among the orders that live or have just ended, then in the history. A change without a clear answer is found by what it asked for."""
@@ -337,11 +342,21 @@ class BybitConnector:
         if change is not None:
             row = await self._row(change.category, {"orderId": change.order_id})
             return None if row is None or not codec.is_amended(row, change.wish) else self._successor(row, cl_ord_id, change)
-        for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
-            row = await self._row(category, {"orderLinkId": cl_ord_id})
-            if row is not None:
-                return self._learned(row, category)
+        for name in ("orderLinkId",) if is_ours(cl_ord_id) else ("orderLinkId", "orderId"):  # what has no client id goes by Bybit's
+            for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
+                row = await self._row(category, {name: cl_ord_id})
+                if row is not None:
+                    return await self._with_exits(row, category)
         return None
+
+    async def _with_exits(self, row: wire.Order, category: str) -> ExecutionReport:
+        """An order and what Bybit has made of its exits and not ended: they name it."""
+        report = self._learned(row, category)
+        if row.tpslMode != PARTIAL or row.parentOrderLinkId or not report.cum_qty:
+            return report
+        found = await self._open({"category": category, "symbol": row.symbol})
+        children = [codec.decode_order(other, category, self._clock.now_ns()) for other in found if other.parentOrderLinkId == row.orderLinkId]
+        return changed(report, children=tuple(children))
 
     async def _row(self, category: str, name: Mapping[str, str]) -> wire.Order | None:
         """An order by one of its ids: the live ones show those that have just ended, too, but not for long."""

@@ -384,6 +384,7 @@ class Order(msgspec.Struct, kw_only=True):
     isLeverage: str = ""
     takeProfit: str = ""
     stopLoss: str = ""
+    parentOrderLinkId: str = ""  # of an exit: the client id of the order that it was attached to
     smpType: str = "None"
     blockTradeId: str = ""
     tpslMode: str | msgspec.UnsetType = msgspec.UNSET  # of contracts alone
@@ -450,6 +451,15 @@ class CreateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     orderFilter: str | None = None
     reduceOnly: bool | None = None
     positionIdx: int | None = None
+    tpslMode: str | None = None
+    takeProfit: str | None = None
+    tpOrderType: str | None = None
+    tpLimitPrice: str | None = None
+    tpTriggerBy: str | None = None
+    stopLoss: str | None = None
+    slOrderType: str | None = None
+    slLimitPrice: str | None = None
+    slTriggerBy: str | None = None
 
 
 class AmendRequest(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -315,6 +315,7 @@ class BybitTwin:
                 moved |= event.execution is not None
                 self._tell(event)
         if moved:
+            self.orders.cover(self.now_ns)
             self.orders.end_reducing(self.now_ns)
 
     def _tell(self, event: Event) -> None:
