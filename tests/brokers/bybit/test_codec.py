@@ -394,6 +394,17 @@ def test_what_the_log_says_beside_the_fills() -> None:
     assert (coins.instrument, coins.qty, coins.amount, coins.currency) == (PAIR, D("-0.25"), 0, "USDT")
 
 
+def test_what_is_done_by_hand_where_executions_are_not_read_the_log_alone_tells() -> None:
+    closed = log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSD")
+    funding = log("SETTLEMENT", "-0.00002", currency="BTC", category="inverse", symbol="BTCUSD")
+    premium = log("TRADE", "-310", category="option", symbol="BTC-26DEC26-100000-C-USDT")
+
+    assert (closed.kind, closed.instrument, closed.qty, closed.amount) == (FlowKind.UNKNOWN, PAIR, D("0.1"), 0)
+    assert (funding.kind, funding.instrument, funding.qty, funding.currency) == (FlowKind.FEE, PAIR, D("-0.00002"), "USDT")
+    assert (premium.kind, premium.instrument, premium.amount) == (FlowKind.UNKNOWN, None, -310)
+    assert all(log("TRADE", "1", category=category) is None for category in ("linear", "spot", ""))
+
+
 # -- errors ----------------------------------------------------------------------------------------------------------------------------------------
 
 

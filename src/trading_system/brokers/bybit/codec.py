@@ -8,7 +8,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import wire
-from trading_system.brokers.bybit.facts import LINEAR, MONEY, NAME, PARTIAL, QUOTE, SPOT
+from trading_system.brokers.bybit.facts import CATEGORIES, LINEAR, MONEY, NAME, PARTIAL, QUOTE, SPOT
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
@@ -523,11 +523,12 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
 
 
 def decode_flow(entry: wire.LogEntry) -> Flow | None:
-    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee.
+    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee. Of categories whose executions are not read,
+    trades are told here alone.
 
     Source: bybit-exchange.github.io/docs/v5/account/transaction-log
     """
-    if entry.type in _FROM_FILLS:
+    if entry.type in _FROM_FILLS and entry.category in ("", *CATEGORIES):
         return None
     change, coin = _number(entry.change), entry.currency
     text = " ".join(filter(None, (entry.type, entry.transSubType, entry.symbol)))
@@ -541,10 +542,10 @@ def decode_flow(entry: wire.LogEntry) -> Flow | None:
         transact_ns=_time(entry.transactionTime),
     )
     if entry.type == _FUNDING:
-        return replace(flow, kind=FlowKind.INCOME if change >= 0 else FlowKind.FEE, text=f"funding {entry.symbol}".strip())
+        flow = replace(flow, kind=FlowKind.INCOME if change >= 0 else FlowKind.FEE, text=f"funding {entry.symbol}".strip())
     if coin in MONEY:
         return flow
-    return replace(flow, currency=QUOTE, amount=ZERO, instrument=coin_pair(coin), qty=change, text=f"{text} {plain(change)} {coin}")
+    return replace(flow, currency=QUOTE, amount=ZERO, instrument=coin_pair(coin), qty=change, text=f"{flow.text} {plain(change)} {coin}")
 
 
 # -- market data -----------------------------------------------------------------------------------------------------------------------------------
