@@ -29,6 +29,7 @@ _EXECUTIONS = msgspec.json.Decoder(list[wire.Execution])
 _BOOK = msgspec.json.Decoder(wire.StreamBook)
 _TRADES = msgspec.json.Decoder(list[wire.StreamTrade])
 _KLINES = msgspec.json.Decoder(list[wire.StreamKline])
+_CROWDED = 10003  # on the line for orders: too many connections of this account. It is tried again
 PING = '{"op":"ping"}'
 Market = Quote | Trade | Bar | BookSnapshot
 
@@ -125,7 +126,7 @@ class TradeSession:
             if message.op in _PONGS:
                 return Step(alive=True)
             if message.op == "auth":
-                if message.retCode in errors.KEY:
+                if message.retCode in errors.KEY and message.retCode != _CROWDED:
                     raise StreamRefused(f"Bybit's line for orders does not accept the key ({message.retCode}). {KEYS_HELP}")
                 if message.retCode != 0:
                     raise Broken(f"Bybit's line for orders answers the login with {message.retCode} {message.retMsg}")
