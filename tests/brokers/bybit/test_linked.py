@@ -208,6 +208,19 @@ def test_both_sides_are_closed_by_one_of_the_two(tmp_path: Path, side: Side) -> 
     run(tmp_path, story)
 
 
+def test_an_entry_that_goes_without_a_fill_is_not_asked_for_exits_any_more(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            low = (await mid(desk) * D("0.98")).quantize(D("0.01"))
+            entry = await bracket(desk, "a", "5", "0.03", low)
+            assert [order.cl_ord_id for order in desk.books.childless(BYBIT.broker)] == [entry.cl_ord_id]
+            await settled(desk, await desk.cancel(entry.cl_ord_id))
+
+            assert desk.books.childless(BYBIT.broker) == ()
+
+    run(tmp_path, story)
+
+
 async def in_parts(desk: Any, width: str) -> Any:
     """An entry for more than stands at its price, until it is filled or given up, with what was made for it."""
     ask = (await desk.hub.fetch(BYBIT.broker, (await desk.instrument(BYBIT.broker, SOL)).id)).ask_px

@@ -293,7 +293,7 @@ class Orders:
             parentOrderLinkId="" if parent is None else parent.cl_ord_id,
             createdTime=ms(order.submitted_ns),
             updatedTime=ms(order.updated_ns),
-            tpslMode=UNSET if not product.linear else facts.PARTIAL if parent is not None or order.order_id in self._covered else "",
+            tpslMode=UNSET if not product.linear else facts.PARTIAL if parent or attached or order.order_id in self._covered else "",
         )
 
     def _profits(self, order: SimOrder) -> bool:
