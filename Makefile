@@ -30,7 +30,7 @@ prove: $(VENV)/.dev
 
 bench: $(VENV)/.dev judges .venv-peers/.done
 	@$(BIN)/python -m bench
-	@$(BIN)/python -m bench.books
+	@$(BIN)/python -m bench.streams
 
 # The brokers' own SDKs live apart from ours: they are judges, not dependencies.
 judges: .venv-judges/.done

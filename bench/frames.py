@@ -1,10 +1,8 @@
-"""Frames that every contender gets: one snapshot of a Bybit book, then changes of 60 levels each, and the best prices. Made from a seed."""
+"""Frames that every contender gets: a snapshot of a Bybit book and changes of 60 levels each, or Binance's best prices. Made from a seed."""
 
 import json
 import random
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 SEED, LEVELS, CHANGES = 7, 200, 60
 
@@ -43,5 +41,19 @@ def _frame(kind: str, number: int, bids: list[list[str]], asks: list[list[str]])
     return json.dumps({"topic": "orderbook.200.BTCUSDT", "type": kind, "ts": at, "data": data, "cts": at - 2}, separators=(",", ":")).encode()
 
 
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_bytes(b"\n".join(book_frames(int(sys.argv[2]))))
+def quote_frames(count: int) -> list[bytes]:
+    """As Binance's combined streams send them."""
+    rng = random.Random(SEED)
+    frames = []
+    for number in range(count):
+        bid = rng.randrange(9_490_000, 9_510_000)
+        data = {
+            "u": number + 1,
+            "s": "BTCUSDT",
+            "b": f"{bid / 100:.8f}",
+            "B": f"{rng.random():.8f}",
+            "a": f"{bid / 100 + 0.01:.8f}",
+            "A": f"{rng.random():.8f}",
+        }
+        frames.append(json.dumps({"stream": "btcusdt@bookTicker", "data": data}, separators=(",", ":")).encode())
+    return frames

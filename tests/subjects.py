@@ -99,13 +99,13 @@ BINANCE = Subject(
     statuses=tuple(
         f'"{name}":"{status}"'.encode() for name in ("status", "X") for status in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "EXPIRED")
     ),
-    changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body,
+    changes=lambda request: request.method in ("POST", "DELETE") or b'"method":"order' in request.body or b'.cancelAll"' in request.body,
     places=lambda request: (request.method == "POST" and ("/order?" in request.url or "/orderList/" in request.url)) or b".place" in request.body,
     tells_trail=False,
     replies=lambda frame: frame.startswith(b'{"id":') and not frame.startswith(b'{"id":"events"'),
     symbol="ETHUSDT",
 )
-BINANCE_SOCKET = msgspec.structs.replace(BINANCE, name="binance-websocket", options={"order_entry": "websocket"})
+BINANCE_WS = msgspec.structs.replace(BINANCE, name="binance-ws", options={"order_entry": "websocket"})
 
 
 async def young_cancels(connector: Any) -> None:
@@ -181,4 +181,4 @@ BYBIT_WS = msgspec.structs.replace(BYBIT, name="bybit-ws", options={"order_entry
 
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_SOCKET, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders and to hear of them
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them

@@ -19,7 +19,7 @@ from trading_system.domain.ids import ClOrdID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import plain, round_price
 from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.domain.ports import ClientIdScope
+from trading_system.domain.ports import CancelsAll, ClientIdScope
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 
@@ -218,6 +218,32 @@ def test_a_cancel_that_comes_too_late_ends_in_the_truth(tmp_path: Path, subject:
             assert end.ord_status in (OrdStatus.FILLED, OrdStatus.CANCELED)
             assert desk.books.ledger.position(subject.broker, done.instrument) == done.cum_qty + end.cum_qty - taken(bench, desk, subject)
             assert desk.books.halts == {}
+
+    conform(tmp_path, subject, story)
+
+
+@each_class
+def test_what_rests_goes_by_one_request_where_the_broker_has_one(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
+    """What the desk has not heard of yet, too."""
+
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            resting = await shaped(desk, subject, asset_class, OrdType.LIMIT, gtc_or_day(subject, asset_class))
+            for number in range(3):
+                await desk.submit(changed(resting, intent=IntentID(f"resting-{number}"), repeat=True))
+            await desk.wait(lambda: all(order.ord_status is OrdStatus.NEW for order in desk.books.blotter.working()), 5 * SECOND_NS)
+            stranger = bench.connector()
+            await stranger.connect()
+            await stranger.submit(changed(approved_of(desk, desk.books.blotter.working()[0]), cl_ord_id=ClOrdID("other-desk-1")))
+            await asyncio.sleep(0.5)
+            asked = len(between.asked)
+            residue = await desk.flatten()
+
+            assert (residue.orders, residue.problems) == ((), ())
+            if isinstance(desk.brokers[subject.broker], CancelsAll):
+                assert len(between.asked) == asked + 1
+            assert await desk.brokers[subject.broker].open_orders() == ()
+            await stranger.aclose()
 
     conform(tmp_path, subject, story)
 

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.factories import AAPL, BROKER, FACTS, NOW, D, account, mark, quote, report, risk_state, stock, wish
+from tests.factories import AAPL, BROKER, FACTS, NOW, D, account, coin, mark, quote, report, risk_state, stock, wish
 from trading_system.core.blotter import NOTHING, Blotter, Reserved, order_of, reservation
-from trading_system.core.options import at_risk, cover, unit_risk
+from trading_system.core.options import at_risk, cover, standard_multiplier, unit_risk
 from trading_system.core.risk import Halt, LegState, Level, Limits, check
 from trading_system.domain.errors import BadRequest, RiskRefused
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
-from trading_system.domain.instrument import AssetClass, Instrument
-from trading_system.domain.option import Contract, Right, occ
+from trading_system.domain.instrument import AssetClass, Instrument, TickBand
+from trading_system.domain.option import Contract, Right, occ, parse_option
 from trading_system.domain.order import Leg, NewOrder
 from trading_system.domain.ports import OrderRule
 
@@ -129,6 +129,42 @@ def test_what_closes_needs_no_cover() -> None:
     assert gate(asked(CALL, "2", Side.SELL), CALL, position=D(1))[0] == "UNCOVERED"
     assert gate(asked(CALL, "2", Side.SELL), CALL, position=D(1), cover=D(100)) == ("1000", "500")
     assert gate(asked(CALL, "2"), CALL, position=D(-2)) == ("1000", "500")
+
+
+BITCOIN = InstrumentID("BTC-15JAN27-95000-C/USDT")
+COIN_FACTS = replace(FACTS, rules=(OrderRule(AssetClass.CRYPTO_OPTION, frozenset({OrdType.LIMIT}), frozenset({TimeInForce.GTC}), fractional=True),))
+
+
+def on_bitcoin(request: NewOrder, mid: str = "2000", **changes: object) -> tuple[str, str]:
+    listed = coin(
+        id=BITCOIN,
+        symbol="BTC-15JAN27-95000-C-USDT",
+        asset_class=AssetClass.CRYPTO_OPTION,
+        contract=parse_option(BITCOIN),
+        lot=D("0.01"),
+        whole_lot=D("0.01"),
+        min_qty=D("0.01"),
+        min_notional=D(0),
+        ticks=(TickBand(D(0), D(5)),),
+    )
+    seen = quote(str(D(mid) - 5), str(D(mid) + 5), BITCOIN)
+    return gate(request, listed, **({"facts": COIN_FACTS, "quote": seen} | changes))
+
+
+def bitcoin(qty: str, side: Side = Side.BUY, price: str = "2000") -> NewOrder:
+    return wish(qty, side, instrument=BITCOIN, ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(price))
+
+
+def test_an_option_on_a_coin_is_of_one_coin_and_under_the_crypto_limits_too() -> None:
+    assert (standard_multiplier(BITCOIN), standard_multiplier(CALL.id), standard_multiplier(AAPL)) == (1, 100, 1)
+    assert on_bitcoin(bitcoin("0.5")) == ("1000.0", "2000")
+    assert on_bitcoin(bitcoin("1.01"))[0] == "OPTION_MAX_PREMIUM_PCT"
+    assert on_bitcoin(bitcoin("0.5", Side.SELL))[0] == "UNCOVERED"
+    assert on_bitcoin(bitcoin("0.5", Side.SELL), cover=D("0.5")) == ("1000.0", "2000")
+    assert on_bitcoin(bitcoin("0.5"), limits=Limits(crypto_max_leverage=D("0.005")))[0] == "CRYPTO_MAX_LEVERAGE"
+    assert on_bitcoin(bitcoin("0.5"), now_ns=NOW + 60 * 10**9)[0] in {"QUOTE_AGE", "ACCOUNT_AGE"}
+    assert on_bitcoin(bitcoin("0.5", price="20"), mid="10")[0] == "10.0"  # two steps of its grid, where a fraction of the price is less
+    assert on_bitcoin(bitcoin("0.5", price="25"), mid="10")[0] == "OPTION_PRICE_COLLAR_PCT"
 
 
 def test_what_has_expired_is_not_entered() -> None:

@@ -1,4 +1,4 @@
-"""OCC names, both ways."""
+"""Names of options, both ways: OCC's, and exchanges'."""
 
 from datetime import date
 from decimal import Decimal
@@ -8,11 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_system.domain.ids import InstrumentID, parse_instrument
-from trading_system.domain.option import Contract, Right, is_option, occ, parse_occ
+from trading_system.domain.option import Contract, Right, is_option, occ, option_name, parse_occ, parse_option, underlying_of
 
 contracts = st.builds(
     Contract,
     underlying=st.from_regex(r"[A-Z][A-Z0-9]{0,5}", fullmatch=True).map(InstrumentID),
+    expiry=st.dates(date(2000, 1, 1), date(2099, 12, 31)),
+    right=st.sampled_from(Right),
+    strike=st.integers(1, 99_999_999).map(lambda mille: Decimal(mille) / 1000),
+)
+
+coins = st.builds(
+    Contract,
+    underlying=st.from_regex(r"[A-Z0-9]{2,6}/[A-Z]{3,5}", fullmatch=True).map(InstrumentID),
     expiry=st.dates(date(2000, 1, 1), date(2099, 12, 31)),
     right=st.sampled_from(Right),
     strike=st.integers(1, 99_999_999).map(lambda mille: Decimal(mille) / 1000),
@@ -28,6 +36,19 @@ def test_a_name_and_its_contract_are_one(contract: Contract) -> None:
     assert is_option(name)
     root = len(contract.underlying)
     assert parse_occ(f"{name[:root]:6}{name[root:]}") == contract
+    assert (option_name(contract), parse_option(name)) == (name, contract)
+    assert not contract.in_cash
+
+
+@given(coins)
+def test_so_are_those_on_coins(contract: Contract) -> None:
+    name = option_name(contract)
+
+    assert parse_option(name) == contract
+    assert parse_instrument(name) == name
+    assert is_option(name)
+    assert underlying_of(name) == contract.underlying
+    assert contract.in_cash
 
 
 @pytest.mark.parametrize(
@@ -37,6 +58,27 @@ def test_a_name_and_its_contract_are_one(contract: Contract) -> None:
 def test_what_is_no_option_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"option|strike|day|month"):
         parse_occ(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BTC/USDT",
+        "BTC-PERP/USDT",
+        "BTC-25DEC26/USDT",
+        "BTC-25DEC26-95000-C",
+        "BTC-025DEC26-95000-C/USDT",
+        "BTC-25DEZ26-95000-C/USDT",
+        "BTC-25DEC26-095000-C/USDT",
+        "BTC-25DEC26-0-C/USDT",
+        "BTC-25DEC26-1.50-C/USDT",
+        "BTC-25DEC26-95000-X/USDT",
+    ],
+)
+def test_what_is_no_option_on_a_coin_is_refused(text: str) -> None:
+    assert not is_option(InstrumentID(text))
+    with pytest.raises(ValueError, match="no option"):
+        parse_option(text)
 
 
 @pytest.mark.parametrize("strike", ["0.0001", "100000", "0", "-1"])

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trading_system.domain.ids import InstrumentID
 from trading_system.domain.option import Contract, Right, occ
-from trading_system.sim.market import TICK_NS, TICKS, Listing, Market
-from trading_system.sim.options import Chains
+from trading_system.sim.market import LOT, TICK_NS, TICKS, Listing, Market
+from trading_system.sim.options import Chains, OptionMarket
+from trading_system.sim.pricing import Grid
 from trading_system.sim.sessions import MINUTE_NS, Sessions, new_york_ns
 
 D = Decimal
@@ -168,3 +170,23 @@ def test_no_quote_leaves_a_minutes_reach_when_time_runs_out_either() -> None:
             for tick in market.quotes(occ(one), number * MINUTE_NS, (number + 1) * MINUTE_NS):
                 assert all(low <= px for px, _ in tick.bids[:1])
                 assert tick.asks[0][0] <= high
+
+
+def test_an_option_on_a_coin_keeps_its_own_grid_and_ends_at_what_it_pays() -> None:
+    bitcoin = Listing(symbol="BTC/USDT", price=D(95_000), unit=D("0.1"), volatility=0.5, size=D("0.001"), touch=150, sessions=Sessions())
+    grid = Grid(D(5), D(1_000_000), D(5), size=D("0.01"))
+    expires_ns = NOON + 3 * 86_400 * 10**9
+    for strike, right in ((90_000, Right.CALL), (100_000, Right.PUT), (140_000, Right.CALL)):
+        market = Market((bitcoin,), 5)
+        contract = Contract(underlying=InstrumentID("BTC/USDT"), expiry=date(2026, 11, 27), right=right, strike=D(strike))
+        found = OptionMarket(market, contract, expires_ns, grid)
+        for number in range(NOON // TICK_NS, expires_ns // TICK_NS, 40_001):
+            tick, worth = found.tick(number), found.value(number)
+            low, high = found.reach(number // TICKS)
+
+            assert all(sizes % int(grid.size / LOT) == 0 for _, sizes in (*tick.bids, *tick.asks))
+            assert tick.asks[0][0] * grid.unit > worth.price
+            assert all(price * grid.unit < worth.price for price, _ in tick.bids)
+            assert all(low <= price for price, _ in tick.bids[:1])
+            assert tick.asks[0][0] <= high
+        assert found.value(expires_ns // TICK_NS).price == contract.payoff(found.spot(expires_ns // TICK_NS))

@@ -20,12 +20,12 @@ import msgspec
 
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
-from trading_system.core.options import STANDARD_MULTIPLIER
+from trading_system.core.options import standard_multiplier
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
-from trading_system.domain.money import ONE, ZERO
-from trading_system.domain.option import is_option, underlying_of
+from trading_system.domain.money import ZERO
+from trading_system.domain.option import underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
@@ -203,7 +203,7 @@ class Oracle:
         gross, keys = ZERO, set()
         for key in sorted({*self.sent, *((broker, name) for broker in self.desk.brokers for name in self.names)}):
             held, opening = abs(self._position(*key)), self._opening(*key, 1) + self._opening(*key, -1)
-            gross += (held + opening) * self.truth.mid(*key) * (STANDARD_MULTIPLIER if is_option(key[1]) else ONE)
+            gross += (held + opening) * self.truth.mid(*key) * standard_multiplier(key[1])
             if held or opening:
                 keys.add((key[0], underlying_of(key[1])))
         if gross > self.limits.max_leverage * equity:

@@ -40,7 +40,8 @@ STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begin
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 TILTED = 8  # so many times as often comes what a case is tilted to
 QUIET_TRIES = 20
-STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up
+STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up …
+CLEARS_AFTER = 100  # … although the weather has cleared by then
 WEIGHTS: Mapping[str, int] = {  # what an owner, a strategy, a stranger and the machine do
     "submit": 12,
     "race": 4,
@@ -257,7 +258,9 @@ class Stage(ABC):
 
     async def start_desk(self) -> None:
         """A process starts: it may fail to reach the broker, then it is started again, as a supervisor would."""
-        for _ in range(STARTS_MAX):
+        for attempt in range(STARTS_MAX):
+            if attempt == CLEARS_AFTER:
+                self.calm()
             try:
                 self.build_desk()
                 await self.recovery.start()
@@ -347,9 +350,9 @@ class Stage(ABC):
             await work()
         except DeskError:
             pass
-        except AssertionError as error:
+        except Exception as error:  # noqa: BLE001  an error of no kind that a caller knows is the desk's own fault
             if not life.dead:
-                self.oracle.hold(f"the desk's own assertion failed: {error!r}")
+                self.oracle.hold(f"the desk failed: {error!r}")
 
     async def submit(self, rng: random.Random, place: int) -> None:
         await self.attempt(rng, lambda: self._submit(rng, f"w{place}"))

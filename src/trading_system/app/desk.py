@@ -14,7 +14,7 @@ from trading_system.app.hub import Hub
 from trading_system.app.state import risk_state
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
-from trading_system.core.options import STANDARD_MULTIPLIER
+from trading_system.core.options import standard_multiplier
 from trading_system.core.reconcile import knight
 from trading_system.core.risk import (
     Breaker,
@@ -43,7 +43,7 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
-from trading_system.domain.option import is_option
+from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
 from trading_system.domain.ports import Clock, Connector
 from trading_system.domain.report import ExecutionReport
@@ -157,6 +157,8 @@ class Desk:
         self.making_room[key] += 1
         try:
             await self._make_room(request)
+            if replaces is not None:
+                replaces = self._changeable(replaces.cl_ord_id)  # it may have ended while prices were read: then nothing is freed
             approved = check(request, risk_state(self, request, cl_ord_id), replaces)
         finally:
             self.making_room[key] -= 1
@@ -499,7 +501,7 @@ class Desk:
         known = self.instruments.get((broker, instrument))
         if known is not None:
             return known.multiplier
-        return self.books.multipliers.get((broker, instrument), STANDARD_MULTIPLIER if is_option(instrument) else ONE)
+        return self.books.multipliers.get((broker, instrument), standard_multiplier(instrument))
 
     def currency(self, broker: BrokerName, instrument: InstrumentID) -> str:
         """What its prices are in."""
@@ -589,14 +591,9 @@ class Desk:
         return replay(await self.journal.about(cl_ord_id)).blotter.get(cl_ord_id)
 
     def _replacement(self, request: Replace) -> tuple[NewOrder, Order]:
-        order = self._known_or_refuse(request.cl_ord_id)
-        if order.ord_status.terminal or order.order_id is None or order.external:
-            raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        order = self._changeable(request.cl_ord_id)
         if order.legs:
             raise BadRequest(f"{order.cl_ord_id} is a multileg order: cancel it and place the one you want")
-        if order.cum_qty or order.stated_cum_qty:
-            # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
-            raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
         if request.order_qty is not None and (order.parent is not None or order.attached is not None):
             raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
         if order.parent is not None and not self._legs_change(order):
@@ -621,6 +618,16 @@ class Desk:
             repeat=True,
         )
         return new, order
+
+    def _changeable(self, cl_ord_id: ClOrdID) -> Order:
+        """Raises BadRequest: it cannot be changed, or not any more."""
+        order = self._known_or_refuse(cl_ord_id)
+        if order.ord_status.terminal or order.order_id is None or order.external:
+            raise BadRequest(f"{order.cl_ord_id} is {order.ord_status}: only a working order of this desk can be changed")
+        if order.cum_qty or order.stated_cum_qty:
+            # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
+            raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        return order
 
     def _legs_change(self, leg: Order) -> bool:
         """Whether the broker lets the parts of this one's bracket be changed."""
@@ -673,7 +680,7 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> Asse
     if instrument is not None:
         return instrument.asset_class
     if is_option(report.instrument):
-        return AssetClass.OPTION
+        return AssetClass.CRYPTO_OPTION if parse_option(report.instrument).in_cash else AssetClass.OPTION
     base, pair, _ = report.instrument.partition("/")
     if pair and "-" in base:
         return AssetClass.PERPETUAL if base.endswith("-PERP") else AssetClass.FUTURE

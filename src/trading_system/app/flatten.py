@@ -12,11 +12,14 @@ from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
 from trading_system.domain.money import round_qty
 from trading_system.domain.order import NewOrder, Order
+from trading_system.domain.ports import CancelsAll
+from trading_system.journal.record import CancelAsked
 
 if TYPE_CHECKING:
     from trading_system.app.desk import Desk
 
 WAIT_NS = 10_000_000_000  # how long it waits for cancels, and then for each close, to settle
+TOLD_NS = 3_000_000_000  # how long one request for all orders may take to show, before each is cancelled by itself
 
 
 class Residue(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,15 +48,15 @@ async def flatten(desk: "Desk", names: Sequence[BrokerName]) -> Residue:
             await desk.refresh_account(name)
         snapshot = desk.accounts.get(name)
         left += [] if snapshot is None else [(name, position.instrument, position.qty) for position in snapshot.positions if position.qty]
-    orders = tuple(order.cl_ord_id for order in desk.books.blotter.working() if order.broker in names)
+    orders = tuple(order.cl_ord_id for name in names for order in _working(desk, name))
     return Residue(positions=tuple(left), orders=orders, problems=tuple(problems))
 
 
 async def _flatten_one(desk: "Desk", name: BrokerName, problems: list[str]) -> None:
     desk.step("flatten begun")
-    await desk.cancel_all(name, external=True)
+    await _cancel_everything(desk, name)
     desk.step("flatten cancelled")
-    if not await desk.wait(lambda: not any(order.broker == name for order in desk.books.blotter.working()), WAIT_NS):
+    if not await desk.wait(lambda: not _working(desk, name), WAIT_NS):
         problems.append(f"{name}: some cancels are not confirmed")
     snapshot = await desk.refresh_account(name)
     for position in sorted(snapshot.positions, key=lambda position: position.qty > 0):  # what is short first: what covers it goes after it
@@ -65,6 +68,23 @@ async def _flatten_one(desk: "Desk", name: BrokerName, problems: list[str]) -> N
         if order is not None and not await desk.wait(lambda order=order: _settled(desk, order), WAIT_NS):  # type: ignore[misc]
             problems.append(f"{name} {position.instrument}: the closing order {order.cl_ord_id} is not done")
     await desk.refresh_account(name)
+
+
+async def _cancel_everything(desk: "Desk", name: BrokerName) -> None:
+    """By one request, where the broker has it; then one by one what is still there."""
+    broker = desk.brokers[name]
+    if isinstance(broker, CancelsAll):
+        for order in _working(desk, name):
+            desk.record(CancelAsked(cl_ord_id=order.cl_ord_id, now_ns=desk.clock.now_ns()))
+        desk.step("cancel of all noted")
+        with suppress(DeskError):
+            await broker.cancel_all()
+            await desk.wait(lambda: not _working(desk, name), TOLD_NS)
+    await desk.cancel_all(name, external=True)
+
+
+def _working(desk: "Desk", name: BrokerName) -> list[Order]:
+    return [order for order in desk.books.blotter.working() if order.broker == name]
 
 
 def _settled(desk: "Desk", order: Order) -> bool:

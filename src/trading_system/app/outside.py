@@ -1,5 +1,6 @@
 """What happens to one account without an order of this desk: transfers, dividends, splits, fees in kind, and whatever nobody can explain."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,9 +11,9 @@ from trading_system.core.risk import Halt, Level
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind
 from trading_system.domain.errors import DeskError, Unavailable
 from trading_system.domain.fix import Doubt
-from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.ids import BrokerName, InstrumentID, OrderID
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.domain.option import is_option, parse_occ
+from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Order
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import NS_PER_DAY, flow_key
@@ -48,11 +49,16 @@ class Outside:
             return await self._read_flows(prior=False)
         return False
 
-    async def compare(self, *, first: bool) -> None:
-        """One look at units and money. Figures that an execution has overtaken are of a moment before: the next look has others."""
+    async def compare(self, listed: Collection[OrderID | None] | None = None) -> None:
+        """One look at units and money. Figures that an execution has overtaken are of a moment before: the next look has others. listed: the first
+        look ever, and the orders that were open as it began.
+
+        Raises: Unavailable: somebody traded meanwhile; the first look is taken again.
+        """
+        first = listed is not None
         bookings = self._desk.books.bookings
         opening = first or self._name not in self._desk.books.cash_opened  # version 0.1.0 knew no money
-        snapshot = await self._first_snapshot() if opening else await self._desk.refresh_account(self._name)
+        snapshot = await self._first_snapshot(listed) if opening else await self._desk.refresh_account(self._name)
         found = [(difference, self._reason(difference, first=first)) for difference in self._units(snapshot)]
         for difference, reason in found:
             if reason:
@@ -76,14 +82,20 @@ class Outside:
             return "taken over from the broker by the owner"
         return {Kind.FEE: "a fee charged in units", Kind.EXPECTED: "a transfer in kind or a corporate action"}.get(difference.kind, "")
 
-    async def _first_snapshot(self) -> AccountSnapshot:
-        """What the desk begins with, and every flow that is part of it."""
+    async def _first_snapshot(self, listed: Collection[OrderID | None] | None) -> AccountSnapshot:
+        """What the desk begins with, and every flow and execution that is part of it. An order that came up since may have traded what is shown."""
+        desk, books = self._desk, self._desk.books
         for _ in range(_FIRST_LOOKS_MAX):
             await self._read_flows(prior=True)
-            snapshot = await self._desk.refresh_account(self._name)
-            if not await self._read_flows(prior=True):
-                break
-        return snapshot
+            bookings = books.bookings
+            snapshot = await desk.refresh_account(self._name)
+            for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
+                desk.on_report(fill)
+            working = (order for order in books.blotter.working() if order.broker == self._name)
+            came = listed is not None and any(order.order_id not in listed for order in working)
+            if not await self._read_flows(prior=True) and bookings == books.bookings and not came:
+                return snapshot
+        raise Unavailable(f"{self._name}'s account changed at each of the first {_FIRST_LOOKS_MAX} looks at it")
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 
@@ -142,8 +154,9 @@ class Outside:
         allowance = {key[1]: qty * rate for key, qty in books.bought.items() if key[0] == name and books.asset_classes[key].is_crypto}
         expected = [instrument for broker, instrument in books.expected if broker == name]
         for option in filter(is_option, (instrument for instrument, qty in ours.items() if qty)):
-            if parse_occ(option).expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date():
-                expected += [option, parse_occ(option).underlying]  # brokers book what became of it days later
+            contract = parse_option(option)
+            if contract.expiry < datetime.fromtimestamp(self._desk.clock.now_ns() // SECOND_NS, UTC).date() and not contract.in_cash:
+                expected += [option, contract.underlying]  # brokers book what became of it days later
         return compare_positions(ours, snapshot.positions, moving, allowance, expected)
 
     def _adjust(self, difference: Difference, snapshot: AccountSnapshot, reason: str) -> None:

@@ -319,7 +319,8 @@ class Watch:
         for fill in fills:
             desk.on_report(fill)
         desk.step("fills read")
-        await self.outside.compare(first=first)
+        listed = frozenset(report.order_id for report in theirs) if first else None
+        await self.outside.compare(listed)
         desk.step("positions compared")
         await desk.enforce_kill(self.name)
         await self._insist()

@@ -12,10 +12,10 @@ from trading_system.core.risk import Arming, Holding, LegState, RiskState
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
-from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO
-from trading_system.domain.option import is_option, parse_occ, underlying_of
+from trading_system.domain.option import is_option, parse_option, underlying_of
 from trading_system.domain.order import Leg, NewOrder
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ def _holdings(desk: "Desk") -> tuple[Holding, ...]:
 def _options_held(desk: "Desk", broker: BrokerName, underlying: InstrumentID, names: list[InstrumentID]) -> Holding:
     """mark None: one of them has no price."""
     marks = {name: desk.mark_px(broker, name) for name in names}
-    known = [(parse_occ(name), _units(desk, broker, name), mark) for name, mark in marks.items() if mark is not None]
-    risk = at_risk(known) if len(known) == len(names) else None
-    return Holding(broker=broker, instrument=underlying, asset_class=AssetClass.OPTION, qty=ONE, mark=risk)
+    known = [(parse_option(name), _units(desk, broker, name), mark) for name, mark in marks.items() if mark is not None]
+    risk, rate = at_risk(known) if len(known) == len(names) else None, desk.rate(broker, names[0])
+    asset_class = desk.asset_class(broker, names[0])
+    return Holding(broker=broker, instrument=underlying, asset_class=asset_class, qty=ONE, mark=None if risk is None or rate is None else risk * rate)
 
 
 def _units(desk: "Desk", broker: BrokerName, option: InstrumentID) -> Decimal:
@@ -115,7 +116,8 @@ def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
     leaving = {name: books.blotter.reserved(broker, name).sell_qty * desk.multiplier(broker, name) for name in ours}
     held = {name: _units(desk, broker, name) - leaving[name] for name in ours}
     shares = books.ledger.position(broker, contract.underlying) - books.blotter.reserved(broker, contract.underlying).sell_qty
-    return cover(contract, held, shares, ZERO if account is None else account.cash)
+    rate = desk.rate(broker, instrument.id)
+    return cover(contract, held, shares, ZERO if account is None or not rate else account.cash / rate)
 
 
 def _leg(desk: "Desk", broker: BrokerName, leg: Leg) -> LegState:

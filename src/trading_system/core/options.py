@@ -5,10 +5,15 @@ from decimal import Decimal
 
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID
-from trading_system.domain.money import ZERO
-from trading_system.domain.option import Contract, Right, is_option, parse_occ
+from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import Contract, Right, is_option, parse_option
 
-STANDARD_MULTIPLIER = Decimal(100)  # what one US contract delivers; also of an option that is met before its instrument was read
+_STANDARD_MULTIPLIER = Decimal(100)  # what one US contract delivers
+
+
+def standard_multiplier(instrument: InstrumentID) -> Decimal:
+    """Of what is met before its instrument was read."""
+    return _STANDARD_MULTIPLIER if is_option(instrument) and not parse_option(instrument).in_cash else ONE
 
 
 def unit_risk(contract: Contract, side: Side, price: Decimal, *, covered: bool) -> Decimal:
@@ -32,7 +37,7 @@ def cover(contract: Contract, held: Mapping[InstrumentID, Decimal], shares: Deci
     for name, units in held.items():
         if not is_option(name):
             continue
-        other = parse_occ(name)
+        other = parse_option(name)
         if other.right is Right.PUT and units < 0:
             cash += units * other.strike
         if (other.underlying, other.right) != (contract.underlying, contract.right):
@@ -52,7 +57,7 @@ def greatest_loss(legs: Sequence[tuple[Contract, int]], price: Decimal) -> Decim
 
     What is bought and ends before what is sold counts as worth nothing by then.
 
-    >>> call = parse_occ("AAPL261218C00200000"), parse_occ("AAPL261218C00210000")
+    >>> call = parse_option("AAPL261218C00200000"), parse_option("AAPL261218C00210000")
     >>> greatest_loss([(call[0], 1), (call[1], -1)], Decimal(4)), greatest_loss([(call[0], -1), (call[1], 1)], Decimal(-4))
     (Decimal('4'), Decimal('6'))
     """

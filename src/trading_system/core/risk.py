@@ -20,7 +20,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO, on_grid, plain, round_price
-from trading_system.domain.option import Contract, occ, underlying_of
+from trading_system.domain.option import Contract, option_name, underlying_of
 from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Facts
 
@@ -508,13 +508,14 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
 def _options(terms: Terms, state: RiskState) -> None:
     """No entry into what has expired, nothing sold that nothing covers, and no more premium at risk than the owner set."""
     limits = state.limits
-    if state.instrument.asset_class is not AssetClass.OPTION or terms.reducing:
+    if not state.instrument.asset_class.is_option or terms.reducing:
         return
     today = datetime.fromtimestamp(state.now_ns // _SECOND_NS, UTC).date()
     own = () if state.instrument.contract is None else (state.instrument.contract,)
     for contract in (*own, *(leg.contract for leg in state.legs)):
         if contract.expiry < today:
-            raise RiskRefused("EXPIRY", "options that live", f"{occ(contract)} expired on {contract.expiry}", "Name a later one: `trading chain`.")
+            ended = f"{option_name(contract)} expired on {contract.expiry}"
+            raise RiskRefused("EXPIRY", "options that live", ended, "Name a later one: `trading chain`.")
     if terms.uncovered and not limits.enable_uncovered_options:
         advice = "Lower the quantity, hold what covers it, or sell it as part of a spread. ENABLE_UNCOVERED_OPTIONS=true allows it."
         raise RiskRefused("UNCOVERED", f"the {plain(state.cover)} units that are covered", f"{plain(terms.uncovered)} would not be", advice)
@@ -528,7 +529,7 @@ def _options(terms: Terms, state: RiskState) -> None:
 
 
 def _shorts(terms: Terms, state: RiskState) -> None:
-    if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class is AssetClass.OPTION:
+    if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class.is_option:
         return
     spot = state.instrument.asset_class is AssetClass.CRYPTO  # coins are sold or they are not held
     short = terms.qty > state.position - state.reserved.sell_qty
@@ -564,9 +565,9 @@ def _collar(terms: Terms, state: RiskState) -> None:
     if terms.crypto:
         name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct
     distance = reference * pct
-    if state.instrument.asset_class is AssetClass.OPTION:
+    if state.instrument.asset_class.is_option:
         name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
-        distance = max(abs(reference) * pct, _OPTION_COLLAR_MIN)
+        distance = max(abs(reference) * pct, _OPTION_COLLAR_MIN, 2 * state.instrument.tick(reference))
     if (price - reference) * terms.request.side.sign > distance:
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
 

@@ -15,7 +15,7 @@ IntentID = NewType("IntentID", str)  # the caller's key of one wish; the same ke
 _PREFIX = "q1"  # the id format's version; also how the desk knows its own orders at a broker
 _OURS = re.compile(r"q1[a-z2-7]{16}")
 _INTENT = re.compile(r"[!-~]{1,80}")
-_INSTRUMENT = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,23}(/[A-Z0-9]{2,12})?")
+_INSTRUMENT = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,30}(/[A-Z0-9]{2,12})?")
 
 
 def derive_cl_ord_id(account: str, environment: str, intent: IntentID) -> ClOrdID:

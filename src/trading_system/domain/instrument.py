@@ -17,11 +17,16 @@ class AssetClass(StrEnum):
     OPTION = "option"
     PERPETUAL = "perpetual"  # a swap on a coin without an end: BTC-PERP/USDT
     FUTURE = "future"  # the same with an end: BTC-26DEC26/USDT
+    CRYPTO_OPTION = "crypto_option"  # on a coin, settled in money: BTC-25DEC26-95000-C/USDT
 
     @property
     def is_crypto(self) -> bool:
         """Whether the crypto limits hold for it."""
-        return self in (AssetClass.CRYPTO, AssetClass.PERPETUAL, AssetClass.FUTURE)
+        return self in (AssetClass.CRYPTO, AssetClass.PERPETUAL, AssetClass.FUTURE, AssetClass.CRYPTO_OPTION)
+
+    @property
+    def is_option(self) -> bool:
+        return self in (AssetClass.OPTION, AssetClass.CRYPTO_OPTION)
 
 
 class TickBand(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ for _context in (decimal.DefaultContext, decimal.getcontext()):
         _context.traps[_signal] = True
 
 _NUMBER = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")  # [0-9], not \d: full-width digits are refused
+_ORDINARY = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?").fullmatch  # what nearly all numbers are, and in range by its length
 LARGEST = Decimal("1e18")
 SMALLEST = Decimal("1e-18")
 
@@ -29,6 +30,8 @@ def parse_decimal(text: str) -> Decimal:
     >>> parse_decimal("101.50")
     Decimal('101.50')
     """
+    if _ORDINARY(text):
+        return Decimal(text)
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not a plain number")
     return bounded(Decimal(text))

@@ -190,6 +190,15 @@ class WaitsItsTurn(Protocol):
         ...
 
 
+@runtime_checkable
+class CancelsAll(Protocol):
+    """A broker to which "everything that rests at this account" is one wish: what the desk has not heard of yet goes with it."""
+
+    async def cancel_all(self) -> None:
+        """Ask for it; what became of it the orders themselves tell. Raises as cancel."""
+        ...
+
+
 class Kinds(msgspec.Struct, frozen=True):
     """What a subscription wants."""
 

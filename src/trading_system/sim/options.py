@@ -1,7 +1,7 @@
-"""Option chains on the simulated stocks: which contracts there are on a day, and their market, made of the stock's own price at the same instant.
+"""Options: the market of a contract, made of its underlying's own price at the same instant, and the chains on stocks: what is listed on a day.
 
 Pure as the market below: the same question has the same answer for ever. Quotes, trades, volatility and greeks come from one model (sim/pricing.py),
-so a chain, a quote and a fill cannot disagree. Contracts expire when their day's session closes, at 16:00 New York where stocks keep regular hours.
+so a chain, a quote and a fill cannot disagree. Those on stocks expire when their day's session closes, at 16:00 New York in regular hours.
 Not modelled: a split of the stock, which would change its contracts too.
 """
 
@@ -13,9 +13,9 @@ from functools import lru_cache
 
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID
-from trading_system.domain.option import Contract, Right, occ, parse_occ
+from trading_system.domain.option import Contract, Right, occ, option_name, parse_occ
 from trading_system.sim.market import LOT, TICK_NS, TICKS, Listing, Market, Minute, Print, Tick, mix, seed_of
-from trading_system.sim.pricing import CENT, NICKEL, NICKEL_PX, Value, quote, value
+from trading_system.sim.pricing import CENT, STOCKS, Grid, Value, quote, value
 from trading_system.sim.sessions import MINUTE_NS, Sessions, new_york_day, new_york_ns
 
 MULTIPLIER = Decimal(100)  # shares that one contract is about
@@ -26,17 +26,18 @@ _NEAR, _FAR, _COARSE = 12, 6, 4  # strikes on each side: 12 steps, and 6 of four
 _LEVELS = 3
 _SIZE_TICKS = 20  # sizes stand for five seconds
 _RARITY = 16  # one of so many trades of the stock comes with one of the contract
-_LOTS = int(1 / LOT)
 
 
 class OptionMarket:
     """One contract's market."""
 
-    def __init__(self, market: Market, contract: Contract, expires_ns: int) -> None:
+    def __init__(self, market: Market, contract: Contract, expires_ns: int, grid: Grid = STOCKS) -> None:
         self._market = market
         self._contract = contract
+        self._grid = grid
+        self._lots = int(grid.size / LOT)
         self._stock = market.listings[contract.underlying]
-        self._seed = seed_of(0, occ(contract))
+        self._seed = seed_of(0, option_name(contract))
         self._expires_ns = expires_ns
         self._last = expires_ns // TICK_NS - 1
         self._valued: tuple[int, Value] | None = None
@@ -56,15 +57,14 @@ class OptionMarket:
     def tick(self, number: int) -> Tick:
         """After expiry it stays at the last one."""
         number = min(number, self._last)
-        bid, ask = quote(self.value(number).price)
+        bid, ask = quote(self.value(number).price, self._grid)
         bits = mix(self._seed, number // _SIZE_TICKS)
         bids, asks = [], []
         for _ in range(_LEVELS):
             if bid > 0:
-                bids.append((_cents(bid), (1 + (bits & 31)) * _LOTS))
-            asks.append((_cents(ask), (1 + (bits >> 5 & 31)) * _LOTS))
-            bid -= NICKEL if bid > NICKEL_PX else CENT
-            ask += NICKEL if ask >= NICKEL_PX else CENT
+                bids.append((self._grid.units(bid), (1 + (bits & 31)) * self._lots))
+            asks.append((self._grid.units(ask), (1 + (bits >> 5 & 31)) * self._lots))
+            bid, ask = self._grid.down(bid), self._grid.up(ask)
             bits >>= 10
         printed = self._market.tick(self._contract.underlying, number).printed
         return Tick(number, tuple(bids), tuple(asks), None if printed is None else self._print(printed, bids, asks))
@@ -76,7 +76,7 @@ class OptionMarket:
             return None
         side = Side.SELL if bids and bits >> 8 & 1 else Side.BUY
         touch = bids[0] if side is Side.SELL else asks[0]
-        return Print(printed.trade_id, printed.time_ns, touch[0], min(touch[1], (1 + (bits >> 16) % 8) * _LOTS), side)
+        return Print(printed.trade_id, printed.time_ns, touch[0], min(touch[1], (1 + (bits >> 16) % 8) * self._lots), side)
 
     def prints(self, number: int) -> Sequence[Print]:
         found = []
@@ -90,8 +90,8 @@ class OptionMarket:
     def minute(self, number: int) -> Minute:
         """The bar that its trades make."""
         done = self.prints(number)
-        prices = [one.price for one in done] or [_cents(quote(self.value(min(number * TICKS, self._last)).price)[1])]
-        volume = sum(one.lots for one in done) // _LOTS
+        prices = [one.price for one in done] or [self._grid.units(quote(self.value(min(number * TICKS, self._last)).price, self._grid)[1])]
+        volume = sum(one.lots for one in done) // self._lots
         return Minute(number, prices[0], max(prices), min(prices), prices[-1], volume, len(done), number, ((0, prices[0]),))
 
     def reach(self, number: int) -> tuple[int, int]:
@@ -104,7 +104,8 @@ class OptionMarket:
             for units in (max(1, minute.low - slack), minute.high + slack)
             for left_ns in (start_ns, start_ns - MINUTE_NS)
         ]
-        return _cents(quote(min(worths))[0]) - 1, _cents(quote(max(worths))[1]) + 1
+        lowest, highest = quote(min(worths), self._grid)[0], quote(max(worths), self._grid)[1]
+        return self._grid.units(lowest) - 1, self._grid.units(highest) + 1
 
 
 class Chains:
@@ -210,7 +211,3 @@ def _third_friday(month: int) -> date:
     """Of a month counted from the year 0."""
     first = date(month // 12, month % 12 + 1, 1)
     return first + timedelta(days=(calendar.FRIDAY - first.weekday()) % 7 + 14)
-
-
-def _cents(px: Decimal) -> int:
-    return int(px / CENT)

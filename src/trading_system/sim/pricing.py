@@ -15,10 +15,8 @@ from trading_system.domain.option import Contract, Greeks, Right
 
 RATE = 0.04  # a year, whatever the term
 YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
-NICKEL_PX = Decimal(3)  # from here on prices move by five cents (the Penny Program of US option exchanges)
-CENT, NICKEL = Decimal("0.01"), Decimal("0.05")
-_HALF_SPREAD = Decimal("0.01")  # of a quote: a cent, and …
-_HALF_SPREAD_SHARE = Decimal("0.01")  # … a hundredth of the price
+CENT = Decimal("0.01")
+_HALF_SPREAD_SHARE = Decimal("0.01")  # of a quote: a hundredth of the price, and a price unit
 _SKEW, _SMILE, _NEAR, _REACH = -0.05, 0.02, 0.04, 3.0
 _WEEK = 7 / 365
 _SHOWN, _PRICE = Decimal("0.000001"), Decimal("0.0001")
@@ -41,6 +39,31 @@ class Value(msgspec.Struct, frozen=True):
     price: Decimal
     volatility: Decimal
     greeks: Greeks
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """Prices move in steps of `step`, and from `wide_px` upwards of `wide_step`; both whole units. Sizes are multiples of `size`."""
+
+    unit: Decimal
+    wide_px: Decimal
+    wide_step: Decimal
+    size: Decimal = Decimal(1)
+
+    def up(self, px: Decimal) -> Decimal:
+        """The next price above one on the grid."""
+        return px + self.step(px)
+
+    def down(self, px: Decimal) -> Decimal:
+        return px - (self.wide_step if px > self.wide_px else self.unit)
+
+    def step(self, px: Decimal) -> Decimal:
+        return self.unit if px < self.wide_px else self.wide_step
+
+    def units(self, px: Decimal) -> int:
+        return int(px / self.unit)
+
+
+STOCKS = Grid(CENT, Decimal(3), Decimal("0.05"))  # the Penny Program of US option exchanges
 
 
 def price(given: Inputs) -> float:
@@ -93,15 +116,12 @@ def value(contract: Contract, spot: Decimal, base: float, left_ns: int) -> Value
     return Value(worth, _decimal(sigma), greeks(given))
 
 
-def quote(worth: Decimal) -> tuple[Decimal, Decimal]:
+def quote(worth: Decimal, grid: Grid = STOCKS) -> tuple[Decimal, Decimal]:
     """Bid and ask around a price, on the grid: the spread grows with it. A bid of 0 is none."""
-    half = _HALF_SPREAD + worth * _HALF_SPREAD_SHARE
+    half = grid.unit + worth * _HALF_SPREAD_SHARE
     bid, ask = max(Decimal(0), worth - half), worth + half
-    return (bid / _step(bid)).to_integral_value(ROUND_FLOOR) * _step(bid), (ask / _step(ask)).to_integral_value(ROUND_CEILING) * _step(ask)
-
-
-def _step(px: Decimal) -> Decimal:
-    return CENT if px < NICKEL_PX else NICKEL
+    below, above = grid.step(bid), grid.step(ask)
+    return (bid / below).to_integral_value(ROUND_FLOOR) * below, (ask / above).to_integral_value(ROUND_CEILING) * above
 
 
 def _intrinsic(given: Inputs) -> float:

@@ -253,8 +253,10 @@ def test_a_trailing_stop_is_a_distance_in_basis_points() -> None:
 def test_an_order_leaves_in_their_words() -> None:
     limit = sent(ord_type=OrdType.LIMIT, price=D("99.50"))
     stop = sent(ord_type=OrdType.STOP_LIMIT, price=D("101.5"), stop_px=D(101))
+    bare = sent(ord_type=OrdType.STOP, stop_px=D(101))
     market = sent()
 
+    assert (bare["type"], bare["stopPrice"], {"price", "timeInForce"} & bare.keys()) == ("STOP_LOSS", "101", set())
     assert limit.pop("newClientOrderId").startswith("q1")
     assert limit == {
         "symbol": "BTCUSDT",

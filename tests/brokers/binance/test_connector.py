@@ -201,7 +201,7 @@ def test_what_was_bought_is_guarded_but_for_its_fee_and_goes_out_whole(tmp_path:
             await asyncio.sleep(5)
             (stop,) = bench.twin.exchange.open_orders()
 
-            assert (stop.ticket.ord_type, stop.stop_px, stop.qty) == (OrdType.STOP_LIMIT, stop_px, D("0.999"))
+            assert (stop.ticket.ord_type, stop.stop_px, stop.qty) == (OrdType.STOP, stop_px, D("0.999"))
             assert desk.books.halts == {}
             assert not [text for text, _ in desk.books.critical()]
             residue = await desk.flatten()

@@ -10,7 +10,7 @@ import pytest
 from tests.brokers.binance.test_connector import wish
 from tests.conformance.test_orders import WIDE
 from tests.desks import Bench, on_bench, settled
-from tests.subjects import BINANCE, BINANCE_SOCKET, Subject
+from tests.subjects import BINANCE, BINANCE_WS, Subject
 from trading_system.brokers.binance import auth
 from trading_system.domain.errors import AuthFailed
 from trading_system.domain.fix import OrdStatus
@@ -93,7 +93,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(auth.signature("x", Secret("word"))) == 64
 
 
-@pytest.mark.parametrize("subject", [BINANCE, BINANCE_SOCKET], ids=lambda subject: subject.name)
+@pytest.mark.parametrize("subject", [BINANCE, BINANCE_WS], ids=lambda subject: subject.name)
 def test_a_desk_trades_with_an_ed25519_key(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk(WIDE) as desk:

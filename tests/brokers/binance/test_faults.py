@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers.binance.test_connector import ETH, SOL, told, wish
+from tests.brokers.binance.test_connector import ETH, SOL, wish
 from tests.conformance.test_orders import WIDE
-from tests.desks import Bench
-from tests.subjects import BINANCE
+from tests.desks import Bench, on_bench
+from tests.subjects import BINANCE, BINANCE_WS, Subject
 from trading_system.app.desk import Desk
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import IntentID
-from trading_system.domain.order import Replace
+from trading_system.domain.order import Attached, Replace
 from trading_system.sim.network import Faults
 
 D = Decimal
 STEPS = 25
+ENTRIES = (D("0.998"), D("1.0005"), D("1.0005"))  # of the middle: some rest
+PROFITS, LOSSES = (D("1.001"), D("1.01")), (D("0.99"), D("0.997"))
 QUIET_S = 400  # over the horizon of an order in doubt
 KINDS = (
     "refused",
@@ -35,6 +37,7 @@ KINDS = (
     "failed_after",
     "duplicate_frame",
     "lost_frame",
+    "lost_send",
 )
 
 
@@ -45,9 +48,9 @@ def weather(rng: random.Random) -> Faults:
 
 
 async def act(desk: Desk, rng: random.Random, number: int) -> None:
-    """Buy, sell, rest, cancel or change."""
+    """Buy, sell, rest, link, trail, cancel or change."""
     instrument, working = rng.choice((ETH, SOL)), list(desk.books.blotter.working())
-    kind = rng.choice(("market", "market", "exit", "limit", "limit", "cancel", "replace"))
+    kind = rng.choice(("market", "market", "exit", "limit", "limit", "bracket", "bracket", "trail", "cancel", "replace"))
     if kind == "market":
         await desk.submit(wish(f"k{number}", rng.choice(("0.5", "1", "3")), instrument=instrument))
     elif kind == "exit":
@@ -59,6 +62,16 @@ async def act(desk: Desk, rng: random.Random, number: int) -> None:
         price = (quote.bid_px * rng.choice((D("0.99"), D(1), D("1.001")))).quantize(D("0.01"))
         tif = rng.choice((TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK))
         await desk.submit(wish(f"k{number}", "1", instrument=instrument, ord_type=OrdType.LIMIT, price=price, time_in_force=tif))
+    elif kind == "bracket":
+        quote = await desk.hub.fetch(BINANCE.broker, instrument)
+        assert quote.mid is not None
+        price, profit, loss = ((quote.mid * rng.choice(near)).quantize(D("0.01")) for near in (ENTRIES, PROFITS, LOSSES))
+        attached = Attached(take_profit_px=profit if rng.random() < 0.7 else None, stop_px=loss)
+        await desk.submit(wish(f"k{number}", rng.choice(("0.5", "3")), instrument=instrument, ord_type=OrdType.LIMIT, price=price, attached=attached))
+    elif kind == "trail":
+        half = (desk.books.ledger.position(BINANCE.broker, instrument) / 2).quantize(D("0.001"), rounding="ROUND_FLOOR")
+        stop = {"ord_type": OrdType.TRAILING_STOP, "trail_pct": D("0.002"), "reduce_only": True}
+        await desk.submit(wish(f"k{number}", str(half), Side.SELL, instrument=instrument, **stop))
     elif working:
         order = rng.choice(working)
         if kind == "cancel":
@@ -69,7 +82,8 @@ async def act(desk: Desk, rng: random.Random, number: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_books_end_as_the_exchanges(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("way", [BINANCE, BINANCE_WS], ids=lambda way: way.name)
+def test_the_books_end_as_the_exchanges(tmp_path: Path, way: Subject, seed: int) -> None:
     async def story(bench: Bench) -> None:
         rng = random.Random(seed)
         async with bench.desk(WIDE) as desk:
@@ -92,7 +106,7 @@ def test_the_books_end_as_the_exchanges(tmp_path: Path, seed: int) -> None:
             assert abs(ledger.cash(BINANCE.broker, "USDT") - exchange.cash) < D("1e-6")
             assert not list(desk.books.in_doubt())
 
-    told(tmp_path, story)
+    on_bench(tmp_path, story, subject=way)
 
 
 def test_the_weather_is_bad_enough() -> None:

@@ -12,7 +12,7 @@ from tests.brokers.binance.test_twin_streams import events, words
 from tests.brokers.binance.twin_client import SECOND, Answer, Client
 from tests.conformance.test_orders import WIDE
 from tests.desks import Bench, on_bench, settled
-from tests.subjects import BINANCE_SOCKET
+from tests.subjects import BINANCE_WS
 from trading_system.brokers.binance import codec
 from trading_system.domain.fix import OrdStatus, OrdType, Side
 from trading_system.domain.ids import ClOrdID
@@ -245,8 +245,8 @@ def test_an_exit_is_known_by_its_name() -> None:
 
 
 async def bracket(bench: Bench, desk: Any, qty: str, up: str = "1.02", down: str = "0.98") -> Any:
-    quote = await desk.hub.fetch(BINANCE_SOCKET.broker, wish("x", "1").instrument)
-    await desk.instrument(BINANCE_SOCKET.broker, wish("x", "1").instrument)
+    quote = await desk.hub.fetch(BINANCE_WS.broker, wish("x", "1").instrument)
+    await desk.instrument(BINANCE_WS.broker, wish("x", "1").instrument)
 
     def at(fraction: str) -> Decimal:
         return (quote.mid * D(fraction)).quantize(D("0.01"))
@@ -265,7 +265,7 @@ def test_a_list_may_leave_by_socket(tmp_path: Path) -> None:
             assert {order.order_qty for order in exits} == {D("0.4994")}
             assert entry.ord_status is OrdStatus.FILLED
 
-    on_bench(tmp_path, story, subject=BINANCE_SOCKET)
+    on_bench(tmp_path, story, subject=BINANCE_WS)
 
 
 def test_a_take_profit_that_fills_in_part_makes_way_for_a_stop(tmp_path: Path) -> None:

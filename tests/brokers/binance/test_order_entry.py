@@ -13,7 +13,7 @@ from tests.brokers.binance.test_connector import wish
 from tests.conformance.between import Between, conform
 from tests.conformance.test_orders import WIDE
 from tests.desks import Bench, settled
-from tests.subjects import BINANCE_SOCKET
+from tests.subjects import BINANCE_WS
 from trading_system.brokers.binance.session import Reply
 from trading_system.domain.errors import RateLimited
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
@@ -26,7 +26,7 @@ D = Decimal
 
 
 def told(tmp_path: Path, story: Callable[[Bench, Between], Awaitable[None]], **twin: Any) -> None:
-    conform(tmp_path, BINANCE_SOCKET, story, **twin)
+    conform(tmp_path, BINANCE_WS, story, **twin)
 
 
 def methods(between: Between) -> list[str]:
@@ -101,7 +101,7 @@ def test_a_budget_that_is_spent_is_told_with_its_time_and_ends_all_calls(tmp_pat
             await settled(desk, await desk.submit(wish("a", "0.5")))
             bench.twin._weight.used = bench.twin._weight.limit
             sent = await desk.submit(wish("b", "0.4"))
-            connector = desk.brokers[BINANCE_SOCKET.broker]
+            connector = desk.brokers[BINANCE_WS.broker]
             with pytest.raises(RateLimited, match="budget is spent"):
                 await connector.account()
 

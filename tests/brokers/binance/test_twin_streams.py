@@ -111,6 +111,20 @@ def test_a_frame_tells_the_budgets_and_how_long_to_wait() -> None:
     assert "rateLimits" not in quiet
 
 
+def test_a_session_is_for_ed25519_keys_alone() -> None:
+    client = Client()
+    conn = client.open("/ws-api/v3")
+    client.frame(conn, client.signed_frame("session.logon"))
+    client.frame(conn, {"id": 1, "method": "session.status"})
+    client.frame(conn, {"id": 2, "method": "userDataStream.subscribe"})
+    client.frame(conn, {"id": 3, "method": "userDataStream.unsubscribe"})
+    refused, status, no_session, nothing = client.frames(conn)
+
+    assert (refused["status"], refused["error"]["code"]) == (400, -4056)
+    assert (status["result"]["apiKey"], status["result"]["userDataStream"]) == (None, False)
+    assert (no_session["error"]["code"], nothing["error"]["code"]) == (-1102, -2036)
+
+
 def test_a_day_later_every_connection_ends_with_a_word() -> None:
     client = Client()
     account, market = client.listen(), client.open("/stream")

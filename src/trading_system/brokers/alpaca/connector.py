@@ -194,6 +194,12 @@ class AlpacaConnector:
         except Unavailable as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
 
+    async def cancel_all(self) -> None:
+        """207 names each order and whether its cancel is under way; the order itself says more."""
+        response = await self._change("DELETE", "/v2/orders", None, urgent=True)
+        if response.status not in (200, 207):
+            raise refusal(response, changes=True)
+
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         """Every order that is not terminal, by pages: the listing has no token, so each page ends where the next begins."""
         found: dict[str, wire.Order] = {}

@@ -34,7 +34,13 @@ _ORD_TYPE = {
     "TAKE_PROFIT": OrdType.STOP,  # of others: it, too, waits for a price and then acts
     "TAKE_PROFIT_LIMIT": OrdType.STOP_LIMIT,
 }
-_SENT_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP_LIMIT: "STOP_LOSS_LIMIT", OrdType.TRAILING_STOP: "STOP_LOSS"}
+_SENT_TYPE = {
+    OrdType.MARKET: "MARKET",
+    OrdType.LIMIT: "LIMIT",
+    OrdType.STOP: "STOP_LOSS",
+    OrdType.STOP_LIMIT: "STOP_LOSS_LIMIT",
+    OrdType.TRAILING_STOP: "STOP_LOSS",
+}
 _MARKET_STOPS = ("STOP_LOSS", "TAKE_PROFIT")  # with a distance they trail
 _TIF = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 _SENT_TIF = {tif: word for word, tif in _TIF.items()}
@@ -90,7 +96,7 @@ def encode_order(approved: Approved) -> dict[str, str]:
     }
     if request.ord_type is OrdType.TRAILING_STOP:
         params["trailingDelta"] = _trailing_delta(request)
-    elif request.ord_type is not OrdType.MARKET:
+    elif request.ord_type.has_price:
         params["timeInForce"] = _SENT_TIF[request.time_in_force]
     for name, value in (
         ("quantity", request.order_qty),

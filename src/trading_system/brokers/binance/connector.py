@@ -254,6 +254,14 @@ class BinanceConnector:
         except (Unavailable, BadRequest) as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
 
+    async def cancel_all(self) -> None:
+        """Pair by pair, where orders rest."""
+        rows = await self._ask("/openOrders", {}, list[wire.Order], facts.OPEN_ORDERS_ALL)
+        for symbol in sorted({order.symbol for order in rows}):
+            response = await self._change("DELETE", "/openOrders", {"symbol": symbol}, urgent=True)
+            if response.status != 200 and (response.status != 400 or error_of(response).code not in _CANCEL_REFUSED):
+                raise refusal(response, changes=True)
+
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         await self._load()
         return tuple(self._row(order) for order in await self._ask("/openOrders", {}, list[wire.Order], facts.OPEN_ORDERS_ALL))

@@ -43,6 +43,7 @@ API = "/api/v3"
 SOCKET_METHODS: Mapping[tuple[str, str], str] = {  # what the WebSocket API calls a change
     ("POST", "/order"): "order.place",
     ("DELETE", "/order"): "order.cancel",
+    ("DELETE", "/openOrders"): "openOrders.cancelAll",
     ("POST", "/order/cancelReplace"): "order.cancelReplace",
     ("POST", "/orderList/oco"): "orderList.place.oco",
     ("POST", "/orderList/oto"): "orderList.place.oto",
@@ -106,7 +107,7 @@ ORDER_RULES = (
     # A market order has no time in force there: what finds no counterpart expires at once, whichever of the two is named.
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.MARKET}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT, OrdType.STOP_LIMIT}), _RESTING, fractional=True),
-    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.TRAILING_STOP}), frozenset({TimeInForce.GTC}), fractional=True),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.STOP, OrdType.TRAILING_STOP}), frozenset({TimeInForce.GTC}), fractional=True),
 )
 LINK_RULES = (
     # Order lists. With one of its orders the whole list is cancelled, so that none of them can be changed.

@@ -7,7 +7,7 @@ import msgspec
 
 from trading_system.brokers.binance import facts, wire
 from trading_system.brokers.binance.twin.data import PERIODS, MarketData
-from trading_system.brokers.binance.twin.forms import JSON, MS, Params, Prover, Refusal, check_time, missing, shown
+from trading_system.brokers.binance.twin.forms import JSON, MS, Ed25519, Params, Prover, Refusal, check_time, missing, shown
 from trading_system.brokers.binance.twin.trading import TradingDesk
 from trading_system.domain.fix import ExecType
 from trading_system.sim.exchange import Event
@@ -29,6 +29,7 @@ _EVENTS = {
 }
 _ORDERING = ("order.", "openOrders.cancelAll", "orderList.")  # methods whose answers count orders too
 _SUBSCRIBE = "userDataStream.subscribe.signature"
+_SUBSCRIBES = (_SUBSCRIBE, "userDataStream.subscribe")
 _SHUTDOWN = "serverShutdown"
 
 
@@ -45,6 +46,7 @@ class SocketApi:
         self._call = call
         self._send = send
         self._key, self._prover = key, prover
+        self._logged_ns: dict[int, int] = {}  # connections that have logged on: when
         self._limits = limits
         self._wait_s = wait_s
         self._reports = 0
@@ -81,8 +83,13 @@ class SocketApi:
         signed = "signature" in params
         if signed:
             self._authorize(params, now_ns)
-        if method == _SUBSCRIBE:
-            if not signed:
+        elif conn in self._logged_ns and "timestamp" in params:
+            check_time(params, now_ns)
+            signed = True
+        if method.startswith("session."):
+            return self._session(conn, method, now_ns, signed=signed)
+        if method in _SUBSCRIBES:
+            if not signed and (method == _SUBSCRIBE or conn not in self._logged_ns):
                 raise missing("signature")
             if self.conns[conn] is not None:
                 raise Refusal(400, -2035, "User Data Stream subscription already active.")
@@ -90,9 +97,35 @@ class SocketApi:
             self._subscriptions += 1
             return {"subscriptionId": self.conns[conn]}
         if method == "userDataStream.unsubscribe":
+            if self.conns[conn] is None:
+                raise Refusal(400, -2036, "User Data Stream subscription not active.")
             self.conns[conn] = None
             return {}
         return self._call(method, {name: value for name, value in params.items() if name not in ("apiKey", "signature")}, signed)
+
+    def _session(self, conn: int, method: str, now_ns: int, *, signed: bool) -> object:
+        """A connection that has once proved who it is needs no more signatures. Raises Refusal: only Ed25519 keys may."""
+        if method == "session.subscriptions":
+            return [] if self.conns[conn] is None else [{"subscriptionId": self.conns[conn]}]
+        if method == "session.logon":
+            if not signed:
+                raise missing("signature")
+            if not isinstance(self._prover, Ed25519):
+                raise Refusal(400, -4056, "HMAC_SHA256 API key is not supported.")
+            self._logged_ns[conn] = now_ns
+        elif method == "session.logout":
+            self._logged_ns.pop(conn, None)
+        elif method != "session.status":
+            raise Refusal(400, -1000, f"Unknown method: {method}")
+        since_ns = self._logged_ns.get(conn)
+        return {
+            "apiKey": None if since_ns is None else self._key,
+            "authorizedSince": None if since_ns is None else since_ns // MS,
+            "connectedSince": (self._ends_ns[conn] - LIFE_NS) // MS,
+            "returnRateLimits": True,
+            "serverTime": now_ns // MS,
+            "userDataStream": self.conns[conn] is not None,
+        }
 
     def _authorize(self, params: Params, now_ns: int) -> None:
         """Signed are the parameters by name, not percent-encoded."""
@@ -143,6 +176,7 @@ class SocketApi:
     def closed(self, conn: int) -> None:
         self.conns.pop(conn, None)
         self._ends_ns.pop(conn, None)
+        self._logged_ns.pop(conn, None)
 
 
 class _Conn:
