@@ -146,6 +146,17 @@ def test_what_can_only_reduce_a_swap_is_sent_as_reduce_only() -> None:
     assert "reduceOnly" not in sent(instrument=PAIR, side=Side.SELL, position="0.5")
 
 
+def test_spot_keeps_what_waits_under_a_filter_of_its_own() -> None:
+    rows = [("", "New"), ("Stop", "Untriggered"), ("Stop", "New"), ("tpslOrder", "Untriggered")]
+
+    assert [codec.filter_of(golden("order", wire.Order, stopOrderType=kind, orderStatus=status)) for kind, status in rows] == [
+        "Order",
+        "StopOrder",
+        "Order",
+        "tpslOrder",
+    ]
+
+
 def test_a_change_is_seen_by_what_it_asked_for() -> None:
     change = msgspec.structs.replace(approved(ord_type=OrdType.LIMIT, price=D("99.5")), orig_order_id=OrderID("o1"))
     row = golden("order", wire.Order, symbol="BTCUSDT", qty="0.500", price="99.50")

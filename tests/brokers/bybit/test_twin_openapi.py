@@ -30,7 +30,7 @@ from trading_system.transport.message import Request, Response
 D = Decimal
 SPECS = Path(__file__).parents[4] / "shared" / "specs" / "bybit"
 GOLDEN = Path(__file__).parent / "golden"
-NEWER = {"/v5/order/create": {"marketUnit"}}
+NEWER = {"/v5/order/create": {"marketUnit"}, "/v5/order/cancel-all": {"orderFilter"}}
 needs_specs = pytest.mark.skipif(not SPECS.exists(), reason="Bybit's OpenAPI files are not beside this repository")
 
 

@@ -218,6 +218,13 @@ def encode_amend(approved: Approved) -> wire.AmendRequest:
     )
 
 
+def filter_of(order: wire.Order) -> str:
+    """Under which filter spot keeps an open order: a stop that has not gone off has one of its own."""
+    if not _word(_WAITS, order.stopOrderType, "stop order type") or order.orderStatus != "Untriggered":
+        return "Order"
+    return order.stopOrderType if order.stopOrderType == "tpslOrder" else "StopOrder"
+
+
 def is_amended(order: wire.Order, wish: NewOrder | Order) -> bool:
     """Whether an order is what a change asked for."""
     pairs = ((order.qty, wish.order_qty), (order.price, wish.price), (order.triggerPrice, wish.stop_px))

@@ -301,7 +301,7 @@ class BybitConnector:
         for order_filter in filters:
             body = wire.CancelRequest(category=category, symbol=codec.symbol_of(order.instrument), orderId=order.order_id, orderFilter=order_filter)
             try:
-                await self._change("/v5/order/cancel", body, f"{self._rng.getrandbits(64):016x}", urgent=True)
+                await self._change("/v5/order/cancel", body, self._name(), urgent=True)
             except Rejected as error:
                 if not error.code.isdecimal() or int(error.code) not in errors.GONE:
                     raise InDoubt(f"the cancel was refused: {error}") from None
@@ -316,6 +316,16 @@ class BybitConnector:
         if row is None:
             raise InDoubt("the cancel was sent; Bybit does not show the order")
         return codec.decode_order(row, category, self._clock.now_ns())
+
+    async def cancel_all(self) -> None:
+        """All contracts in USDT, what rests of pairs, what waits of pairs: of which there is any. Bybit takes 500 orders of contracts at a time."""
+        wanted = []
+        if await self._open({"category": LINEAR, "settleCoin": QUOTE}):
+            wanted.append(wire.CancelAllRequest(category=LINEAR, settleCoin=QUOTE))
+        filters = {codec.filter_of(row) for row in await self._open({"category": SPOT})}
+        wanted += [wire.CancelAllRequest(category=SPOT, orderFilter=kind) for kind in sorted(filters)]
+        for body in wanted:
+            await self._ordered("/v5/order/cancel-all", body, self._name(), urgent=True)
 
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         """Every order that is not terminal, of both categories, all pages."""
@@ -601,11 +611,19 @@ class BybitConnector:
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
     async def _change(self, path: str, body: msgspec.Struct, name: str, *, urgent: bool = False) -> tuple[wire.Envelope, wire.Placed]:
+        """A change of one order, and which it was. Raises as _ordered."""
+        answer = await self._ordered(path, body, name, urgent=urgent)
+        try:
+            return answer, msgspec.json.decode(answer.result, type=wire.Placed)
+        except wire.UNREADABLE as error:
+            raise InDoubt(f"Bybit answered with something that is no order ({error})") from None
+
+    async def _ordered(self, path: str, body: msgspec.Struct, name: str, *, urgent: bool) -> wire.Envelope:
         """One request that changes something, sent once. name: used for no other one. Raises Unavailable: not sent. InDoubt: sent, no answer."""
         await self._afford(path, urgent=urgent)
         sent_ns = self._clock.now_ns()
         try:
-            if self._line is not None:
+            if self._line is not None and path in SOCKET_OPS:
                 response = await self._send_frame(*self._line, SOCKET_OPS[path], name, body)
             else:
                 content = {"Content-Type": "application/json"}
@@ -622,10 +640,11 @@ class BybitConnector:
             raise errors.refusal(response, None, changes=True, now_ms=self._now_ms())
         if answer.retCode != 0 or response.status != 200:
             raise errors.refusal(response, answer, changes=True, now_ms=self._now_ms())
-        try:
-            return answer, msgspec.json.decode(answer.result, type=wire.Placed)
-        except wire.UNREADABLE as error:
-            raise InDoubt(f"Bybit answered with something that is no order ({error})") from None
+        return answer
+
+    def _name(self) -> str:
+        """Of a request that no intent names: nothing else is ever called so."""
+        return f"{self._rng.getrandbits(64):016x}"
 
     async def _send_frame(self, stream: Supervisor, session: TradeSession, op: str, name: str, body: msgspec.Struct) -> Response:
         """One request over the line for orders. Once the frame is handed over, only a reply says what became of it. Raises NoAnswer."""

@@ -482,6 +482,14 @@ class CancelRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     orderFilter: str | None = None
 
 
+class CancelAllRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Body of POST /v5/order/cancel-all: contracts by the coin that they settle in, whatever waits or rests; of spot one filter at a time."""
+
+    category: str
+    settleCoin: str | None = None
+    orderFilter: str | None = None
+
+
 class Placed(msgspec.Struct, kw_only=True):
     """The answer to create, amend and cancel: it was taken in, and no more than that."""
 
