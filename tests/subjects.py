@@ -45,6 +45,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     tells_trail: bool = True  # where a trailing stop stands
     keeps_ids: bool = False  # whether a changed order goes on under the ids it had
+    covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -162,6 +163,7 @@ BYBIT = Subject(
     name="bybit",
     broker=BrokerName("bybit"),
     keeps_ids=True,
+    covers_parts=True,
     twin=_bybit,
     credentials=lambda twin: {"key": Secret(twin.key), "secret": Secret(twin.secret)},
     instruments={
@@ -172,12 +174,14 @@ BYBIT = Subject(
     nobody=InstrumentID("NOBODY/USDT"),
     misspelt=InstrumentID("SOLUSDT"),
     statuses=tuple(f'"orderStatus":"{status}"'.encode() for status in ("New", "PartiallyFilled", "Filled", "Cancelled", "Untriggered")),
-    changes=lambda request: request.method == "POST",
-    places=lambda request: request.method == "POST" and request.url.endswith("/v5/order/create"),
+    changes=lambda request: request.method == "POST" or b'"op":"order.' in request.body,
+    places=lambda request: request.url.endswith("/v5/order/create") or b'"op":"order.create"' in request.body,
+    replies=lambda frame: frame.startswith(b'{"reqId":'),
     symbol="SOLUSDT",
 )
+BYBIT_WS = msgspec.structs.replace(BYBIT, name="bybit-ws", options={"order_entry": "websocket"})
 
 
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS)  # the same brokers, and other ways to send orders or to hear of them
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them

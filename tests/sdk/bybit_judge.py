@@ -9,13 +9,15 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import pybit._websocket_trading
 import pybit.unified_trading
 from pybit.exceptions import InvalidRequestError
-from pybit.unified_trading import HTTP, WebSocket
+from pybit.unified_trading import HTTP, WebSocket, WebSocketTrading
 
 URL, WS_URL, KEY, SECRET = sys.argv[1:5]
 pybit.unified_trading.PRIVATE_WSS = f"{WS_URL}/v5/private"
 pybit.unified_trading.PUBLIC_WSS = f"{WS_URL}/v5/public/{{CHANNEL_TYPE}}"
+pybit._websocket_trading.TRADE_WSS = f"{WS_URL}/v5/trade"
 WAIT_S = 15.0
 D = Decimal
 STEPS: list[tuple[str, Callable[[], None]]] = []
@@ -193,6 +195,29 @@ def events_of_the_account() -> None:
     assert {row["orderId"] for row in heard["execution"]} == {order_id}
     assert heard["position"][-1]["size"] == "2"
     stream.exit()
+
+
+@step
+def orders_by_socket() -> None:
+    replies: list[dict[str, Any]] = []
+    line = WebSocketTrading(testnet=False, api_key=KEY, api_secret=SECRET)
+    what = {"category": "linear", "symbol": "SOLUSDT"}
+
+    def told(act: Callable[..., None], **more: Any) -> dict[str, Any]:
+        before = len(replies)
+        act(replies.append, **(what | more))
+        until(lambda: len(replies) > before, "a reply")
+        return replies[-1]
+
+    placed = told(line.place_order, side="Buy", orderType="Limit", qty="1", price=limit("0.9"), orderLinkId="by-socket")
+    assert (placed["retCode"], placed["data"]["orderLinkId"]) == (0, "by-socket")
+    order_id = placed["data"]["orderId"]
+    reaches(order_id, "New")
+    assert told(line.amend_order, orderId=order_id, qty="2")["retCode"] == 0
+    until(lambda: order(order_id)["qty"] == "2", "amended")
+    assert told(line.cancel_order, orderId=order_id)["retCode"] == 0
+    reaches(order_id, "Cancelled")
+    line.exit()
 
 
 @step

@@ -195,6 +195,17 @@ class BybitWorld(TwinWorld):
         """An amend has no client id of its own: the oracle sees what becomes of it."""
         return ClOrdID(json.loads(request.body)["orderLinkId"]) if request.url.endswith("/v5/order/create") else None
 
+    def connection(self) -> Mapping[str, str]:
+        """Orders leave by socket where order events would, at the broker that has two ways for those."""
+        return {"order_entry": "rest" if self.options.order_events == "sse" else "websocket"}
+
+    def spoken(self, frame: str | bytes) -> ClOrdID | None:
+        said = json.loads(frame)
+        if said["op"] != "order.create":
+            return None
+        self.hit["by frame"] += 1
+        return ClOrdID(said["args"][0]["orderLinkId"])
+
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         linear = "-PERP" in instrument
         body = {

@@ -30,6 +30,7 @@ from trading_system.sim.exchange import Exchange, Execution, SimOrder
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.transport.http import Http
 from trading_system.transport.message import Request, Response
+from trading_system.transport.websocket import Connection, Dialer
 
 LAYER = "stack"
 BROKER = BrokerName("alpaca")
@@ -199,6 +200,39 @@ class WatchedHttp:
         return await self._http.send(request, within_ns=within_ns)
 
 
+class WatchedDialer:
+    """The desk's end of its sockets: orders that leave as frames are seen, too."""
+
+    def __init__(self, dialer: Dialer, world: "TwinWorld", life: Life) -> None:
+        self._dialer = dialer
+        self._world = world
+        self._life = life
+
+    async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Connection:
+        return WatchedConnection(await self._dialer.dial(url, headers, within_ns=within_ns), self._world, self._life)
+
+
+class WatchedConnection:
+    """One of its sockets."""
+
+    def __init__(self, connection: Connection, world: "TwinWorld", life: Life) -> None:
+        self._connection = connection
+        self._world = world
+        self._life = life
+
+    async def send(self, frame: str | bytes) -> None:
+        cl_ord_id = self._world.spoken(frame)
+        if cl_ord_id is not None and not self._world.leaving(self._life, self._world.broker, cl_ord_id):
+            await asyncio.get_running_loop().create_future()
+        await self._connection.send(frame)
+
+    async def receive(self, *, within_ns: int = 0) -> bytes:
+        return await self._connection.receive(within_ns=within_ns)
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
+
 class TwinWorld(Stage):
     """A desk on a broker's twin. A subclass brings the twin, and what the broker's words are."""
 
@@ -232,6 +266,10 @@ class TwinWorld(Stage):
     def placed(self, request: Request) -> ClOrdID | None:
         """The client id of the order that a request places or changes into; None: it does neither."""
 
+    def spoken(self, frame: str | bytes) -> ClOrdID | None:
+        """The client id of the order that a frame places; None: it places none."""
+        return None
+
     @abstractmethod
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         """Somebody else's order at the market. False: the twin refuses it."""
@@ -249,7 +287,7 @@ class TwinWorld(Stage):
         nonces = {"nonces": self.nonce} if registry.facts(self.broker).needs_nonces else {}
         connector = registry.folder(self.broker).connect(
             http=WatchedHttp(self.network.http(), self, life),
-            dialer=self.network.dialer(),
+            dialer=WatchedDialer(self.network.dialer(), self, life),
             clock=self.desk_clock,
             rng=rng,
             credentials={field: Secret(self.twin.credentials[field]) for field in CREDENTIALS[self.broker]},

@@ -64,6 +64,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("BYBIT_API_KEY", "secret", "", "key; without withdrawal permission"),
             Key("BYBIT_API_SECRET", "secret", "", "secret"),
             Key("BYBIT_TESTNET", "flag", "true", "true for testnet, false for mainnet"),
+            Key("BYBIT_ORDER_ENTRY", "rest|websocket", "rest", "how orders leave; either way they are asked about by REST", ours=True),
             Key("BYBIT_PAPER_HOST", "testnet|demo", "testnet", "paper on the testnet, or on the demo account at live prices", ours=True),
             Key("BYBIT_URL", "url", "", "a twin on this machine instead of Bybit", ours=True),
         ),

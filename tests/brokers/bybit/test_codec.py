@@ -146,6 +146,17 @@ def test_what_can_only_reduce_a_swap_is_sent_as_reduce_only() -> None:
     assert "reduceOnly" not in sent(instrument=PAIR, side=Side.SELL, position="0.5")
 
 
+def test_spot_keeps_what_waits_under_a_filter_of_its_own() -> None:
+    rows = [("", "New"), ("Stop", "Untriggered"), ("Stop", "New"), ("tpslOrder", "Untriggered")]
+
+    assert [codec.filter_of(golden("order", wire.Order, stopOrderType=kind, orderStatus=status)) for kind, status in rows] == [
+        "Order",
+        "StopOrder",
+        "Order",
+        "tpslOrder",
+    ]
+
+
 def test_a_change_is_seen_by_what_it_asked_for() -> None:
     change = msgspec.structs.replace(approved(ord_type=OrdType.LIMIT, price=D("99.5")), orig_order_id=OrderID("o1"))
     row = golden("order", wire.Order, symbol="BTCUSDT", qty="0.500", price="99.50")
@@ -392,6 +403,17 @@ def test_what_the_log_says_beside_the_fills() -> None:
     assert (log("TRANSFER_IN", "10").kind, log("WHAT_IS_THIS", "10").kind) == (FlowKind.TRANSFER, FlowKind.UNKNOWN)
     coins = log("TRANSFER_OUT", "-0.25", currency="BTC")
     assert (coins.instrument, coins.qty, coins.amount, coins.currency) == (PAIR, D("-0.25"), 0, "USDT")
+
+
+def test_what_is_done_by_hand_where_executions_are_not_read_the_log_alone_tells() -> None:
+    closed = log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSD")
+    funding = log("SETTLEMENT", "-0.00002", currency="BTC", category="inverse", symbol="BTCUSD")
+    premium = log("TRADE", "-310", category="option", symbol="BTC-26DEC26-100000-C-USDT")
+
+    assert (closed.kind, closed.instrument, closed.qty, closed.amount) == (FlowKind.UNKNOWN, PAIR, D("0.1"), 0)
+    assert (funding.kind, funding.instrument, funding.qty, funding.currency) == (FlowKind.FEE, PAIR, D("-0.00002"), "USDT")
+    assert (premium.kind, premium.instrument, premium.amount) == (FlowKind.UNKNOWN, None, -310)
+    assert all(log("TRADE", "1", category=category) is None for category in ("linear", "spot", ""))
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------------------------------------

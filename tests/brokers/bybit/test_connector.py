@@ -17,7 +17,7 @@ from trading_system.domain.errors import AuthFailed, BadRequest, RiskRefused
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
-from trading_system.domain.order import NewOrder, Replace
+from trading_system.domain.order import Attached, NewOrder, Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.journal.record import Flowed
 from trading_system.sim.clock import SECOND_NS, START_NS
@@ -439,6 +439,33 @@ def test_a_stop_of_a_pair_is_cancelled_before_and_after_it_went_off(tmp_path: Pa
             for order in (waits, goes):
                 assert (await settled(desk, await desk.cancel(order.cl_ord_id))).ord_status is OrdStatus.CANCELED
             assert all(order.ord_status is OrdStatus.CANCELED for order in exchange.values())
+
+    run(tmp_path, story)
+
+
+def test_everything_that_rests_or_waits_goes_at_once(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price, coin = await mid(desk), await mid(desk, PAIR)
+            low, high = (coin * D("0.98")).quantize(D("0.1")), (coin * D("1.03")).quantize(D("0.1"))
+            exits = Attached(take_profit_px=price + 20, stop_px=price - 20)
+            await settled(desk, await desk.submit(wish("a", "2", attached=exits)))
+            await desk.submit(wish("b", "1", price=(price * D("0.98")).quantize(D("0.01"))))
+            await desk.submit(wish("c", "1", ord_type=OrdType.STOP, stop_px=price + 5))
+            await desk.submit(wish("d", "0.01", instrument=PAIR, price=low))
+            await desk.submit(wish("e", "0.01", instrument=PAIR, ord_type=OrdType.STOP, stop_px=high))
+            await asyncio.sleep(1)
+            rested = bench.twin.exchange.open_orders()
+            connector = bench.connector()
+            await connector.connect()
+            await connector.cancel_all()
+            await asyncio.sleep(30)
+
+            assert [order.ord_status for order in rested] == [OrdStatus.CANCELED] * 6
+            (guard,) = desk.books.blotter.working()  # nobody told the desk: what it holds it guards anew
+            assert (guard.ord_type, guard.order_qty) == (OrdType.STOP, 2)
+            residue = await desk.flatten()
+            assert (residue.problems, residue.orders, residue.positions) == ((), (), ())
 
     run(tmp_path, story)
 

@@ -23,14 +23,14 @@ from tests.subjects import BYBIT
 from trading_system.brokers.bybit import facts
 from trading_system.domain.fix import OrdType, Side
 from trading_system.domain.ids import IntentID
-from trading_system.domain.order import Replace
+from trading_system.domain.order import Attached, Replace
 from trading_system.sim.clock import SECOND_NS, START_NS
 from trading_system.transport.message import Request, Response
 
 D = Decimal
 SPECS = Path(__file__).parents[4] / "shared" / "specs" / "bybit"
 GOLDEN = Path(__file__).parent / "golden"
-NEWER = {"/v5/order/create": {"marketUnit"}}
+NEWER = {"/v5/order/create": {"marketUnit"}, "/v5/order/cancel-all": {"orderFilter"}}
 needs_specs = pytest.mark.skipif(not SPECS.exists(), reason="Bybit's OpenAPI files are not beside this repository")
 
 
@@ -92,6 +92,8 @@ def test_everything_that_is_asked_is_in_the_files(tmp_path: Path) -> None:
             first = await desk.submit(wish("d", "0.01", instrument=PAIR, price=low))
             stop = await desk.submit(wish("e", "0.01", instrument=PAIR, ord_type=OrdType.STOP, stop_px=high))
             swap = await desk.submit(wish("f", "1", ord_type=OrdType.STOP_LIMIT, stop_px=price + 5, price=price + 5))
+            exits = Attached(take_profit_px=price + 20, stop_px=price - 20, stop_limit_px=price - 21)
+            await settled(desk, await desk.submit(wish("i", "2", attached=exits)))
             await asyncio.sleep(1)
             await desk.replace(Replace(cl_ord_id=first.cl_ord_id, price=low - 1, intent=IntentID("g")))
             await desk.replace(Replace(cl_ord_id=swap.cl_ord_id, stop_px=price + 4, intent=IntentID("h")))
@@ -167,8 +169,8 @@ def test_answers_have_the_fields_of_the_published_samples() -> None:
 
 
 NEWER_FIELDS = {
-    "order": {"category", "createType", "marketUnit"},
-    "stream_order": {"createType", "marketUnit", "isLeverage"},
+    "order": {"category", "createType", "marketUnit", "parentOrderLinkId"},
+    "stream_order": {"createType", "marketUnit", "isLeverage", "parentOrderLinkId"},
     "execution": {"category", "marketUnit", "createType"},
     "position": {"category"},
     "key_info": {"createdAt"},

@@ -8,12 +8,12 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import wire
-from trading_system.brokers.bybit.facts import LINEAR, MONEY, NAME, QUOTE, SPOT
+from trading_system.brokers.bybit.facts import CATEGORIES, LINEAR, MONEY, NAME, PARTIAL, QUOTE, SPOT
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS
-from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
+from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, is_ours, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal, plain
@@ -180,7 +180,28 @@ def encode_order(approved: Approved) -> wire.CreateRequest:
         orderFilter="StopOrder" if stop and not linear else None,
         reduceOnly=True if linear and (request.reduce_only or approved.reducing) else None,
         positionIdx=0 if linear else None,
+        **_exits(request),
     )
+
+
+def _exits(request: NewOrder) -> dict[str, str | None]:
+    """The pair of exits that Bybit makes for what the order fills. The take-profit rests at its price once the market has been there."""
+    attached = request.attached
+    if attached is None:
+        return {}
+    assert attached.take_profit_px is not None
+    assert attached.stop_px is not None
+    return {
+        "tpslMode": PARTIAL,
+        "takeProfit": plain(attached.take_profit_px),
+        "tpOrderType": "Limit",
+        "tpLimitPrice": plain(attached.take_profit_px),
+        "tpTriggerBy": "LastPrice",
+        "stopLoss": plain(attached.stop_px),
+        "slOrderType": "Market" if attached.stop_limit_px is None else "Limit",
+        "slLimitPrice": _sent(attached.stop_limit_px),
+        "slTriggerBy": "LastPrice",
+    }
 
 
 def encode_amend(approved: Approved) -> wire.AmendRequest:
@@ -197,6 +218,13 @@ def encode_amend(approved: Approved) -> wire.AmendRequest:
     )
 
 
+def filter_of(order: wire.Order) -> str:
+    """Under which filter spot keeps an open order: a stop that has not gone off has one of its own."""
+    if not _word(_WAITS, order.stopOrderType, "stop order type") or order.orderStatus != "Untriggered":
+        return "Order"
+    return order.stopOrderType if order.stopOrderType == "tpslOrder" else "StopOrder"
+
+
 def is_amended(order: wire.Order, wish: NewOrder | Order) -> bool:
     """Whether an order is what a change asked for."""
     pairs = ((order.qty, wish.order_qty), (order.price, wish.price), (order.triggerPrice, wish.stop_px))
@@ -208,7 +236,8 @@ def _sent(value: Decimal | None) -> str | None:
 
 
 def decode_order(order: wire.Order, category: str, recv_ns: int) -> ExecutionReport:
-    """How an order stands. Every message about it carries the whole of it. Quantities in units, or money where it was ordered so.
+    """How an order stands. Every message about it carries the whole of it. Quantities in units, or money where it was ordered so. What has no client
+    id goes by Bybit's own.
 
     Raises: ProtocolError: a status, type, side or time in force we do not know.
     Source: bybit-exchange.github.io/docs/v5/enum#orderstatus
@@ -218,9 +247,10 @@ def decode_order(order: wire.Order, category: str, recv_ns: int) -> ExecutionRep
     if status is OrdStatus.REJECTED and cum_qty:
         status = OrdStatus.CANCELED  # what was filled before stays filled
     in_money, ord_type = _in_money(order, category), _ord_type(order.orderType, order.stopOrderType, trigger)
+    parent = order.parentOrderLinkId
     return ExecutionReport(
         broker=NAME,
-        cl_ord_id=ClOrdID(order.orderLinkId),
+        cl_ord_id=ClOrdID(order.orderLinkId or order.orderId),
         order_id=OrderID(order.orderId),
         exec_type=ExecType.ORDER_STATUS,
         ord_status=status,
@@ -231,7 +261,8 @@ def decode_order(order: wire.Order, category: str, recv_ns: int) -> ExecutionRep
         order_qty=None if in_money else _number(order.qty),
         cash_order_qty=_number(order.qty) if in_money else None,
         price=_positive_or_none(order.price) if ord_type.has_price else None,  # of a market order it is a bound that Bybit set
-        stop_px=trigger,
+        stop_px=trigger if ord_type.has_stop else None,
+        parent=ClOrdID(parent) if is_ours(parent) else None,
         cum_qty=cum_qty,
         text="" if order.rejectReason in ("", "EC_NoError") else order.rejectReason,
         transact_ns=_time(order.updatedTime),
@@ -250,6 +281,8 @@ def _ord_type(word: str, stop_word: str, trigger: Decimal | None) -> OrdType:
     ord_type = _word(_ORD_TYPE, word, "order type")
     if stop_word == "TrailingStop":
         return OrdType.TRAILING_STOP
+    if stop_word == "PartialTakeProfit" and ord_type is OrdType.LIMIT:
+        return ord_type  # it waits for its own price: to everybody else it is one that rests there
     return _STOPS[ord_type] if _word(_WAITS, stop_word, "stop order type") and trigger is not None else ord_type
 
 
@@ -315,7 +348,7 @@ def _row_of(execution: wire.Execution, category: str, instrument: InstrumentID, 
     in_money = category == SPOT and execution.marketUnit == "quoteCoin"
     return ExecutionReport(
         broker=NAME,
-        cl_ord_id=ClOrdID(execution.orderLinkId),
+        cl_ord_id=ClOrdID(execution.orderLinkId or execution.orderId),
         order_id=OrderID(execution.orderId),
         exec_type=ExecType.TRADE,
         ord_status=OrdStatus.PARTIALLY_FILLED,
@@ -497,11 +530,12 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
 
 
 def decode_flow(entry: wire.LogEntry) -> Flow | None:
-    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee.
+    """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee. Of categories whose executions are not read,
+    trades are told here alone.
 
     Source: bybit-exchange.github.io/docs/v5/account/transaction-log
     """
-    if entry.type in _FROM_FILLS:
+    if entry.type in _FROM_FILLS and entry.category in ("", *CATEGORIES):
         return None
     change, coin = _number(entry.change), entry.currency
     text = " ".join(filter(None, (entry.type, entry.transSubType, entry.symbol)))
@@ -515,10 +549,10 @@ def decode_flow(entry: wire.LogEntry) -> Flow | None:
         transact_ns=_time(entry.transactionTime),
     )
     if entry.type == _FUNDING:
-        return replace(flow, kind=FlowKind.INCOME if change >= 0 else FlowKind.FEE, text=f"funding {entry.symbol}".strip())
+        flow = replace(flow, kind=FlowKind.INCOME if change >= 0 else FlowKind.FEE, text=f"funding {entry.symbol}".strip())
     if coin in MONEY:
         return flow
-    return replace(flow, currency=QUOTE, amount=ZERO, instrument=coin_pair(coin), qty=change, text=f"{text} {plain(change)} {coin}")
+    return replace(flow, currency=QUOTE, amount=ZERO, instrument=coin_pair(coin), qty=change, text=f"{flow.text} {plain(change)} {coin}")
 
 
 # -- market data -----------------------------------------------------------------------------------------------------------------------------------
@@ -585,8 +619,9 @@ def _word(table: Mapping[str, _Word], word: str, what: str) -> _Word:
 
 
 def _number(text: str) -> Decimal:
+    """Bybit was seen to leave the nought before a point out."""
     try:
-        return parse_decimal(text)
+        return parse_decimal(f"0{text}" if text.startswith(".") else text)
     except ValueError as error:
         raise ProtocolError(str(error), text.encode()) from None
 

@@ -31,6 +31,7 @@ from trading_system.brokers.bybit.facts import (
     LOG_PAGE_MAX,
     ORDERS_PAGE_MAX,
     PAPER,
+    PARTIAL,
     PER_SECOND,
     PERMISSION_HELP,
     PING_EVERY_NS,
@@ -41,16 +42,18 @@ from trading_system.brokers.bybit.facts import (
     QUOTE,
     REQUESTS_PER_MINUTE,
     RESET_HEADER,
+    SOCKET_OPS,
     SPOT,
+    TRADE_PATH,
     UNIFIED_HELP,
     UNREACHABLE,
     URLS,
     Urls,
 )
-from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, stream_state
+from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, Reply, TradeSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.order import Approved, NewOrder, Order
@@ -61,7 +64,7 @@ from trading_system.transport.clock import BrokerOffset
 from trading_system.transport.http import Http, get_with_retry
 from trading_system.transport.message import NoAnswer, NotSent, Request, Response, TransportError
 from trading_system.transport.ratelimit import RateBudget
-from trading_system.transport.supervise import LinkEvent, Supervisor
+from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 _MS = 1_000_000
@@ -142,6 +145,9 @@ class BybitConnector:
         self._pairs: frozenset[InstrumentID] = frozenset()  # the spot pairs there are
         self._rows: OrderedDict[str, wire.Order] = OrderedDict()  # by Bybit's id, for fills
         self._kept: OrderedDict[str, str] = OrderedDict()  # by client id: the category that keeps the order
+        self._by_socket = options.get("order_entry", "rest") == "websocket" and bool(self._urls.trade)
+        self._line: tuple[Supervisor, TradeSession] | None = None  # for orders, while it is live
+        self._asked: dict[str, asyncio.Future[Response | None]] = {}  # sent as a frame and not answered yet
         self._changes: OrderedDict[str, _Change] = OrderedDict()  # by the new client id: changes that have no clear answer
 
     # -- account ----------------------------------------------------------------------------------------------------------------
@@ -247,7 +253,7 @@ class BybitConnector:
         AuthFailed (sent, key refused)."""
         body = codec.encode_order(approved)
         self._remember(self._kept, approved.cl_ord_id, body.category)
-        answer, placed = await self._change("/v5/order/create", body)
+        answer, placed = await self._change("/v5/order/create", body, approved.cl_ord_id)
         return codec.decode_placed(placed, approved, answer.time * _MS, self._clock.now_ns())
 
     async def replace(self, approved: Approved) -> ExecutionReport:
@@ -256,7 +262,7 @@ class BybitConnector:
         change = _Change(approved.orig_order_id, approved.request)
         self._remember(self._changes, approved.cl_ord_id, change)
         try:
-            await self._change("/v5/order/amend", codec.encode_amend(approved))
+            await self._change("/v5/order/amend", codec.encode_amend(approved), approved.cl_ord_id)
         except (Rejected, Unavailable):
             del self._changes[approved.cl_ord_id]
             raise
@@ -295,7 +301,7 @@ class BybitConnector:
         for order_filter in filters:
             body = wire.CancelRequest(category=category, symbol=codec.symbol_of(order.instrument), orderId=order.order_id, orderFilter=order_filter)
             try:
-                await self._change("/v5/order/cancel", body, urgent=True)
+                await self._change("/v5/order/cancel", body, self._name(), urgent=True)
             except Rejected as error:
                 if not error.code.isdecimal() or int(error.code) not in errors.GONE:
                     raise InDoubt(f"the cancel was refused: {error}") from None
@@ -311,20 +317,34 @@ class BybitConnector:
             raise InDoubt("the cancel was sent; Bybit does not show the order")
         return codec.decode_order(row, category, self._clock.now_ns())
 
+    async def cancel_all(self) -> None:
+        """All contracts in USDT, what rests of pairs, what waits of pairs: of which there is any. Bybit takes 500 orders of contracts at a time."""
+        wanted = []
+        if await self._open({"category": LINEAR, "settleCoin": QUOTE}):
+            wanted.append(wire.CancelAllRequest(category=LINEAR, settleCoin=QUOTE))
+        filters = {codec.filter_of(row) for row in await self._open({"category": SPOT})}
+        wanted += [wire.CancelAllRequest(category=SPOT, orderFilter=kind) for kind in sorted(filters)]
+        for body in wanted:
+            await self._ordered("/v5/order/cancel-all", body, self._name(), urgent=True)
+
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         """Every order that is not terminal, of both categories, all pages."""
         found: dict[str, ExecutionReport] = {}
         for category in CATEGORIES:
-            query = {"category": category, "limit": str(ORDERS_PAGE_MAX)} | ({"settleCoin": QUOTE} if category == LINEAR else {})
-            for _ in range(PAGES_MAX):
-                page = await self._ask("/v5/order/realtime", query, wire.Orders)
-                found |= {order.orderId: self._learned(order, category) for order in page.list}
-                if not page.nextPageCursor:
-                    break
-                query["cursor"] = page.nextPageCursor
-            else:
-                raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
+            query = {"category": category} | ({"settleCoin": QUOTE} if category == LINEAR else {})
+            found |= {order.orderId: self._learned(order, category) for order in await self._open(query)}
         return tuple(report for report in found.values() if not report.ord_status.terminal)
+
+    async def _open(self, query: Mapping[str, str]) -> list[wire.Order]:
+        """All pages of what is open."""
+        asked, found = {**query, "limit": str(ORDERS_PAGE_MAX)}, list[wire.Order]()
+        for _ in range(PAGES_MAX):
+            page = await self._ask("/v5/order/realtime", asked, wire.Orders)
+            found += page.list
+            if not page.nextPageCursor:
+                return found
+            asked["cursor"] = page.nextPageCursor
+        raise ProtocolError(f"more than {PAGES_MAX} pages of open orders")
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """Among the orders that live or have just ended, then in the history. A change without a clear answer is found by what it asked for."""
@@ -332,11 +352,21 @@ class BybitConnector:
         if change is not None:
             row = await self._row(change.category, {"orderId": change.order_id})
             return None if row is None or not codec.is_amended(row, change.wish) else self._successor(row, cl_ord_id, change)
-        for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
-            row = await self._row(category, {"orderLinkId": cl_ord_id})
-            if row is not None:
-                return self._learned(row, category)
+        for name in ("orderLinkId",) if is_ours(cl_ord_id) else ("orderLinkId", "orderId"):  # what has no client id goes by Bybit's
+            for category in (self._kept[cl_ord_id],) if cl_ord_id in self._kept else CATEGORIES:
+                row = await self._row(category, {name: cl_ord_id})
+                if row is not None:
+                    return await self._with_exits(row, category)
         return None
+
+    async def _with_exits(self, row: wire.Order, category: str) -> ExecutionReport:
+        """An order and what Bybit has made of its exits and not ended: they name it."""
+        report = self._learned(row, category)
+        if row.tpslMode != PARTIAL or row.parentOrderLinkId or not report.cum_qty:
+            return report
+        found = await self._open({"category": category, "symbol": row.symbol})
+        children = [codec.decode_order(other, category, self._clock.now_ns()) for other in found if other.parentOrderLinkId == row.orderLinkId]
+        return changed(report, children=tuple(children))
 
     async def _row(self, category: str, name: Mapping[str, str]) -> wire.Order | None:
         """An order by one of its ids: the live ones show those that have just ended, too, but not for long."""
@@ -414,12 +444,49 @@ class BybitConnector:
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """Order events as they come. After each LIVE the desk reads again what the stream did not replay."""
         session = OrdersSession(self._urls.private, self._key, self._secret, self._offset.offset_ns)
-        async with self._beating(Supervisor(session, self._dialer, self._clock, self._rng)) as supervisor:
+        async with self._entering(), self._beating(Supervisor(session, self._dialer, self._clock, self._rng)) as supervisor:
             async for event in supervisor.run():
                 if isinstance(event, ExecutionReport):
                     yield event
                 else:
                     yield self._link(event, "orders")
+
+    @asynccontextmanager
+    async def _entering(self) -> AsyncIterator[None]:
+        """The line for orders, where they leave by socket, beside the one that tells of them."""
+        if not self._by_socket:
+            yield
+            return
+        task = asyncio.create_task(self._enter(), name="bybit order entry")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _enter(self) -> None:
+        """While the line stands orders leave by it; while it does not, by REST."""
+        session = TradeSession(self._urls.trade, self._key, self._secret, self._offset.offset_ns)
+        try:
+            async with self._beating(Supervisor(session, self._dialer, self._clock, self._rng)) as supervisor:
+                async for event in supervisor.run():
+                    if isinstance(event, Reply):
+                        waiting = self._asked.get(event.request_id)
+                        if waiting is not None and not waiting.done():
+                            waiting.set_result(event.response)
+                    elif isinstance(event, LinkEvent):
+                        self._line = (supervisor, session) if event.kind is LinkKind.UP else None
+                        self._give_up()
+        finally:
+            self._line = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Another line, or none: answers that were on their way will not come."""
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_result(None)
 
     @asynccontextmanager
     async def _beating(self, supervisor: Supervisor) -> AsyncIterator[Supervisor]:
@@ -543,14 +610,25 @@ class BybitConnector:
 
     # -- the wire -------------------------------------------------------------------------------------------------------------------
 
-    async def _change(self, path: str, body: msgspec.Struct, *, urgent: bool = False) -> tuple[wire.Envelope, wire.Placed]:
-        """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
+    async def _change(self, path: str, body: msgspec.Struct, name: str, *, urgent: bool = False) -> tuple[wire.Envelope, wire.Placed]:
+        """A change of one order, and which it was. Raises as _ordered."""
+        answer = await self._ordered(path, body, name, urgent=urgent)
+        try:
+            return answer, msgspec.json.decode(answer.result, type=wire.Placed)
+        except wire.UNREADABLE as error:
+            raise InDoubt(f"Bybit answered with something that is no order ({error})") from None
+
+    async def _ordered(self, path: str, body: msgspec.Struct, name: str, *, urgent: bool) -> wire.Envelope:
+        """One request that changes something, sent once. name: used for no other one. Raises Unavailable: not sent. InDoubt: sent, no answer."""
         await self._afford(path, urgent=urgent)
-        content = {"Content-Type": "application/json"}
-        request = Request(method="POST", url=self._urls.rest + path, headers=content, body=msgspec.json.encode(body))
         sent_ns = self._clock.now_ns()
         try:
-            response = await self._signed.send(request, within_ns=ANSWER_WITHIN_NS)
+            if self._line is not None and path in SOCKET_OPS:
+                response = await self._send_frame(*self._line, SOCKET_OPS[path], name, body)
+            else:
+                content = {"Content-Type": "application/json"}
+                request = Request(method="POST", url=self._urls.rest + path, headers=content, body=msgspec.json.encode(body))
+                response = await self._signed.send(request, within_ns=ANSWER_WITHIN_NS)
         except NotSent as error:
             raise Unavailable(f"Bybit could not be reached, nothing was sent: {error}. {UNREACHABLE}") from None
         except NoAnswer as error:
@@ -562,10 +640,27 @@ class BybitConnector:
             raise errors.refusal(response, None, changes=True, now_ms=self._now_ms())
         if answer.retCode != 0 or response.status != 200:
             raise errors.refusal(response, answer, changes=True, now_ms=self._now_ms())
+        return answer
+
+    def _name(self) -> str:
+        """Of a request that no intent names: nothing else is ever called so."""
+        return f"{self._rng.getrandbits(64):016x}"
+
+    async def _send_frame(self, stream: Supervisor, session: TradeSession, op: str, name: str, body: msgspec.Struct) -> Response:
+        """One request over the line for orders. Once the frame is handed over, only a reply says what became of it. Raises NoAnswer."""
+        waiting: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        self._asked[name] = waiting
         try:
-            return answer, msgspec.json.decode(answer.result, type=wire.Placed)
-        except wire.UNREADABLE as error:
-            raise InDoubt(f"Bybit answered with something that is no order ({error})") from None
+            await stream.send((session.request(op, name, body, self._clock.now_ns()),))
+            async with asyncio.timeout(ANSWER_WITHIN_NS / SECOND_NS):
+                response = await waiting
+        except TimeoutError:
+            raise NoAnswer("the socket did not answer in time") from None
+        finally:
+            del self._asked[name]
+        if response is None:
+            raise NoAnswer("the socket ended before it answered")
+        return response
 
     async def _ask(self, path: str, query: Mapping[str, str], kind: type[_T]) -> _T:
         """One question, asked again when it got no answer. Raises Unavailable, AuthFailed, BadRequest, ProtocolError."""
@@ -653,4 +748,4 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
     if url is None:
         return URLS[DEMO if environment == PAPER and options.get("paper_host") == DEMO else environment]
     sockets = "ws" + urlsplit(url).geturl().removeprefix("http")
-    return Urls(rest=url, public=sockets + PUBLIC_PATH, private=sockets + PRIVATE_PATH)
+    return Urls(rest=url, public=sockets + PUBLIC_PATH, private=sockets + PRIVATE_PATH, trade=sockets + TRADE_PATH)

@@ -20,7 +20,7 @@ from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDo
 from trading_system.transport import strict
 from trading_system.transport.message import Response
 
-_KEY = frozenset({10003, 10004, 10007, 33004, -2015})
+KEY = frozenset({10003, 10004, 10007, 33004, -2015})
 _PERMISSION = frozenset({10005, 10010})
 _MODE = frozenset({10008, 10028, 100028})
 BUDGET = 10006
@@ -68,7 +68,7 @@ def refusal(response: Response, answer: wire.Envelope | None, *, changes: bool, 
     if answer is None or answer.retCode == 0:
         return _http(response, answer, changes=changes)
     code, text = answer.retCode, f"Bybit answered {answer.retCode}: {answer.retMsg or 'no text'}"
-    if code in _KEY:
+    if code in KEY:
         return AuthFailed(f"Bybit answered {code}: the key is not accepted.", KEYS_HELP)  # 10004 repeats what was signed, and the key in it
     if code in _PERMISSION:
         return AuthFailed(text, PERMISSION_HELP)

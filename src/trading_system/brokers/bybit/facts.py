@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("bybit")
 
@@ -21,6 +21,7 @@ class Urls(msgspec.Struct, frozen=True, kw_only=True):
     rest: str
     public: str  # followed by the category
     private: str
+    trade: str  # orders as frames; "": the host has none
 
 
 PAPER = "paper"
@@ -31,19 +32,24 @@ URLS: Mapping[str, Urls] = {
         rest="https://api-testnet.bybit.com",
         public="wss://stream-testnet.bybit.com/v5/public",
         private="wss://stream-testnet.bybit.com/v5/private",
+        trade="wss://stream-testnet.bybit.com/v5/trade",
     ),
     DEMO: Urls(
         rest="https://api-demo.bybit.com",
         public="wss://stream.bybit.com/v5/public",
         private="wss://stream-demo.bybit.com/v5/private",
+        trade="",
     ),
     LIVE: Urls(
         rest="https://api.bybit.com",
         public="wss://stream.bybit.com/v5/public",
         private="wss://stream.bybit.com/v5/private",
+        trade="wss://stream.bybit.com/v5/trade",
     ),
 }
-PUBLIC_PATH, PRIVATE_PATH = "/v5/public", "/v5/private"
+PUBLIC_PATH, PRIVATE_PATH, TRADE_PATH = "/v5/public", "/v5/private", "/v5/trade"
+# What a change is called as a frame. Both ways share one budget.
+SOCKET_OPS: Mapping[str, str] = {"/v5/order/create": "order.create", "/v5/order/amend": "order.amend", "/v5/order/cancel": "order.cancel"}
 PAGES: Mapping[str, str] = {
     "signup": "https://www.bybit.com/register",
     "keys_paper": "https://testnet.bybit.com/app/user/api-management",
@@ -103,6 +109,7 @@ DEPTHS = (50, 200)  # order books that send changes
 # -- what ------------------------------------------------------------------------------------------------------------------------------------------
 
 SPOT, LINEAR = "spot", "linear"
+PARTIAL = "Partial"  # tpslMode: exits that belong to what one order filled, not to the position
 CATEGORIES = (LINEAR, SPOT)
 MONEY = frozenset({"USDT", "USDC"})  # coins that are money here; every other one is a position in its USDT pair
 QUOTE = "USDT"
@@ -119,6 +126,11 @@ ORDER_RULES = tuple(
         OrderRule(asset_class, frozenset({OrdType.STOP_LIMIT}), _ALL, fractional=fractional),
     )
 )
+# Pairs of exits under tpslMode Partial: made for what the entry fills, named after it. One alone was never seen to be, and none was moved as a limit.
+LINK_RULES = tuple(
+    LinkRule(asset_class, frozenset({Contingency.BRACKET}), frozenset({OrdType.MARKET, OrdType.LIMIT}), _GTC, can_replace=False)
+    for asset_class in (AssetClass.PERPETUAL, AssetClass.FUTURE)
+)
 CLIENT_ID_MAX = 36
 SPOT_TAKER_FEE = SPOT_MAKER_FEE = Decimal("0.001")  # VIP 0; a spot fee is taken from what is credited: coins of a buy, money of a sale
 LINEAR_TAKER_FEE, LINEAR_MAKER_FEE = Decimal("0.00055"), Decimal("0.0002")
@@ -127,6 +139,7 @@ FACTS = Facts(
     broker=NAME,
     title="Bybit",
     rules=ORDER_RULES,
+    links=LINK_RULES,
     client_id_scope=ClientIdScope.FOR_EVER,  # "always unique"; how long an id stays taken is not said, and ours are used once
     late_accept_ns=15_000_000_000,  # recv_window bounds how late a request may arrive: five seconds, and room for clocks and their queues
     visibility_lag_ns=30_000_000_000,  # an acknowledgement is not acceptance, and no bound between the two is stated

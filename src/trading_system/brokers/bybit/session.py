@@ -1,11 +1,12 @@
-"""Bybit's streams, sans-IO: order events of the account, market data and order books of one category. Frames in, events and frames out."""
+"""Bybit's streams, sans-IO: order events of the account, orders as frames, market data and order books of one category. Frames in, events and
+frames out."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from trading_system.brokers.bybit import codec, wire
-from trading_system.brokers.bybit.auth import login
+from trading_system.brokers.bybit import codec, errors, wire
+from trading_system.brokers.bybit.auth import login, trade_frame
 from trading_system.brokers.bybit.book import DepthBook
 from trading_system.brokers.bybit.facts import CATEGORIES, KEYS_HELP, LOGIN_AHEAD_NS, NAME, SILENCE_NS, TOPICS_MAX
 from trading_system.domain.errors import ProtocolError
@@ -15,6 +16,7 @@ from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
+from trading_system.transport.message import Response
 from trading_system.transport.session import Broken, Step, StreamRefused
 from trading_system.transport.supervise import LinkEvent, LinkKind
 
@@ -27,7 +29,8 @@ _EXECUTIONS = msgspec.json.Decoder(list[wire.Execution])
 _BOOK = msgspec.json.Decoder(wire.StreamBook)
 _TRADES = msgspec.json.Decoder(list[wire.StreamTrade])
 _KLINES = msgspec.json.Decoder(list[wire.StreamKline])
-PING = '{"req_id":"ping","op":"ping"}'
+_CROWDED = 10003  # on the line for orders: too many connections of this account. It is tried again
+PING = '{"op":"ping"}'
 Market = Quote | Trade | Bar | BookSnapshot
 
 
@@ -86,6 +89,69 @@ def _refused_login(text: str) -> Exception:
     if "expire" in text.lower():
         return Broken(f"Bybit's order stream says {text}: the login came too late, or this machine's clock is off")
     return StreamRefused(f"Bybit's order stream does not accept the key ({text}). {KEYS_HELP}")
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The answer to one change that left as a frame, in the form in which REST answers."""
+
+    request_id: str
+    response: Response
+
+
+class TradeSession:
+    """Changes of orders as frames, and what Bybit answers them. What becomes of the orders is told on the other stream.
+
+    Here an answer that cannot be read is no more than by REST: it ends the line, and whoever waits for it is in doubt.
+    Source: bybit-exchange.github.io/docs/v5/websocket/trade/guideline
+    """
+
+    def __init__(self, url: str, key: Secret, secret: Secret, offset_ns: Callable[[], int]) -> None:
+        """offset_ns: add it to our time to get Bybit's."""
+        self._url, self._key, self._secret, self._offset_ns = url, key, secret, offset_ns
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return self._url, {}
+
+    def on_open(self, now_ns: int) -> Step:
+        return Step(send=(login(self._key, self._secret, (self._broker_ns(now_ns) + LOGIN_AHEAD_NS) // _MS),))
+
+    def request(self, op: str, request_id: str, body: msgspec.Struct, now_ns: int) -> str:
+        """A frame that asks for a change."""
+        return trade_frame(op, request_id, body, self._broker_ns(now_ns) // _MS)
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises Broken: a frame we cannot read. StreamRefused: Bybit does not accept the key."""
+        try:
+            message = strict.decode(frame, wire.TradeFrame)
+            if message.op in _PONGS:
+                return Step(alive=True)
+            if message.op == "auth":
+                if message.retCode in errors.KEY and message.retCode != _CROWDED:
+                    raise StreamRefused(f"Bybit's line for orders does not accept the key ({message.retCode}). {KEYS_HELP}")
+                if message.retCode != 0:
+                    raise Broken(f"Bybit's line for orders answers the login with {message.retCode} {message.retMsg}")
+                return Step(ready=True)
+            return Step(events=(self._reply(message, now_ns),))
+        except wire.UNREADABLE as error:
+            raise Broken(f"an answer that cannot be read on the line for orders ({error})") from None
+
+    def stale_after_ns(self) -> int:
+        """Orders may be quiet for days; pongs may not."""
+        return SILENCE_NS
+
+    def _reply(self, message: wire.TradeFrame, now_ns: int) -> Reply:
+        """One that does not say what it answers is known by the order's own id, which was the request's too."""
+        headers = {name.lower(): value for name, value in message.header.items()}
+        told = headers.get("timenow", "")
+        time_ms = int(told) if told.isascii() and told.isdecimal() else self._broker_ns(now_ns) // _MS
+        body = wire.Envelope(retCode=message.retCode, retMsg=message.retMsg, result=message.data, time=time_ms)
+        request_id = message.reqId
+        if not request_id and message.retCode == 0:
+            request_id = msgspec.json.decode(message.data, type=wire.Placed).orderLinkId
+        return Reply(request_id, Response(status=200, headers=headers, body=msgspec.json.encode(body), recv_ns=now_ns))
+
+    def _broker_ns(self, now_ns: int) -> int:
+        return now_ns + self._offset_ns()
 
 
 class DataSession:

@@ -384,6 +384,7 @@ class Order(msgspec.Struct, kw_only=True):
     isLeverage: str = ""
     takeProfit: str = ""
     stopLoss: str = ""
+    parentOrderLinkId: str = ""  # of an exit: the client id of the order that it was attached to
     smpType: str = "None"
     blockTradeId: str = ""
     tpslMode: str | msgspec.UnsetType = msgspec.UNSET  # of contracts alone
@@ -450,6 +451,15 @@ class CreateRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     orderFilter: str | None = None
     reduceOnly: bool | None = None
     positionIdx: int | None = None
+    tpslMode: str | None = None
+    takeProfit: str | None = None
+    tpOrderType: str | None = None
+    tpLimitPrice: str | None = None
+    tpTriggerBy: str | None = None
+    stopLoss: str | None = None
+    slOrderType: str | None = None
+    slLimitPrice: str | None = None
+    slTriggerBy: str | None = None
 
 
 class AmendRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -469,6 +479,14 @@ class CancelRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
     category: str
     symbol: str
     orderId: str
+    orderFilter: str | None = None
+
+
+class CancelAllRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Body of POST /v5/order/cancel-all: contracts by the coin that they settle in, whatever waits or rests; of spot one filter at a time."""
+
+    category: str
+    settleCoin: str | None = None
     orderFilter: str | None = None
 
 
@@ -496,6 +514,18 @@ class StreamFrame(msgspec.Struct, kw_only=True):
     cts: int = 0
     creationTime: int = 0
     data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class TradeFrame(msgspec.Struct, kw_only=True):
+    """Anything that /v5/trade says: an envelope in other words, with REST's headers inside. Some replies were seen without reqId."""
+
+    op: str = ""
+    reqId: str = ""
+    retCode: int
+    retMsg: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+    header: Mapping[str, str] = {}
+    connId: str = ""
 
 
 class StreamBook(msgspec.Struct, kw_only=True):

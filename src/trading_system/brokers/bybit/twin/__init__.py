@@ -15,6 +15,7 @@ import msgspec
 from trading_system.brokers.bybit import facts, wire
 from trading_system.brokers.bybit.twin.account import FUNDING_NS, Account, Margin
 from trading_system.brokers.bybit.twin.data import MarketData
+from trading_system.brokers.bybit.twin.entry import TradeStreams
 from trading_system.brokers.bybit.twin.forms import Refusal, answer, bad, refused, too_many
 from trading_system.brokers.bybit.twin.gate import Crowded, Gate
 from trading_system.brokers.bybit.twin.rules import NamedBody, Rules, read
@@ -77,6 +78,7 @@ class BybitTwin:
         self.data = MarketData(self.universe, self.market, self.exchange, self.margin, self.account)
         self.gate = Gate(self.key, self.secret, requests_per_minute)
         self.private = PrivateStreams(self.gate, self._send)
+        self.trade = TradeStreams(self.gate, self._changed, self._send)
         self.public = PublicStreams(self.universe, self.market, self.data, self._send)
         self.now_ns = start_ns
         self._orders_streams = orders_streams
@@ -116,15 +118,8 @@ class BybitTwin:
         if path.startswith("/v5/market/"):
             return self._market(path, query)
         match (request.method, path):
-            case ("POST", "/v5/order/create"):
-                self._may_trade()
-                return self.orders.create(request.body, self.now_ns)
-            case ("POST", "/v5/order/amend"):
-                self._may_trade()
-                return self.orders.amend(request.body, self.now_ns)
-            case ("POST", "/v5/order/cancel"):
-                self._may_trade()
-                return self.orders.cancel(request.body, self.now_ns)
+            case ("POST", _) if path in facts.SOCKET_OPS:
+                return self._changed(path, request.body)
             case ("POST", "/v5/order/cancel-all"):
                 self._may_trade()
                 return self.orders.cancel_all(request.body, self.now_ns)
@@ -156,6 +151,12 @@ class BybitTwin:
                 return self.account.key_info()
             case _:
                 raise Refusal(10017, "route not found", 404)
+
+    def _changed(self, path: str, body: bytes) -> object:
+        """One order placed, amended or cancelled, by whichever way it came."""
+        self._may_trade()
+        change = {"/v5/order/create": self.orders.create, "/v5/order/amend": self.orders.amend, "/v5/order/cancel": self.orders.cancel}[path]
+        return change(body, self.now_ns)
 
     def _market(self, path: str, query: Mapping[str, str]) -> object:
         data, now_ns = self.data, self.now_ns
@@ -205,29 +206,35 @@ class BybitTwin:
         return {}
 
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
-        """A stream. /v5/private takes as many connections as it has slots."""
+        """A stream. /v5/private and /v5/trade take as many connections as there are slots."""
         self.advance(now_ns)
         path = path.partition("?")[0]
         category = path.removeprefix(facts.PUBLIC_PATH + "/")
-        if path == facts.PRIVATE_PATH and len(self.private.conns) < self._orders_streams:
+        streams: Mapping[str, PrivateStreams | TradeStreams] = {facts.PRIVATE_PATH: self.private, facts.TRADE_PATH: self.trade}
+        own = streams.get(path)
+        if own is not None and len(own.conns) < self._orders_streams:
             self._conns += 1
-            self.private.open(self._conns)
+            own.open(self._conns)
             return self._conns
-        if path != facts.PRIVATE_PATH and category in facts.CATEGORIES:
+        if own is None and category in facts.CATEGORIES:
             self._conns += 1
             self.public.open(self._conns, category)
             return self._conns
-        return Response(status=429 if path == facts.PRIVATE_PATH else 404, headers={}, body=b"")
+        return Response(status=404 if own is None else 429, headers={}, body=b"")
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
         self.advance(now_ns)
         if conn in self.private.conns:
             self.private.frame(conn, frame, now_ns)
+        elif conn in self.trade.conns:
+            self.trade.frame(conn, frame, now_ns)
+            self._collect()
         elif conn in self.public.conns:
             self.public.frame(conn, frame, now_ns)
 
     def closed(self, conn: int) -> None:
         self.private.conns.pop(conn, None)
+        self.trade.conns.pop(conn, None)
         self.public.conns.pop(conn, None)
 
     def advance(self, now_ns: int) -> None:
@@ -245,6 +252,7 @@ class BybitTwin:
         self.now_ns = now_ns
         self.exchange.advance(now_ns)
         self._collect()
+        self.trade.advance(now_ns)
         self.public.advance(now_ns)
 
     def _next_step_ns(self) -> int:
@@ -254,7 +262,7 @@ class BybitTwin:
         return min(due_ns, (self.now_ns // SECOND_NS + 1) * SECOND_NS)
 
     def next_event_ns(self) -> int | None:
-        times = (self.exchange.next_event_ns(), self.public.next_event_ns(), self._next_step_ns())
+        times = (self.exchange.next_event_ns(), self.trade.next_event_ns(), self.public.next_event_ns(), self._next_step_ns())
         return min(time_ns for time_ns in times if time_ns is not None)
 
     def drain(self) -> list[tuple[int, str | bytes | None]]:
@@ -307,6 +315,7 @@ class BybitTwin:
                 moved |= event.execution is not None
                 self._tell(event)
         if moved:
+            self.orders.cover(self.now_ns)
             self.orders.end_reducing(self.now_ns)
 
     def _tell(self, event: Event) -> None:

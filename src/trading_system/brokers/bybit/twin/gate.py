@@ -72,15 +72,20 @@ class Gate:
             raise Refusal(10003, "API key is invalid.", 401)
         if key != self._key:
             raise Refusal(10003, "API key is invalid.")
+        self.check_time(time, window, now_ns)
+        tail = request.body if request.method == "POST" else query.encode()
+        origin = f"{time}{key}{window}".encode() + tail
+        if not hmac.compare_digest(self._hmac(origin), signature):
+            raise Refusal(10004, f"error sign! origin_string[{origin.decode(errors='replace')}]")
+
+    @staticmethod
+    def check_time(time: str, window: str, now_ns: int) -> None:
+        """Raises Refusal: too old or too new."""
         now_ms = now_ns // MS
         timely = time.isdecimal() and window.isdecimal() and now_ms - int(window) <= int(time) < now_ms + facts.AHEAD_MS
         if not timely:
             told = f"req_timestamp[{time}],server_timestamp[{now_ms}],recv_window[{window}]"
             raise Refusal(10002, f"invalid request, please check your server timestamp or recv_window param. {told}")
-        tail = request.body if request.method == "POST" else query.encode()
-        origin = f"{time}{key}{window}".encode() + tail
-        if not hmac.compare_digest(self._hmac(origin), signature):
-            raise Refusal(10004, f"error sign! origin_string[{origin.decode(errors='replace')}]")
 
     def check_login(self, args: list[object], now_ns: int) -> str:
         """What is wrong with a WebSocket's login; nothing: "". expires comes as a number or as text."""

@@ -27,7 +27,7 @@ _LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _BAND = Decimal("0.05")  # how far a limit price may be on the wrong side of the last one
 _MARKET_ROOM = Decimal("1.01")  # what a market order is counted at, above the touch
 OPEN_MAX = 500  # orders of one symbol
-_UNMODELLED = ("takeProfit", "stopLoss", "tpslMode", "slippageTolerance", "bboSideType", "orderIv", "mmp")
+_UNMODELLED = ("slippageTolerance", "bboSideType", "orderIv", "mmp")
 
 
 class CreateBody(msgspec.Struct, kw_only=True):
@@ -49,12 +49,26 @@ class CreateBody(msgspec.Struct, kw_only=True):
     closeOnTrigger: bool | None = None  # noqa: N815
     positionIdx: int | None = None  # noqa: N815
     takeProfit: str | None = None  # noqa: N815
+    tpOrderType: str | None = None  # noqa: N815
+    tpLimitPrice: str | None = None  # noqa: N815
+    tpTriggerBy: str | None = None  # noqa: N815
     stopLoss: str | None = None  # noqa: N815
+    slOrderType: str | None = None  # noqa: N815
+    slLimitPrice: str | None = None  # noqa: N815
+    slTriggerBy: str | None = None  # noqa: N815
     tpslMode: str | None = None  # noqa: N815
     slippageTolerance: str | None = None  # noqa: N815
     bboSideType: str | None = None  # noqa: N815
     orderIv: str | None = None  # noqa: N815
     mmp: bool | None = None
+
+
+class Exits(msgspec.Struct, frozen=True):
+    """What was attached to an order under tpslMode Partial."""
+
+    profit_px: Decimal
+    stop_px: Decimal
+    stop_limit_px: Decimal | None
 
 
 class NamedBody(msgspec.Struct, kw_only=True):
@@ -173,6 +187,27 @@ class Rules:
         new = msgspec.structs.replace(ticket, qty=qty, price=price, stop_px=stop_px, reserve_px=self._margin.reserve_px(product, counted))
         self._affordable(product, new, worth, now_ns, besides=order)
         return new
+
+    def exits(self, body: CreateBody, now_ns: int) -> Exits | None:
+        """The pair of exits that an order shall get; None: none was asked for. Raises Refusal: of a kind that this twin has not, or on the wrong
+        side."""
+        if body.takeProfit in (None, "", "0") and body.stopLoss in (None, "", "0"):
+            return None
+        product, side = self.product(body.category, body.symbol), SIDES[body.side]
+        if not product.linear or body.tpslMode != facts.PARTIAL or body.tpOrderType != "Limit" or body.triggerPrice:
+            raise bad("exits other than a pair under tpslMode Partial, its take-profit a limit order, are not modelled by this twin")
+        if body.reduceOnly:
+            raise bad("reduceOnly order can not set tp/sl")
+        profit_px, stop_px = self._on_tick(product, body.takeProfit), self._on_tick(product, body.stopLoss)
+        if self._on_tick(product, body.tpLimitPrice) != profit_px:
+            raise bad("a take-profit that rests elsewhere than at its trigger is not modelled by this twin")
+        limit_px = self._on_tick(product, body.slLimitPrice) if body.slOrderType == "Limit" else None
+        base = self._on_tick(product, body.price) if body.orderType == "Limit" else self._margin.last_px(product, now_ns)
+        if (profit_px - base) * side.sign <= 0:
+            raise bad(f"TakeProfit:{plain(profit_px)} set for {body.side} position should be beyond base_price:{plain(base)}")
+        if (base - stop_px) * side.sign <= 0:
+            raise bad(f"StopLoss:{plain(stop_px)} set for {body.side} position should be short of base_price:{plain(base)}")
+        return Exits(profit_px, stop_px, limit_px)
 
     # -- one check each --------------------------------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from trading_system.brokers.bybit import facts, wire
 from trading_system.brokers.bybit.twin.account import Account
 from trading_system.brokers.bybit.twin.forms import Refusal, bad, ms, page, shown, span
-from trading_system.brokers.bybit.twin.rules import CreateBody, NamedBody, Rules, read
+from trading_system.brokers.bybit.twin.rules import CreateBody, Exits, NamedBody, Rules, read
 from trading_system.brokers.bybit.twin.universe import Product, Universe
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.money import ZERO, plain
 from trading_system.sim.exchange import Event, Exchange, SimOrder, Ticket
 
 _WORKING = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
+_EXIT = {True: "PartialTakeProfit", False: "PartialStopLoss"}
 _TIF = {TimeInForce.GTC: "GTC", TimeInForce.IOC: "IOC", TimeInForce.FOK: "FOK"}
 CANCEL_MAX = 500  # of one cancel-all, and of orders that are closed and still shown
 
@@ -35,6 +36,9 @@ class Orders:
         self._ends: dict[str, tuple[str, str]] = {}  # by order id: cancelType and rejectReason
         self._reducing: dict[str, None] = {}  # ids of reduce-only orders, oldest first
         self._forced: dict[str, str] = {}  # createType of what the account itself did not ask for
+        self._attached: dict[str, Exits] = {}  # by order id: the exits that its fills get
+        self._covered: dict[str, Decimal] = {}  # by order id: what of its fills has them
+        self._parents: dict[str, SimOrder] = {}  # by an exit's order id: the order that it was attached to
         self.executions: list[wire.Execution] = []
         self._fees: dict[str, dict[str, Decimal]] = {}  # by order id and coin
 
@@ -46,7 +50,10 @@ class Orders:
     def create(self, raw: bytes, now_ns: int) -> wire.Placed:
         """Take an order in. What becomes of it, the order stream says."""
         body = read(raw, CreateBody)
-        order = self._exchange.submit(self._rules.ticket(body, now_ns), now_ns)
+        ticket, exits = self._rules.ticket(body, now_ns), self._rules.exits(body, now_ns)
+        order = self._exchange.submit(ticket, now_ns)
+        if exits is not None:
+            self._attached[order.order_id] = exits
         if body.orderLinkId:
             self._by_link_id[body.orderLinkId] = order
         if body.reduceOnly and body.category == facts.LINEAR:
@@ -57,6 +64,8 @@ class Orders:
         body = read(raw, NamedBody)
         product, order = self._named(body)
         self._working(product, order)
+        if order.order_id in self._parents:
+            raise bad("changes of attached exits are not modelled by this twin")
         self._exchange.amend(order, self._rules.amended(product, order, body, now_ns), now_ns)
         return wire.Placed(orderId=order.order_id, orderLinkId=order.cl_ord_id)
 
@@ -111,6 +120,25 @@ class Orders:
             raise _gone(product)
         if order.ord_status not in (*_WORKING, *((OrdStatus.PENDING_NEW,) if fresh else ())):
             raise Refusal(110079, "The order is processing and can not be operated upon, try again later")
+
+    # -- attached exits ------------------------------------------------------------------------------------------------------------------------
+
+    def cover(self, now_ns: int) -> None:
+        """A pair of exits for what an order with such has filled since the last look. One ends the other, and both go with the position.
+
+        How Bybit covers an order that fills at several times its documents do not say: here each time makes a pair of its own.
+        Source: bybit-exchange.github.io/docs/v5/order/create-order#tpslMode
+        """
+        for order_id, exits in list(self._attached.items()):
+            order = self._exchange.orders[order_id]
+            qty = order.filled_qty - self._covered.get(order_id, ZERO)
+            if qty:
+                self._covered[order_id] = order.filled_qty
+                for exit_id in self._exchange.submit_linked(None, _pair(order, exits, qty), now_ns, exclusive=True).exits:
+                    self._parents[exit_id] = order
+                    self._reducing[exit_id] = None
+            if order.ord_status.terminal:
+                del self._attached[order_id]
 
     # -- what the account did not ask for --------------------------------------------------------------------------------------------------------
 
@@ -227,6 +255,11 @@ class Orders:
         market = not ticket.ord_type.has_price
         cancel_type, reason = self._end(order)
         fees = self._fees.get(order.order_id, {})
+        parent, profit, trigger = self._parents.get(order.order_id), self._profits(order), order.stop_px
+        if profit:
+            trigger = order.price
+        direction = 0 if trigger is None or not product.linear else 1 if (order.side is Side.BUY) is not profit else 2
+        attached = self._attached.get(order.order_id)
         return wire.Order(
             orderId=order.order_id,
             orderLinkId=order.cl_ord_id,
@@ -234,7 +267,7 @@ class Orders:
             symbol=product.symbol,
             side="Buy" if order.side is Side.BUY else "Sell",
             orderType="Market" if market else "Limit",
-            orderStatus=_status(product, order),
+            orderStatus=_status(product, order, profit=profit),
             qty=plain(qty),
             price="0" if order.price is None else plain(order.price),
             cumExecQty=plain(order.filled_qty),
@@ -245,19 +278,27 @@ class Orders:
             leavesQty=plain(left),
             leavesValue=shown(left * (order.price or ZERO)),
             timeInForce="IOC" if market else _TIF[order.time_in_force],
-            triggerPrice="" if order.stop_px is None else plain(order.stop_px),
-            triggerDirection=0 if order.stop_px is None or not product.linear else 1 if order.side is Side.BUY else 2,
-            triggerBy="LastPrice" if order.stop_px is not None and product.linear else "",
-            stopOrderType="Stop" if ticket.waits else "",
+            triggerPrice="" if trigger is None else plain(trigger),
+            triggerDirection=direction,
+            triggerBy="LastPrice" if trigger is not None and product.linear else "",
+            stopOrderType=("Stop" if ticket.waits else "") if parent is None else _EXIT[profit],
             marketUnit="" if product.linear or not market else "quoteCoin" if in_money else "baseCoin",
-            reduceOnly=order.order_id in self._reducing,
+            reduceOnly=order.order_id in self._reducing or parent is not None,
+            closeOnTrigger=parent is not None,
             rejectReason=reason,
             cancelType=cancel_type,
-            createType=self._forced.get(order.order_id, "CreateByUser"),
+            createType=f"CreateBy{_EXIT[profit]}" if parent is not None else self._forced.get(order.order_id, "CreateByUser"),
+            takeProfit="" if attached is None else plain(attached.profit_px),
+            stopLoss="" if attached is None else plain(attached.stop_px),
+            parentOrderLinkId="" if parent is None else parent.cl_ord_id,
             createdTime=ms(order.submitted_ns),
             updatedTime=ms(order.updated_ns),
-            tpslMode="" if product.linear else UNSET,
+            tpslMode=UNSET if not product.linear else facts.PARTIAL if parent or attached or order.order_id in self._covered else "",
         )
+
+    def _profits(self, order: SimOrder) -> bool:
+        """Whether it is an attached take-profit."""
+        return order.order_id in self._parents and not order.ticket.waits
 
     def _end(self, order: SimOrder) -> tuple[str, str]:
         """cancelType and rejectReason."""
@@ -265,6 +306,8 @@ class Orders:
             return "UNKNOWN", "EC_NoError"
         if order.order_id in self._ends:
             return self._ends[order.order_id]
+        if order.order_id in self._parents:
+            return "CancelByTpSlTsClear", "EC_NoError"
         if order.time_in_force is TimeInForce.FOK:
             return "UNKNOWN", "EC_NoEnoughQtyToFill"
         return "UNKNOWN", "EC_CancelForNoFullFill" if order.filled_qty else "EC_NoImmediateQtyToFill"
@@ -289,7 +332,7 @@ class Orders:
             orderType="Limit" if order.ticket.ord_type.has_price else "Market",
             orderQty=plain(qty or ZERO),
             orderPrice="" if order.price is None else plain(order.price),
-            stopOrderType="Stop" if order.ticket.waits else "UNKNOWN",
+            stopOrderType=_EXIT[self._profits(order)] if order.order_id in self._parents else "Stop" if order.ticket.waits else "UNKNOWN",
             execId=done.exec_id,
             execType="BustTrade" if liquidation else "Trade",
             execQty=plain(done.qty),
@@ -348,8 +391,25 @@ def _gone(product: Product) -> Refusal:
     return Refusal(170213, "Order does not exist.")
 
 
-def _status(product: Product, order: SimOrder) -> str:
-    waits = order.ticket.waits and not order.triggered
+def _pair(entry: SimOrder, exits: Exits, qty: Decimal) -> list[Ticket]:
+    """A take-profit that rests, and a stop."""
+    profit = Ticket(
+        symbol=entry.symbol,
+        cl_ord_id="",
+        side=entry.side.opposite,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        qty=qty,
+        price=exits.profit_px,
+        opening=False,
+    )
+    stop_type = OrdType.STOP if exits.stop_limit_px is None else OrdType.STOP_LIMIT
+    return [profit, replace(profit, ord_type=stop_type, stop_px=exits.stop_px, price=exits.stop_limit_px)]
+
+
+def _status(product: Product, order: SimOrder, *, profit: bool) -> str:
+    """profit: an attached take-profit, which waits for its own price."""
+    waits = not order.filled_qty if profit else order.ticket.waits and not order.triggered
     match order.ord_status:
         case OrdStatus.FILLED:
             return "Filled"
