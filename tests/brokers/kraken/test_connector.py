@@ -112,7 +112,7 @@ def test_a_question_that_hangs_holds_back_no_order_and_no_cancel(tmp_path: Path)
         bench.network.faults = Faults(enabled=False)
         started_ns = bench.clock.monotonic_ns()
         sent = await connected.submit(changed(approved, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb")))
-        await connected._cancel(sent.order_id)
+        await connected._cancel("CancelOrder", {"txid": sent.order_id})
 
         assert bench.clock.monotonic_ns() - started_ns < SECOND_NS
         assert bench.twin.trading.placed[sent.order_id].status == "canceled"
