@@ -70,7 +70,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Connection, Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
-BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
+BUDGET_WAIT_MAX_NS = 30 * NS  # a question waits this long for the key's counter, which falls slowly
 REST_EVERY_NS = 60 * NS  # how often the worth of what cannot be traded is read
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
