@@ -59,6 +59,7 @@ class Bench:
         self.subject = subject
         self.twin = subject.make(**twin)
         self._nonces = count(1)  # one source for all desks and connectors: they share a key
+        self.carriers: set[asyncio.Task[None]] = set()  # what a killed desk does not take along
         self.network = SimNetwork({"twin": between(self.twin)}, clock, random.Random(5), Faults(enabled=False))
 
     def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None) -> Any:
@@ -74,8 +75,16 @@ class Bench:
             **nonces,
         )
 
-    @asynccontextmanager
-    async def desk(self, limits: Limits | None = None, *, environment: str = "paper", dry_run: bool = False) -> AsyncIterator[Desk]:
+    def build(
+        self,
+        limits: Limits | None = None,
+        *,
+        environment: str = "paper",
+        dry_run: bool = False,
+        dead_man: bool = False,
+        feeds: bool = True,
+    ) -> tuple[Desk, Recovery]:
+        """A desk that has not come up yet. dead_man: the broker's own switch is used."""
         journal = Journal(self.folder / "journal.sqlite")
         connector = self.connector(environment)
         desk = Desk(
@@ -88,7 +97,14 @@ class Bench:
             environment=environment,
             dry_run=dry_run,
         )
-        recovery = Recovery(desk, version="test", config_hash="test")
+        wanted = frozenset(desk.brokers) if dead_man else frozenset()
+        return desk, Recovery(desk, version="test", config_hash="test", dead_man=wanted, feeds=feeds)
+
+    @asynccontextmanager
+    async def desk(self, limits: Limits | None = None, **how: Any) -> AsyncIterator[Desk]:
+        """A desk that has come up, until the block ends in good order. how: as build."""
+        desk, recovery = self.build(limits, **how)
+        journal = desk.journal
         try:
             await recovery.start()
             await desk.wait(lambda: all(desk.ready.values()), 10 * SECOND_NS)
@@ -100,6 +116,16 @@ class Bench:
             if journal._failed is None and not journal._closed:
                 await journal.aclose()
 
+    async def kill(self, desk: Desk) -> None:
+        """The process is gone: nothing of it runs any more, and its streams end without a goodbye."""
+        desk.journal.abandon()
+        self.network.drop_all()
+        spared = {asyncio.current_task(), *self.carriers, *self.network._background}
+        doomed = [task for task in asyncio.all_tasks() if task not in spared]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
 
 def on_bench(tmp_path: Path, story: Callable[[Bench], Awaitable[_T]], **twin: Any) -> _T:
     """Run a story on virtual time, with the network carrying frames meanwhile."""
@@ -107,6 +133,7 @@ def on_bench(tmp_path: Path, story: Callable[[Bench], Awaitable[_T]], **twin: An
     async def main(clock: VirtualClock) -> _T:
         bench = Bench(clock, tmp_path, **twin)
         carrier = asyncio.create_task(bench.network.run())
+        bench.carriers.add(carrier)
         try:
             return await story(bench)
         finally:

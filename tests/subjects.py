@@ -142,7 +142,10 @@ KRAKEN = Subject(
         *(f'"status":"{status}"'.encode() for status in ("open", "closed")),
         b'"type":"buy"',  # a trade's row says no status
     ),
-    changes=lambda request: request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder") or _KRAKEN_ADDS in request.body,
+    changes=lambda request: (
+        request.url.rpartition("/")[2] in ("AddOrder", "AmendOrder", "CancelOrder", "CancelAll", "CancelAllOrdersAfter")
+        or _KRAKEN_ADDS in request.body
+    ),
     places=lambda request: request.url.endswith("/AddOrder") or _KRAKEN_ADDS in request.body,
     options={"tier": "pro"},
     wide={"tier": "pro"},

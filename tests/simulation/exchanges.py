@@ -10,13 +10,14 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec.structs import replace
 
 from tests.simulation.stage import STRANGER
-from tests.simulation.world import TwinOrder, TwinTruth, TwinWorld
+from tests.simulation.world import Options, TwinOrder, TwinTruth, TwinWorld
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.binance.twin.forms import Refusal
 from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
+from trading_system.brokers.kraken.twin.trading import TIMER
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
@@ -24,6 +25,8 @@ from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
 from trading_system.transport.message import Request
+
+DEAD_MAN_EVERY = 3
 
 
 class PairTruth(TwinTruth):
@@ -112,11 +115,29 @@ class KrakenTruth(KeptTruth):
 
 
 class KrakenWorld(TwinWorld):
-    """A desk on the Kraken twin."""
+    """A desk on the Kraken twin. In every third world it feeds Kraken's own dead man's switch."""
 
     numbered = True
     broker = BrokerName("kraken")
     names = (InstrumentID("BTC/USD"), InstrumentID("ETH/USD"), InstrumentID("SOL/USD"))
+
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(options, clock)
+        if options.seed % DEAD_MAN_EVERY == 0:
+            self.dead_man = frozenset({self.broker})
+
+    async def restart(self, pause_ns: int) -> None:
+        """Where the switch is used a desk may be dead for so long that it goes off."""
+        await super().restart(pause_ns * 6 if self.dead_man else pause_ns)
+
+    async def settle(self) -> None:
+        """Nothing that had to stay was taken along when it went off."""
+        await super().settle()
+        for placed in self.twin.trading.placed.values():
+            if placed.reason == TIMER:
+                self.hit["dead man's switch"] += 1
+                if placed.side is Side.SELL or not is_ours(placed.asked.cl_ord_id or ""):
+                    self.oracle.hold(f"the dead man's switch took {placed.asked.cl_ord_id} along")
 
     def make(self, seed: int) -> KrakenTwin:
         return KrakenTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, tier="pro")
@@ -128,9 +149,15 @@ class KrakenWorld(TwinWorld):
         return {"tier": "pro"}
 
     def placed(self, request: Request) -> ClOrdID | None:
-        """An amend has no client id of its own: the oracle sees what becomes of it."""
+        """An amend has no client id of its own: the oracle sees what becomes of it. What may rest and closes finds the switch off."""
+        if not request.url.endswith("/AddOrder"):
+            return None
         form = dict(parse_qsl(request.body.decode()))
-        return ClOrdID(form["cl_ord_id"]) if request.url.endswith("/AddOrder") else None
+        rests = form["ordertype"] != "market" and form["timeinforce"] == "GTC"
+        told = any("cannot be disarmed" in alert.text for alert in self.desk.books.alerts.values())
+        if rests and form["type"] == "sell" and self.twin.trading.timer_ns and not told:
+            self.oracle.hold(f"{form['cl_ord_id']} is placed while the dead man's switch is armed")
+        return ClOrdID(form["cl_ord_id"])
 
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         form = {"pair": instrument, "type": side.value, "ordertype": "market", "volume": str(qty), "cl_ord_id": cl_ord_id}

@@ -98,6 +98,7 @@ class Stage(ABC):
     names = NAMES  # what is traded
     numbered = False  # whether streams count their messages: after a lost one they begin anew, and the desk waits for that
     protects = False  # whether the layer's venues take stops
+    dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
 
     def __init__(
@@ -289,7 +290,7 @@ class Stage(ABC):
         )
         self.oracle.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
         self.guards.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
-        self.recovery = Recovery(self.desk, version="sim", config_hash="sim")
+        self.recovery = Recovery(self.desk, version="sim", config_hash="sim", dead_man=self.dead_man)
 
     def leaving(self, life: Life, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
         """An order's first byte is about to leave this process. False: the process is dead."""

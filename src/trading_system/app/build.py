@@ -254,7 +254,8 @@ async def open_desk(
             if not any(account.twin for account in accounts):
                 stack.enter_context(Lease(leases / name, f"the account {snapshot.account} at {snapshot.broker}"))
 
-        recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease)
+        wanted = frozenset(account.broker for account in accounts if account.options.get("dead_man") == "true")
+        recovery = Recovery(desk, version=__version__, config_hash=config.config_hash, account_lease=account_lease, dead_man=wanted, feeds=listen)
         stack.push_async_callback(recovery.aclose)
         stack.push_async_callback(desk.drain)
         switch.start(signals=listen)

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from typing import NoReturn
 
 from msgspec.structs import replace as changed
 
 from trading_system.app.flatten import Residue, flatten
 from trading_system.app.hub import Hub
 from trading_system.app.state import risk_state
+from trading_system.app.venue_deadman import stays
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
 from trading_system.core.lifecycle import Anomaly, Applied, apply
 from trading_system.core.options import standard_multiplier
@@ -45,7 +47,7 @@ from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
-from trading_system.domain.ports import Clock, Connector
+from trading_system.domain.ports import Clock, Connector, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Alert,
@@ -67,6 +69,7 @@ INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between 
 CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only asked how it stands
 _LOOKS_MAX = 3  # at an account that moves while it is looked at
 _ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
+_OFF_WITHIN_NS = 1_000_000_000  # how long a stop for what is held waits for the broker's dead man's switch to be off
 _POLL_NS = 100_000_000
 INSTRUMENT_MAX_AGE_NS = 3_600_000_000_000  # grids and hours change within a day, seldom
 _INSTRUMENT_RETRY_NS = 60_000_000_000  # how soon one is asked for again that could not be
@@ -109,6 +112,7 @@ class Desk:
         self.flatten_unprotected = flatten_unprotected  # what cannot be guarded by the stop it asked for is closed
         self.flattening: set[BrokerName] = set()  # the auditor places no stops while everything goes
         self.making_room: Counter[tuple[BrokerName, InstrumentID]] = Counter()  # nor where a stop has just gone for an exit
+        self.guarding: Counter[BrokerName] = Counter()  # and no dead man's switch is armed where an order is on its way that must stay
         self.step = step
         self.breaker = Breaker()
         self.accounts: dict[BrokerName, AccountSnapshot] = {}
@@ -119,6 +123,8 @@ class Desk:
         self.on_gap: Callable[[BrokerName], None] = _ignore_broker  # and its back-fill here
         self.on_fill: Callable[[Order], None] = _ignore_order  # protect.py puts its auditor here
         self.explain: Callable[[AccountSnapshot], Awaitable[bool]] = _explained  # outside.py looks here for what no order made; True: look again
+        self.disarm: Callable[[BrokerName], Awaitable[bool]] = _never_armed  # venue_deadman.py turns the broker's switch off; False: it may go off
+        self.dead_men: Callable[[], Mapping[BrokerName, str | None]] = dict  # and says why each is not armed; None: it is
         self.pulled: Callable[[], Level | None] = _not_pulled  # switch.py: the kill switch's file, asked at the last hop
         self.adopting: set[str] = set()  # scopes whose difference a person has said to take over
         self.listeners: list[Callable[[Record, Applied | None], None]] = []
@@ -154,15 +160,23 @@ class Desk:
         if known is not None:
             return self._same_wish(known, request)
         key = (request.broker, request.instrument)
+        must_stay = stays(request, self.books.ledger.position(*key))
         self.making_room[key] += 1
+        self.guarding[request.broker] += must_stay
         try:
             await self._make_room(request)
+            if must_stay:
+                await self._disarm(request)
+            known = self.books.blotter.get(cl_ord_id)
+            if known is not None:
+                return self._same_wish(known, request)  # it came a second time while this one waited
             if replaces is not None:
                 replaces = self._changeable(replaces.cl_ord_id)  # it may have ended while prices were read: then nothing is freed
             approved = check(request, risk_state(self, request, cl_ord_id), replaces)
         finally:
             self.making_room[key] -= 1
             self.making_room += Counter()  # drops the zeros
+            self.guarding[request.broker] -= must_stay
         return await self._send(approved)  # which reserves at once: from here on the order itself keeps its room
 
     async def _make_room(self, request: NewOrder) -> None:
@@ -180,6 +194,20 @@ class Desk:
                 await self.cancel(stop.cl_ord_id)  # of two that the broker holds, the other goes with it
                 await self.wait(lambda stop=stop: self._known(stop.cl_ord_id).settled, _ROOM_WAIT_NS)  # type: ignore[misc]
 
+    async def _disarm(self, request: NewOrder) -> None:
+        """Where the broker cancels everything when we are silent, that is off before anything rests that must not go. A stop for what is held already
+        does not wait for long: should it be cancelled, it is placed anew, and that is better than none.
+
+        Raises Unavailable: it may still go off, nothing was sent.
+        """
+        if request.protects is not None:
+            with suppress(TimeoutError):  # the switch's own look goes on disarming it, and tells
+                async with asyncio.timeout(_OFF_WITHIN_NS / 1_000_000_000):
+                    await self.disarm(request.broker)
+        elif not await self.disarm(request.broker):
+            title = self.brokers[request.broker].facts.title
+            raise Unavailable(f"nothing was sent: {title}'s dead man's switch cannot be disarmed, and would take along what has to stay there")
+
     async def _send(self, approved: Approved) -> Order:
         self._fold(Intent(approved=approved))  # reserved before any await: two strategies cannot share one limit
         self.step("intent opened")
@@ -191,6 +219,8 @@ class Desk:
         self.step("intent durable")
         broker = self.brokers[approved.request.broker]
         try:
+            if approved.dry_run:
+                await self._rehearse(approved)
             self.last_hop(approved)  # the kill switch has the last word
             self.step("last hop passed")
             report = await (broker.submit(approved) if approved.orig_cl_ord_id is None else broker.replace(approved))
@@ -201,9 +231,29 @@ class Desk:
 
     def last_hop(self, approved: Approved) -> None:
         """Between the disk and the socket; again where a connector lets an order wait. Raises NotSent."""
-        request = approved.request
         if approved.dry_run:
             raise NotSent("dry run: everything was checked, nothing was sent")
+        self._may_go(approved)
+
+    async def _rehearse(self, approved: Approved) -> NoReturn:
+        """A dry run ends here. A broker that checks orders without placing them is asked for that; changes it checks only when it makes them.
+
+        Raises NotSent: with what the broker said. ProtocolError: it placed the order.
+        """
+        broker = self.brokers[approved.request.broker]
+        if approved.orig_cl_ord_id is not None or not isinstance(broker, ValidatesOrders):
+            raise NotSent("dry run: everything was checked, nothing was sent")
+        self._may_go(approved)
+        try:
+            words = await broker.validate(approved)
+        except ProtocolError:
+            raise
+        except DeskError as error:
+            raise NotSent(f"{error} (a dry run: checked, not placed)") from None
+        raise NotSent(f"dry run: nothing was placed; {broker.facts.title} has checked it and would take it: {words}")
+
+    def _may_go(self, approved: Approved) -> None:
+        request = approved.request
         instrument = self.instruments[request.broker, request.instrument]
         if self.clock.now_ns() - approved.approved_ns > INTENT_MAX_NS:
             raise NotSent("it waited too long between the gate and the socket; the market is another now")
@@ -689,6 +739,10 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> Asse
 
 async def _explained(_: AccountSnapshot) -> bool:
     return False
+
+
+async def _never_armed(_: BrokerName) -> bool:
+    return True
 
 
 def _not_pulled() -> Level | None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from trading_system.app.desk import CANCELS_MAX, Desk
 from trading_system.app.outside import Outside
 from trading_system.app.protect import Protector
+from trading_system.app.venue_deadman import VenueDeadMan
 from trading_system.core.reconcile import Difference, Kind, compare_orders
 from trading_system.core.risk import Halt, Level
 from trading_system.domain.account import AccountSnapshot
@@ -16,7 +17,7 @@ from trading_system.domain.fix import Doubt, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID
 from trading_system.domain.money import plain
 from trading_system.domain.order import Order
-from trading_system.domain.ports import Broker, Link, RecallsChanges, StreamState, WaitsItsTurn
+from trading_system.domain.ports import Broker, CancelsWhenSilent, Link, RecallsChanges, StreamState, WaitsItsTurn
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import ClosedUnsent, Doubted, Escalated, Started, Watermark
 
@@ -38,9 +39,19 @@ NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order cou
 
 
 class Recovery:
-    """Brings a desk to where it may trade, and keeps it there. One watch per broker."""
+    """Brings a desk to where it may trade, and keeps it there. One watch per broker. dead_man: brokers whose own dead man's switch is wanted.
+    feeds: whether this desk lives for longer than one command, and so may feed one."""
 
-    def __init__(self, desk: Desk, *, version: str, config_hash: str, account_lease: Callable[[AccountSnapshot], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        version: str,
+        config_hash: str,
+        account_lease: Callable[[AccountSnapshot], None] = lambda _: None,
+        dead_man: frozenset[BrokerName] = frozenset(),
+        feeds: bool = True,
+    ) -> None:
         self.desk = desk
         self._version = version
         self._config_hash = config_hash
@@ -49,6 +60,12 @@ class Recovery:
         self._resolving: set[ClOrdID] = set()
         self._protector = Protector(desk)
         self._watches = {name: Watch(desk, name) for name in desk.brokers}
+        self._dead_man = dead_man
+        self._dead_men = {
+            name: VenueDeadMan(desk, name, broker, feeds=feeds)
+            for name, broker in desk.brokers.items()
+            if name in dead_man and isinstance(broker, CancelsWhenSilent) and not desk.dry_run
+        }
 
     async def start(self) -> None:
         """Connect, prove the accounts, ask about every order in doubt, reconcile, only then trade.
@@ -59,9 +76,14 @@ class Recovery:
         desk.on_doubt = self._resolve_soon
         desk.on_gap = lambda name: self._watches[name].wake()
         desk.on_fill = self._protector.on_fill
+        desk.disarm = self._disarm
+        desk.dead_men = lambda: {name: self._told(name) for name in sorted(self._dead_man & desk.brokers.keys())}
         desk.explain = lambda snapshot: self._watches[snapshot.broker].outside.explain(snapshot)
         for name, broker in desk.brokers.items():
             await broker.connect()
+            if name in self._dead_men:
+                self._dead_men[name].begin()
+                self._spawn(self._dead_men[name].run(), f"dead man's switch of {name}")
             if isinstance(broker, WaitsItsTurn):
                 broker.look_with(desk.last_hop)
             if isinstance(broker, RecallsChanges):
@@ -108,6 +130,17 @@ class Recovery:
         for task in tuple(self._tasks):
             with suppress(asyncio.CancelledError):
                 await task
+        for dead_man in self._dead_men.values():
+            await dead_man.aclose()
+
+    async def _disarm(self, name: BrokerName) -> bool:
+        return name not in self._dead_men or await self._dead_men[name].disarm()
+
+    def _told(self, name: BrokerName) -> str | None:
+        """Why a switch that is wanted is not armed; None: it is."""
+        if name in self._dead_men:
+            return self._dead_men[name].told()
+        return "a dry run arms nothing" if self.desk.dry_run else f"{self.desk.brokers[name].facts.title} has none"
 
     async def _pulse(self) -> None:
         while True:

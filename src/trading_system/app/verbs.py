@@ -38,6 +38,10 @@ PERIOD_MAX_NS = 86_400_000_000_000
 
 async def account(desk: Desk, args: Args) -> object:
     """Every account, fresh from its broker, and the risk figures over all of them."""
+    return await _accounts(desk, args)
+
+
+async def _accounts(desk: Desk, args: Args) -> views.View:
     snapshots = [await desk.refresh_account(name) for name in _brokers(desk, args)]
     risk = views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
     return {"accounts": [views.account_view(snapshot) for snapshot in snapshots], "risk": risk}
@@ -52,9 +56,10 @@ async def positions(desk: Desk, args: Args) -> object:
 
 
 async def check(desk: Desk, args: Args) -> object:
-    """As account, once every stream is up and the books agree, or after a while of waiting for it."""
+    """As account, once every stream is up and the books agree, or after a while of waiting for it; and whether a dead man's switch is armed."""
     await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
-    return await account(desk, args)
+    found = await _accounts(desk, args)
+    return {**found, "dead_man": views.dead_man_view(desk.dead_men())}
 
 
 async def orders(desk: Desk, args: Args) -> object:

@@ -207,5 +207,9 @@ def risk_view(mark: EquityMark | None, halts: Iterable[Halt], ready: Mapping[Bro
     return {**figures, "halts": [halt_view(halt) for halt in halts], "ready": dict(ready)}
 
 
+def dead_man_view(why_not: Mapping[BrokerName, str | None]) -> View:
+    return {name: {"armed": why is None, "text": why or ""} for name, why in why_not.items()}
+
+
 def _number(value: Decimal | None) -> str | None:
     return None if value is None else plain(value)

@@ -20,11 +20,12 @@ def check(as_json: bool) -> None:
     warn_of_age(load_config())
     if as_json:
         emit(found)
-    sound = [_sound(account, found["risk"], show=not as_json) for account in found["accounts"]]
+    switches = found["dead_man"]
+    sound = [_sound(account, found["risk"], switches.get(account["broker"]), show=not as_json) for account in found["accounts"]]
     sys.exit(0 if all(sound) else 1)
 
 
-def _sound(account: dict[str, Any], risk: dict[str, Any], *, show: bool) -> bool:
+def _sound(account: dict[str, Any], risk: dict[str, Any], switch: dict[str, Any] | None, *, show: bool) -> bool:
     """Whether this account may be traded now, and why not."""
     ok = bool(account["tradable"] and risk["ready"][account["broker"]])
     if show:
@@ -32,6 +33,8 @@ def _sound(account: dict[str, Any], risk: dict[str, Any], *, show: bool) -> bool
         click.echo(f"   equity {money(account['equity'])} {account['currency']}, buying power {money(account['buying_power'])}")
         why = account["text"] or "the order stream is not up yet; try again, or see `trading doctor`"
         click.echo(f"   {'order stream live, books agree' if ok else why}")
+        if switch is not None:
+            click.echo(f"   dead man's switch {'armed' if switch['armed'] else 'off: ' + switch['text']}")
     return ok
 
 

@@ -25,7 +25,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--reduce-only", is_flag=True, help="Only ever shrink the position."),
         click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds."),
         click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run."),
-        click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing."),
+        click.option("--dry-run", is_flag=True, help="Walk the whole path and place nothing."),
         at_broker,
         as_json,
     ):
@@ -76,7 +76,7 @@ def _linked(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--tif", "time_in_force", default="gtc", show_default=True, help="How long the exits stand: day or gtc."),
         click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds."),
         click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run."),
-        click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing."),
+        click.option("--dry-run", is_flag=True, help="Walk the whole path and place nothing."),
         at_broker,
         as_json,
     ):
@@ -111,7 +111,7 @@ def oco(*, short: bool, **options: Any) -> None:
 @click.option("--limit", "price", required=True, help="The net price of all legs: above zero you pay, below zero you are paid.")
 @click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds.")
 @click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run.")
-@click.option("--dry-run", is_flag=True, help="Walk the whole path and send nothing.")
+@click.option("--dry-run", is_flag=True, help="Walk the whole path and place nothing.")
 @at_broker
 @as_json
 def spread(**options: Any) -> None:

@@ -199,6 +199,29 @@ class CancelsAll(Protocol):
         ...
 
 
+@runtime_checkable
+class CancelsWhenSilent(Protocol):
+    """A broker with a dead man's switch of its own: armed, it cancels every order of the account, stops and other people's included, unless it hears
+    of us again in time. It goes off once, and is off then. Of two calls the later one holds, in whatever order they arrive."""
+
+    async def arm_dead_man(self, after_ns: int) -> None:
+        """Everything is cancelled so long from now. Raises Unavailable, Rejected: nothing has changed. InDoubt: it may be armed."""
+        ...
+
+    async def disarm_dead_man(self) -> None:
+        """It is off when this returns. Raises as arm_dead_man: it may still go off."""
+        ...
+
+
+@runtime_checkable
+class ValidatesOrders(Protocol):
+    """A broker that checks an order as if it were placed, and places nothing: what a dry run may ask of it."""
+
+    async def validate(self, approved: Approved) -> str:
+        """The order in the broker's words. Raises Rejected: it would refuse. Unavailable: it does not say. ProtocolError: it placed the order."""
+        ...
+
+
 class Kinds(msgspec.Struct, frozen=True):
     """What a subscription wants."""
 

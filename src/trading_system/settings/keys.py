@@ -48,6 +48,13 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("KRAKEN_API_SECRET", "secret", "", "secret"),
             Key("KRAKEN_TIER", "starter|intermediate|pro", "starter", "the account's level, which says how much it may ask", ours=True),
             Key("KRAKEN_ORDER_ENTRY", "rest|websocket", "rest", "how orders leave; either way they are asked about by REST", ours=True),
+            Key(
+                "KRAKEN_DEAD_MAN",
+                "flag",
+                "false",
+                "true: Kraken cancels what rests when the desk is silent for a minute; never beside a stop",
+                ours=True,
+            ),
             Key("KRAKEN_URL", "url", "", "a twin on this machine instead of Kraken", ours=True),
         ),
     ),
@@ -127,7 +134,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("HALT_ON_DAILY_LOSS", "flag", "true", "false only warns"),
             Key("HALT_ON_DRAWDOWN", "flag", "true", "false only warns"),
             Key("VALIDATE_ORDERS", "flag", "true", "false skips our copy of the broker's rules, no risk limit"),
-            Key("DRY_RUN", "flag", "false", "true walks the whole path and sends nothing"),
+            Key("DRY_RUN", "flag", "false", "true walks the whole path and places nothing"),
             Key(
                 "ON_UNPROTECTED",
                 "alarm|flatten",

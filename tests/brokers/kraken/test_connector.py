@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from itertools import count
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as changed
 
-from tests.conformance.between import Between
+from tests.conformance.between import Between, conform
 from tests.conformance.test_orders import WIDE, approved_of
 from tests.desks import Bench, on_bench, settled
 from tests.subjects import KRAKEN
@@ -20,12 +21,12 @@ from trading_system.brokers.kraken import connect, connector
 from trading_system.brokers.kraken.amends import Amend, Amends
 from trading_system.brokers.kraken.twin import PERMISSIONS
 from trading_system.domain.account import AccountSnapshot, FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, RateLimited, Rejected
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID, OrderID
 from trading_system.domain.market import BookSnapshot
-from trading_system.domain.order import NewOrder, Order, Replace
-from trading_system.domain.ports import DepthData, RecallsChanges, StreamState
+from trading_system.domain.order import Approved, NewOrder, Order, Replace
+from trading_system.domain.ports import CancelsWhenSilent, DepthData, RecallsChanges, StreamState, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -111,7 +112,7 @@ def test_a_question_that_hangs_holds_back_no_order_and_no_cancel(tmp_path: Path)
         bench.network.faults = Faults(enabled=False)
         started_ns = bench.clock.monotonic_ns()
         sent = await connected.submit(changed(approved, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb")))
-        await connected._cancel(sent.order_id)
+        await connected._cancel("CancelOrder", {"txid": sent.order_id})
 
         assert bench.clock.monotonic_ns() - started_ns < SECOND_NS
         assert bench.twin.trading.placed[sent.order_id].status == "canceled"
@@ -161,6 +162,146 @@ def test_an_order_that_arrives_after_its_deadline_is_none(tmp_path: Path) -> Non
         assert not any(order.cl_ord_id == late.cl_ord_id for order in bench.twin.exchange.orders.values())
 
     told(tmp_path, story)
+
+
+# -- the dead man's switch and checks without an order ---------------------------------------------------------------------------------------------
+
+
+def test_the_switch_is_armed_for_so_long_and_disarmed(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connected = bench.connector()
+        await connected.connect()
+        assert isinstance(connected, CancelsWhenSilent)
+        await connected.arm_dead_man(90 * SECOND_NS)
+        left_ns = bench.twin.trading.timer_ns - bench.clock.now_ns()
+        assert 89 * SECOND_NS < left_ns <= 90 * SECOND_NS
+        await connected.disarm_dead_man()
+
+        assert bench.twin.trading.timer_ns == 0
+
+    told(tmp_path, story)
+
+
+def test_an_arming_that_waits_its_turn_does_not_leave_after_a_disarming(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connected = bench.connector()
+        await connected.connect()
+        hanging = asyncio.create_task(connected.open_orders())
+        await asyncio.sleep(0)
+        arming = asyncio.create_task(connected.arm_dead_man(MINUTE_NS))
+        await asyncio.sleep(0)
+        await connected.disarm_dead_man()
+        with pytest.raises(Unavailable, match="nothing was sent"):
+            await arming
+        await hanging
+
+        assert bench.twin.trading.timer_ns == 0
+
+    told(tmp_path, story)
+
+
+def test_an_arming_that_arrives_after_a_disarming_arms_nothing(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connected = bench.connector()
+        await connected.connect()
+        bench.network.faults = Faults(late_request=1.0)
+        arming = asyncio.create_task(connected.arm_dead_man(MINUTE_NS))
+        await asyncio.sleep(1)
+        bench.network.faults = Faults(enabled=False)
+        await connected.disarm_dead_man()
+        with pytest.raises(InDoubt):
+            await arming
+        await asyncio.sleep(60)
+
+        assert bench.twin.trading.timer_ns == 0
+
+    told(tmp_path, story)
+
+
+def test_an_arming_overtakes_no_order(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            approved = approved_of(desk, await desk.submit(wish("a", ord_type=OrdType.MARKET)))
+        connected = bench.connector()
+        await connected.connect()
+        for letter in "bcdefgh":  # each is under way when the arming wants to leave
+            order = connected.submit(changed(approved, cl_ord_id=ClOrdID(f"q1{letter * 16}")))
+            report, _ = await asyncio.gather(order, connected.arm_dead_man(MINUTE_NS))
+            assert report.order_id is not None
+        assert bench.twin.trading.timer_ns
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize(("call", "answer", "error"), [("arm", "0", Rejected), ("disarm", "2026-11-24T17:01:00Z", InDoubt)])
+def test_a_switch_that_says_something_else_than_was_asked_for_is_not_believed_to_obey(tmp_path: Path, call: str, answer: str, error: Any) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        connected = bench.connector()
+        await connected.connect()
+        said = re.compile(rb'"triggerTime":"[^"]*"')
+        between.answers = lambda body: said.sub(b'"triggerTime":"' + answer.encode() + b'"', body)
+        with pytest.raises(error):
+            await (connected.arm_dead_man(MINUTE_NS) if call == "arm" else connected.disarm_dead_man())
+
+    conform(tmp_path, KRAKEN, story)
+
+
+async def checked(bench: Bench, **changes: Any) -> tuple[Any, Approved]:
+    """A connector, and an order as the gate lets it through in a dry run."""
+    async with bench.desk(WIDE) as desk:
+        price = await away(desk.brokers[KRAKEN.broker], "0.98")
+        approved = approved_of(desk, await desk.submit(wish("a", ord_type=OrdType.LIMIT, price=price)))
+    connected = bench.connector()
+    await connected.connect()
+    return connected, changed(approved, **({"cl_ord_id": ClOrdID("q1bbbbbbbbbbbbbbbb"), "dry_run": True} | changes))
+
+
+def test_an_order_is_checked_and_not_placed(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connected, approved = await checked(bench)
+        before = len(bench.twin.trading.placed)
+        assert isinstance(connected, ValidatesOrders)
+        assert await connected.validate(approved) == f"buy 0.10000000 ETHUSD @ limit {approved.request.price}"
+        with pytest.raises(Rejected, match="EOrder:Insufficient funds"):
+            await connected.validate(changed(approved, request=changed(approved.request, order_qty=D(1_000_000))))
+
+        assert len(bench.twin.trading.placed) == before
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "failed_after", "garbage", "torn_answer", "refused"])
+def test_a_check_without_an_answer_is_no_doubt(tmp_path: Path, fault: str) -> None:
+    async def story(bench: Bench) -> None:
+        connected, approved = await checked(bench)
+        bench.network.faults = Faults(**{fault: 1.0})
+        with pytest.raises(Unavailable):
+            await connected.validate(approved)
+
+    told(tmp_path, story)
+
+
+def test_a_check_that_placed_an_order_is_told_of(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        connected, approved = await checked(bench)
+        between.answers = lambda body: body.replace(b'"result":{', b'"result":{"txid":["OAAAAA-AAAAA-AAAAAA"],')
+        with pytest.raises(ProtocolError, match="OAAAAA-AAAAA-AAAAAA"):
+            await connected.validate(approved)
+
+    conform(tmp_path, KRAKEN, story)
+
+
+def test_an_order_of_a_dry_run_cannot_be_submitted(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        _, approved = await checked(bench)
+        before = len(between.asked)
+        async with bench.desk(WIDE, dry_run=True) as desk:
+            with pytest.raises(NotSent, match="dry run"):
+                await desk.brokers[KRAKEN.broker].submit(approved)
+
+        assert len(between.asked) == before
+
+    conform(tmp_path, KRAKEN, story)
 
 
 # -- orders ----------------------------------------------------------------------------------------------------------------------------------------

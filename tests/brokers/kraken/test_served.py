@@ -39,6 +39,24 @@ async def test_a_desk_trades_on_the_twin_that_the_settings_name(tmp_path: Path, 
             assert build.state_folder(config) == tmp_path / "twin"
 
 
+@pytest.mark.parametrize("wanted", ["true", "false"])
+async def test_the_settings_say_whether_the_switch_is_used_and_a_dry_run_is_checked_there(tmp_path: Path, wanted: str) -> None:
+    async with build.served_twin("kraken", seed=3, rate=1000) as twin:
+        keys = {"KRAKEN_URL": twin["rest"], "KRAKEN_API_KEY": twin["key"], "KRAKEN_API_SECRET": twin["secret"]}
+        config = load_config(keys | {"KRAKEN_DEAD_MAN": wanted, "TRADING_HOME": str(tmp_path)}, folder=tmp_path)
+        async with build.open_desk(config) as desk:
+            if wanted == "true":
+                assert await desk.wait(lambda: desk.dead_men() == {KRAKEN.broker: None}, 20 * SECOND_NS)
+            else:
+                assert desk.dead_men() == {}
+        found = await build.call(config, "check", {})
+
+        assert found["dead_man"].keys() == ({"kraken"} if wanted == "true" else set())  # type: ignore[index]
+        assert [switch["armed"] for switch in found["dead_man"].values()] == [False] * (wanted == "true")  # type: ignore[index]
+        dry = await build.call(config, "submit", {"instrument": "ETH/USD", "side": "buy", "order_qty": "0.1", "intent": "a"}, dry_run=True)
+        assert dry["text"].startswith("dry run: nothing was placed; Kraken has checked it")  # type: ignore[index]
+
+
 def test_on_paper_fills_are_made_here_on_krakens_prices_and_the_key_is_never_used(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         connected = bench.connector()

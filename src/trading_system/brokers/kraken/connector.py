@@ -20,6 +20,7 @@ from trading_system.brokers.kraken.facts import (
     ADD_COST,
     AMEND_COST,
     AMEND_COSTS,
+    ARMED_MAX_NS,
     BARS_MAX,
     BOOK_DEPTHS,
     BUDGET_HELP,
@@ -52,7 +53,7 @@ from trading_system.brokers.kraken.session import FIRST_FREE, DataSession, Hole,
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
-from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
@@ -117,6 +118,7 @@ class KrakenConnector:
         self._tier = TIERS[options.get("tier", DEFAULT_TIER)]
         self._by_stream = options.get("order_entry", "rest") == "websocket"
         self._turn = asyncio.Lock()  # a nonce must arrive before the next one: one question at a time …
+        self._timings = 0  # calls that set the dead man's switch: an older one does not leave after a newer one
         self._changes = 0  # … and none while something is being changed, which does not wait
         self._unchanging = asyncio.Event()
         self._unchanging.set()
@@ -224,6 +226,20 @@ class KrakenConnector:
         self._remember(self._rows, order_id, _Row(report, fee_in_base=False))
         return report
 
+    async def validate(self, approved: Approved) -> str:
+        """AddOrder with validate=true, by REST whichever way orders leave. Nothing comes of it."""
+        assert approved.dry_run
+        instrument = approved.request.instrument
+        form = codec.encode_order(approved, _listed_or_refuse(instrument, await self._listed()))
+        self._afford_order(instrument, ADD_COST)
+        try:
+            added = await self._change("AddOrder", {**form, "validate": "true", "deadline": self._deadline()}, wire.Added)
+        except InDoubt as error:
+            raise Unavailable(f"Kraken's check did not say ({error})") from None
+        if added.txid:
+            raise ProtocolError("Kraken placed what it was only to check", ",".join(added.txid).encode())
+        return added.descr.order
+
     async def replace(self, approved: Approved) -> ExecutionReport:
         """Kraken changes the order and goes on naming the first intent; the desk knows what that means."""
         order_id = approved.orig_order_id
@@ -257,7 +273,7 @@ class KrakenConnector:
         assert order.order_id is not None
         cost = _cost(CANCEL_COSTS, self._clock.now_ns() - order.sent_ns)
         self._counter(order.instrument).take(self._clock.monotonic_ns(), cost)
-        await self._cancel(order.order_id)
+        await self._cancel("CancelOrder", {"txid": order.order_id})
         try:
             rows = await self._ask("QueryOrders", {"txid": order.order_id}, dict[str, wire.Order])
         except (Unavailable, BadRequest) as error:
@@ -266,11 +282,14 @@ class KrakenConnector:
             raise InDoubt("the cancel was sent; Kraken does not say how the order stands")
         return await self._row(order.order_id, rows[order.order_id])
 
-    async def _cancel(self, order_id: OrderID) -> None:
+    async def cancel_all(self) -> None:
+        await self._cancel("CancelAll", {})
+
+    async def _cancel(self, name: str, form: Mapping[str, str]) -> None:
         """A cancel that another call overtook was certainly not done, and may be asked for again."""
         for asked in range(1, ASKS_MAX + 1):
             try:
-                await self._change("CancelOrder", {"txid": order_id}, wire.Canceled)
+                await self._change(name, form, wire.Canceled)
             except _Missing:
                 return
             except Rejected as error:
@@ -278,6 +297,28 @@ class KrakenConnector:
                     raise
             else:
                 return
+
+    async def arm_dead_man(self, after_ns: int) -> None:
+        """CancelAllOrdersAfter. It waits its turn and overtakes nothing; what overtakes it has it refused. One that was disarmed while it waited
+        does not leave any more."""
+        assert NS <= after_ns <= ARMED_MAX_NS
+        self._timings += 1
+        mine = self._timings
+        async with self._my_turn():
+            if mine != self._timings:
+                raise Unavailable("Kraken's dead man's switch was set otherwise meanwhile, nothing was sent")
+            if not await self._set_timer(after_ns // NS):
+                raise Rejected("Kraken does not arm its dead man's switch")
+
+    async def disarm_dead_man(self) -> None:
+        """It leaves at once. Its number is higher than that of any arming before it, which Kraken refuses should it arrive later."""
+        self._timings += 1
+        if await self._set_timer(0):
+            raise InDoubt("Kraken says that its dead man's switch is still armed")
+
+    async def _set_timer(self, timeout_s: int) -> bool:
+        """Whether it is armed after that."""
+        return (await self._change("CancelAllOrdersAfter", {"timeout": str(timeout_s)}, wire.Timer)).trigger_time != "0"
 
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
         """Every order that is not over; they come in one answer."""

@@ -81,6 +81,7 @@ QUERY_MAX = 50  # orders asked for by id in one call
 BARS_MAX = 720  # there are no older ones, whatever is asked for
 TRADES_PAGE = 1_000
 DEADLINE_NS = 5 * _SECOND_NS  # what we give an order to reach the engine; later it is dropped there
+ARMED_MAX_NS = 86_399 * _SECOND_NS  # how far ahead the dead man's switch can be set
 DEADLINE_MAX_NS = 60 * _SECOND_NS  # the longest that Kraken takes
 BOOK_DEPTHS = (10, 25, 100, 500, 1000)
 CHECKSUM_LEVELS = 10
