@@ -49,7 +49,10 @@ class Outside:
         return False
 
     async def compare(self, *, first: bool) -> None:
-        """One look at units and money. Figures that an execution has overtaken are of a moment before: the next look has others."""
+        """One look at units and money. Figures that an execution has overtaken are of a moment before: the next look has others.
+
+        Raises: Unavailable: that happened at the first look, which has to be taken again.
+        """
         bookings = self._desk.books.bookings
         opening = first or self._name not in self._desk.books.cash_opened  # version 0.1.0 knew no money
         snapshot = await self._first_snapshot() if opening else await self._desk.refresh_account(self._name)
@@ -57,8 +60,13 @@ class Outside:
         for difference, reason in found:
             if reason:
                 await self._desk.instrument(self._name, difference.instrument)
-        if bookings != self._desk.books.bookings and not first:
+        if first:  # what was traded before the account was read is told by now, and must not be counted twice
+            for fill in await self._desk.brokers[self._name].fills(self._desk.books.first_start_ns[self._name]):
+                self._desk.on_report(fill)
+        if bookings != self._desk.books.bookings:
             self.matched = False
+            if first:
+                raise Unavailable(f"somebody traded at {self._name} while the account was looked at for the first time")
             return
         for difference, reason in found:
             if reason:
