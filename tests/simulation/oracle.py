@@ -327,6 +327,8 @@ class Oracle:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
             elif real.cum != (order.stated_cum_qty if order.legs else order.cum_qty) or real.status.terminal != order.ord_status.terminal:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
+            elif order.order_qty and not (order.ord_status.terminal or order.legs) and real.leaves != order.leaves_qty:
+                found.append(f"I6 {order.cl_ord_id}: {real.leaves} of it work there, {order.leaves_qty} here")
         for broker in self.desk.brokers:
             found += self._survivors(broker)
             for name in self.names:

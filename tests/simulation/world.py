@@ -38,7 +38,7 @@ KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency
 WAYS = ("websocket", "websocket", "sse")  # how order events come
 ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up …
 ANSWERED_MIN_ELSEWHERE = 0.4  # … and the exchanges are asked more at the start
-BY_FRAME = "by frame"  # the tilt under which orders leave by the account's stream, where the broker takes them there
+BY_FRAME = "by_frame"  # the tilt under which orders leave by the account's stream, where the broker takes them there
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
