@@ -240,6 +240,7 @@ class Stage(ABC):
         if self.oracle.found:
             return
         self._disk_is_well()  # a stop that waits for the disk is no trade that goes unnoticed
+        await self.desk.journal.flush()
         rng = random.Random(f"{self.layer} {self.seed} probe")
         for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
             broker = rng.choice(tuple(self.desk.brokers))
