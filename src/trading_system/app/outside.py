@@ -1,6 +1,6 @@
 """What happens to one account without an order of this desk: transfers, dividends, splits, fees in kind, and whatever nobody can explain."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -97,11 +97,17 @@ class Outside:
             snapshot = await desk.refresh_account(self._name)
             for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
                 desk.on_report(fill)
-            working = (order for order in books.blotter.working() if order.broker == self._name)
-            came = listed is not None and any(order.order_id not in listed for order in working)
+            came = listed is not None and any(order.order_id not in listed for order in self._recent())
             if not await self._read_flows(prior=True) and bookings == books.bookings and not came:
                 return snapshot
         raise Unavailable(f"somebody trades at {self._name} while its account is looked at for the first time")
+
+    def _recent(self) -> Iterable[Order]:
+        """Working orders that the broker's questions may not show yet."""
+        desk = self._desk
+        seen_ns = desk.clock.now_ns() - desk.brokers[self._name].facts.visibility_lag_ns - MISMATCH_NS
+        orders = (order for order in desk.books.blotter.working() if order.broker == self._name and order.doubt is Doubt.NONE)
+        return (order for order in orders if order.updated_ns > seen_ns)
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 

@@ -352,8 +352,7 @@ class Watch:
         for fill in fills:
             desk.on_report(fill)
         desk.step("fills read")
-        listed = frozenset(report.order_id for report in theirs) if first else None
-        await self.outside.compare(listed)
+        await self.outside.compare({report.order_id for report in theirs} if first else None)
         desk.step("positions compared")
         await desk.enforce_kill(self.name)
         await self._insist()
