@@ -214,13 +214,16 @@ class Outside:
     def _judge_cash(self, snapshot: AccountSnapshot) -> bool:
         """Money that differs by the same amount for a while is a fee, or an alert, or stops the broker. True: nothing is unexplained."""
         desk, books = self._desk, self._desk.books
+        moving = any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled())
         if self._name not in books.cash_opened:
+            if moving:
+                return True  # what it brings may be in there already: money is opened at a later look
             for currency, theirs in snapshot.moneys.items():
                 self._book_cash(currency, theirs - books.ledger.cash(self._name, currency), "found at the first start")
             return True
         rate = desk.brokers[self._name].facts.max_fee_in_kind
         off = self._moneys_off(snapshot, books.sold.get(self._name, ZERO) * rate)
-        if not off or any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled()):
+        if not off or moving:
             self._cash_off = {}
             return True
         if self._name in desk.adopting:
