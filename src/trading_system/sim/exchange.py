@@ -38,13 +38,15 @@ NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money. A price is of one
-    of `multiplier` units that each quantity is about."""
+    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money; where there is an
+    index, of what that is worth, and of the money no more than fee_cap. A price is of one of `multiplier` units that each quantity is about."""
 
     base: str
     maker_fee: Decimal = ZERO
     taker_fee: Decimal = ZERO
     fees_in_money: bool = False  # of contracts, of which nothing can be taken
+    index: str = ""
+    fee_cap: Decimal = ONE
     multiplier: Decimal = ONE
     contract: Contract | None = None
     expires_ns: int = 0
@@ -1014,7 +1016,10 @@ class Exchange:
         rate = terms.maker_fee if maker else terms.taker_fee
         in_kind = side is Side.BUY and not terms.fees_in_money
         fee_asset = order.ticket.fee_asset or (terms.base if in_kind else self.money)
-        fee = ((qty if fee_asset == terms.base else qty * price) * rate).quantize(LOT, ROUND_UP)
+        charged = (qty if fee_asset == terms.base else qty * price) * rate
+        if terms.index:
+            charged = qty * min(self.mark(terms.index, now_ns) * rate, price * terms.fee_cap)
+        fee = charged.quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
         order.filled_money += qty * price
