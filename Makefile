@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SEEDS  ?= 500
 CORE_SEEDS ?= 4000
+EXCHANGE_SEEDS ?= 300
 KILLS  ?= 140
 
 .PHONY: demo test check bench prove judges lock clean
@@ -24,7 +25,7 @@ check: $(VENV)/.dev
 	@$(BIN)/pytest tests/core tests/domain src/trading_system/domain --cov=trading_system.core --cov=trading_system.domain --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 
 prove: $(VENV)/.dev
-	@$(BIN)/python -m tests.simulation.prove --core-seeds $(CORE_SEEDS) --seeds $(SEEDS)
+	@$(BIN)/python -m tests.simulation.prove --core-seeds $(CORE_SEEDS) --seeds $(SEEDS) --exchange-seeds $(EXCHANGE_SEEDS)
 	@$(BIN)/python -m tests.journal.prove
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 

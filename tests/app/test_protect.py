@@ -14,7 +14,8 @@ from trading_system.app.desk import Desk
 from trading_system.core.risk import Level
 from trading_system.domain.errors import RiskRefused
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.order import Attached, Order
+from trading_system.domain.ids import IntentID
+from trading_system.domain.order import Attached, Order, Replace
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 
@@ -51,6 +52,21 @@ def test_a_fill_has_its_stop_within_two_seconds_and_after_a_restart(tmp_path: Pa
             bench.twin.exchange.cancel_at_once(bench.twin.now_ns)  # at the broker's own page, while this desk looks
             assert await guarded(desk, "10", MINUTE_NS)
             assert not [alert for alert in desk.books.alerts.values() if alert.severity == "critical"]
+
+    on_bench(tmp_path, story)
+
+
+def test_an_entry_that_was_changed_keeps_the_stop_it_asked_for(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            price = await mid(desk)
+            rests = await desk.submit(wish("a", "10", price=(price * D("0.95")).quantize(D("0.01")), protect_stop_px=await below(desk)))
+            assert await desk.wait(lambda: desk.books.blotter.get(rests.cl_ord_id).ord_status is OrdStatus.NEW, MINUTE_NS)  # type: ignore[union-attr]
+            wished = Replace(cl_ord_id=rests.cl_ord_id, price=(price * D("1.002")).quantize(D("0.01")), intent=IntentID("b"))
+            filled = await settled(desk, await desk.replace(wished))
+
+            assert (filled.cum_qty, filled.protect_stop_px) == (D(10), rests.protect_stop_px)
+            assert await guarded(desk, "10")
 
     on_bench(tmp_path, story)
 

@@ -16,7 +16,8 @@ VENUES_MAX = {"core": 3, **dict.fromkeys(WORLDS, 1)}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A seed of a layer, less some steps of its plan, some kinds of fault, some venues. tilt: kinds of fault and actions of which there is more."""
+    """A seed of a layer, less some steps of its plan, some kinds of fault, some venues. tilt: kinds of fault and actions of which there is more;
+    world.py has BY_FRAME beside them."""
 
     layer: str
     seed: int
@@ -54,6 +55,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         if self.layer == core_world.LAYER:
             return core_world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt)
         return world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt, layer=self.layer)
+
+
+def plain(layer: str, seed: int) -> Case:
+    """A seed with nothing taken away. Where orders can leave by stream, every other seed's do."""
+    return Case(layer=layer, seed=seed, tilt=frozenset({world.BY_FRAME} if layer in EXCHANGES and seed % 2 else ()))
 
 
 def run(case: Case) -> Verdict:

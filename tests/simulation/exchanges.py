@@ -48,6 +48,13 @@ class BinanceWorld(TwinWorld):
     def truth(self) -> TwinTruth:
         return PairTruth(self.twin.exchange, self.clock)
 
+    def connection(self) -> Mapping[str, str]:
+        return {"order_entry": "websocket"} if self.options.by_frame else {}
+
+    def framed(self, frame: str | bytes) -> ClOrdID | None:
+        asked = json.loads(frame)
+        return ClOrdID(asked["params"]["newClientOrderId"]) if asked["method"] in ("order.place", "order.cancelReplace") else None
+
     def placed(self, request: Request) -> ClOrdID | None:
         url = urlsplit(request.url)
         if request.method != "POST" or not url.path.endswith(("/order", "/order/cancelReplace")):
@@ -89,7 +96,8 @@ class KeptTruth(TwinTruth):
             if any(heir.cl_ord_id == cl_ord_id for heir in heirs):
                 return replace(shown, cl_ord_id=cl_ord_id)
             if shown.cl_ord_id == cl_ord_id or (mine is not None and mine.order_id == order_id):
-                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, ZERO, ZERO, foreign=False) if heirs else replace(shown, cl_ord_id=cl_ord_id)
+                filled = ZERO if mine is None else mine.cum_qty  # told before the change was, and then a part of what its heir shows
+                return TwinOrder(cl_ord_id, OrdStatus.REPLACED, filled, ZERO, foreign=False) if heirs else replace(shown, cl_ord_id=cl_ord_id)
         return None
 
 
@@ -146,7 +154,32 @@ class KrakenWorld(TwinWorld):
         return KrakenTruth(self.twin, self.clock, lambda: self.desk.books)
 
     def connection(self) -> Mapping[str, str]:
-        return {"tier": "pro"}
+        return {"tier": "pro", "order_entry": "websocket" if self.options.by_frame else "rest"}
+
+    def framed(self, frame: str | bytes) -> ClOrdID | None:
+        asked = json.loads(frame)
+        return ClOrdID(asked["params"]["cl_ord_id"]) if asked["method"] == "add_order" else None
+
+    def begun(self) -> None:
+        self._seen, self._holes = {}, set()
+
+    def heard(self, frame: bytes) -> None:
+        """A number that is missing shows with the next message of its channel, and is made good by a new beginning."""
+        told = json.loads(frame)
+        channel, number = told.get("channel"), told.get("sequence")
+        if number is None:
+            return
+        if told["type"] == "snapshot":
+            self._holes.discard(channel)
+        elif number > self._seen.get(channel, number - 1) + 1:
+            self._holes.add(channel)
+        self._seen[channel] = number if told["type"] == "snapshot" else max(number, self._seen.get(channel, 0))
+
+    def listening(self) -> bool:
+        return super().listening() and not self._holes
+
+    _seen: Mapping[str, int] = {}
+    _holes: frozenset[str] | set[str] = frozenset()
 
     def placed(self, request: Request) -> ClOrdID | None:
         """An amend has no client id of its own: the oracle sees what becomes of it. What may rest and closes finds the switch off."""
@@ -196,15 +229,11 @@ class BybitWorld(TwinWorld):
         return ClOrdID(json.loads(request.body)["orderLinkId"]) if request.url.endswith("/v5/order/create") else None
 
     def connection(self) -> Mapping[str, str]:
-        """Orders leave by socket where order events would, at the broker that has two ways for those."""
-        return {"order_entry": "rest" if self.options.order_events == "sse" else "websocket"}
+        return {"order_entry": "websocket" if self.options.by_frame else "rest"}
 
-    def spoken(self, frame: str | bytes) -> ClOrdID | None:
-        said = json.loads(frame)
-        if said["op"] != "order.create":
-            return None
-        self.hit["by frame"] += 1
-        return ClOrdID(said["args"][0]["orderLinkId"])
+    def framed(self, frame: str | bytes) -> ClOrdID | None:
+        asked = json.loads(frame)
+        return ClOrdID(asked["args"][0]["orderLinkId"]) if asked["op"] == "order.create" else None
 
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         linear = "-PERP" in instrument

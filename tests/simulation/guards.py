@@ -82,7 +82,12 @@ class Guards:
         return short if short > needed * FEE else ZERO
 
     def _entries(self, desk: Desk, key: Key) -> list[Order]:
-        found = (desk.books.blotter.get(entry) for entry in desk.books.protected[key])
+        """What asked for a stop, and what one of them was changed into."""
+        asked = dict.fromkeys(desk.books.protected[key])
+        for order in desk.books.blotter:  # the oldest first
+            if order.orig_cl_ord_id in asked:
+                asked[order.cl_ord_id] = None
+        found = (desk.books.blotter.get(entry) for entry in asked)
         return [entry for entry in found if entry is not None and entry.cum_qty]
 
     def _said(self, key: Key) -> bool:

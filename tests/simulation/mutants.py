@@ -1,9 +1,9 @@
 """Planted bugs: each patch in mutants/ is put into a copy of src/, and hunted by seeds until a violation shows.
 
 A patch is a unified diff whose first line says what bug it plants; a second one may say which faults and actions the hunt is tilted to, where a bug
-shows in few seeds only. Its hunks are found by their text, not by line numbers, so that they survive code that moves; a hunk that is not there, or
-there twice, is an error: `python -m tests.simulation.mutants --refresh COMMIT` writes such a patch anew, by merging what it did to the source of that
-commit into today's. `--hunt core,stack` is what runs inside the copy.
+shows in few seeds only, or the layers to hunt in, where its paths do not tell. Its hunks are found by their text, not by line numbers, so that they
+survive code that moves; a hunk that is not there, or there twice, is an error: `python -m tests.simulation.mutants --refresh COMMIT` writes such a
+patch anew, by merging what it did to the source of that commit into today's. `--hunt core,stack` (or `--hunt kraken`) is what runs inside the copy.
 """
 
 import argparse
@@ -18,11 +18,12 @@ from pathlib import Path
 import msgspec
 
 from tests.simulation.cases import Case, run
+from tests.simulation.exchanges import EXCHANGES
 
 ROOT = Path(__file__).parents[2]
 PATCHES = sorted(Path(__file__).with_name("mutants").glob("*.patch"))
 CORE_MAX = 3000  # seeds of each layer before a mutant counts as not caught
-STACK_MAX = 1500
+STACK_MAX = 1500  # and of each exchange's
 WITHIN_S = 240
 
 
@@ -49,8 +50,13 @@ def bug_of(patch: Path) -> str:
 
 
 def tilt_of(patch: Path) -> frozenset[str]:
-    line = patch.read_text().splitlines()[1]
-    return frozenset(line.removeprefix("# tilt: ").split(",")) if line.startswith("# tilt: ") else frozenset()
+    return frozenset(_said(patch, "tilt"))
+
+
+def _said(patch: Path, what: str) -> tuple[str, ...]:
+    """What the second line names, after what it is."""
+    line, start = patch.read_text().splitlines()[1], f"# {what}: "
+    return tuple(line.removeprefix(start).split(",")) if line.startswith(start) else ()
 
 
 def read_patch(patch: Path) -> list[Hunk]:
@@ -129,8 +135,11 @@ def _merged(ours: str, base: str, theirs: str) -> tuple[str, bool]:
 
 
 def layers_of(patch: Path) -> tuple[str, ...]:
-    """A bug in a broker's folder shows in the full stack only, and so does one about stops: venues in memory take none."""
-    return ("stack",) if any("/brokers/" in hunk.path or "/protect" in hunk.path for hunk in read_patch(patch)) else ("core", "stack")
+    """A bug in an exchange's folder shows on that exchange only, one in another broker's in the full stack, and so does one about stops: venues in
+    memory take none."""
+    paths = [hunk.path for hunk in read_patch(patch)]
+    own = _said(patch, "layers") or tuple(layer for layer in EXCHANGES if any(f"/brokers/{layer}/" in path for path in paths))
+    return own or (("stack",) if any("/brokers/" in path or "/protect" in path for path in paths) else ("core", "stack"))
 
 
 def hunt(patch: Path) -> Caught:

@@ -2,9 +2,9 @@
 
 On every event: I1 one send per intent, and only for what somebody asked · I2 true exposure within the limits, what is under way included; no
 entry beside an order in doubt, or while nobody listens · I5 nothing but exits leaves under a halt, a restart included, and what passes as an exit
-is one · I7 the intent is on disk before its first byte · I9 states and quantities are monotone; an anomaly halts its instrument · I12 no more
-orders than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert, a stranger of our form its halt ·
-I17 an execution that the stream told is booked at once.
+is one · I6 no doubt about what was answered · I7 the intent is on disk before its first byte · I9 states and quantities are monotone; an anomaly
+halts its instrument · I12 no more orders than the budget · I13 no entry on an old quote · I15 a rule's halt and a lasting doubt have their alert,
+a stranger of our form its halt · I17 an execution that the stream told is booked at once.
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
@@ -28,7 +28,7 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.option import underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.report import ExecutionReport
-from trading_system.journal.record import Alert, ClosedUnsent, HaltSet, Intent, Record, Reported, encode
+from trading_system.journal.record import Alert, ClosedUnsent, Doubted, HaltSet, Intent, Record, Reported, encode
 from trading_system.journal.replay import Books, replay
 from trading_system.sim.clock import SECOND_NS, VirtualClock
 
@@ -87,6 +87,7 @@ class Oracle:
         self.halts: dict[str, Halt] = {}  # the owner's, from when the desk said they are set until it was told to resume
         self.flattens = 0  # how often the owner asked for it
         self.seen_in_doubt: set[ClOrdID] = set()
+        self.answered: set[ClOrdID] = set()  # in this life: the venue's answer came as it was given
         self._intents: dict[ClOrdID, Approved] = {}
         self._sends: Counter[str] = Counter()
         self._send_ns: list[int] = []
@@ -115,6 +116,7 @@ class Oracle:
         self.told = disk
         self.desk, self._alive = desk, alive
         self._durable_seq, self._durable = 0, set()
+        self.answered = set()
         self._doubt_since, self._awaited_alert, self._awaited_halt, self._send_ns = {}, None, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
         desk.listeners.append(lambda record, applied: self.on_record(record, applied) if alive() else None)
@@ -132,6 +134,8 @@ class Oracle:
                 self._judge_approval(approved)
             case Reported() if applied is not None:
                 self._judge_order(record, applied)
+            case Doubted(cl_ord_id=cl_ord_id) if cl_ord_id in self.answered:
+                self.hold(f"I6 {cl_ord_id} was answered and is in doubt: {record.text}")
             case HaltSet(halt=halt) if halt.rule != "OWNER":
                 self._awaited_alert = halt.rule
                 if halt.rule == "WATCH":
@@ -293,6 +297,10 @@ class Oracle:
         over = order.cum_qty > order.order_qty > 0
         if over and applied.anomaly is None and (before is None or before.stated_cum_qty <= before.order_qty):
             self.hold(f"I9 {order.cl_ord_id} has {order.cum_qty} of {order.order_qty} and nobody minds")
+        if (before is None or before.ord_status is OrdStatus.PENDING_NEW) and order.ord_status is OrdStatus.NEW:
+            real = self.truth.order(order.broker, order.cl_ord_id)
+            if real is not None and real.status is OrdStatus.PENDING_NEW:
+                self.hold(f"I9 {order.cl_ord_id} counts as accepted while it is under way")
         if before is None:
             return
         taken_back = record.report.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
@@ -319,6 +327,8 @@ class Oracle:
                     found.append(f"I6 {order.cl_ord_id} is {order.ord_status} here and unknown there")
             elif real.cum != (order.stated_cum_qty if order.legs else order.cum_qty) or real.status.terminal != order.ord_status.terminal:
                 found.append(f"I6 {order.cl_ord_id}: {real.status} {real.cum} there, {order.ord_status} {order.cum_qty} here")
+            elif order.order_qty and not (order.ord_status.terminal or order.legs) and real.leaves != order.leaves_qty:
+                found.append(f"I6 {order.cl_ord_id}: {real.leaves} of it work there, {order.leaves_qty} here")
         for broker in self.desk.brokers:
             found += self._survivors(broker)
             for name in self.names:
@@ -381,6 +391,10 @@ class Oracle:
                 self.hold(f"I7 {real.cl_ord_id} is at the broker and not in the journal")
             elif order.ord_status is OrdStatus.REJECTED and real.status is not OrdStatus.REJECTED:
                 self.hold(f"I8 {real.cl_ord_id} is rejected here and {real.status} there")
+        for order in books.blotter:
+            before = None if order.orig_cl_ord_id is None else books.blotter.get(order.orig_cl_ord_id)
+            if before is not None and before.ord_status is OrdStatus.CANCELED and order.broker == broker and order.order_id is not None:
+                self.hold(f"I6 {before.cl_ord_id} became {order.cl_ord_id} and counts as cancelled")
         truth = self.truth.executions(broker)
         booked: Counter[str] = Counter()
         for order in books.blotter:

@@ -1,4 +1,4 @@
-"""`make prove`, the simulation: seeds of both layers on two cores, the same seeds again in fresh processes, and every planted bug."""
+"""`make prove`, the simulation: seeds of every layer on two cores, some of them again in fresh processes, and every planted bug."""
 
 import argparse
 import os
@@ -11,22 +11,27 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from typing import TypeVar
 
 from tests.simulation import core_world, world
-from tests.simulation.cases import Case, corpus, run, shrink
+from tests.simulation.cases import Case, corpus, plain, run, shrink
+from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.mutants import PATCHES, ROOT, Caught, hunt
 from tests.simulation.stage import WEIGHTS, Verdict
 
-TWICE = 200  # seeds that run twice more, in fresh processes with other hash seeds
+TWICE = {core_world.LAYER: 100, world.LAYER: 100, **dict.fromkeys(EXCHANGES, 30)}  # seeds that run twice more, with other hash seeds
 PROGRESS_S = 5
 SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
-STACK = ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse")  # what the full stack alone has
+OWN = {  # what a layer alone has
+    world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
+    **{layer: ("stops at rest", world.BY_FRAME) for layer in EXCHANGES},
+}
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")
 _A = TypeVar("_A")
 
 
-def digests(layer: str, count: int) -> list[str]:
+def digests() -> list[str]:
     """What the determinism gate compares: one hash over all records of each seed."""
-    return [f"{layer} {seed} {run(Case(layer=layer, seed=seed)).digest}" for seed in range(1, count + 1)]
+    cases = [plain(layer, seed) for layer, count in TWICE.items() for seed in range(1, count + 1)]
+    return [f"{case.line()} {run(case).digest}" for case in cases]
 
 
 def in_pool(pool: ProcessPoolExecutor | ThreadPoolExecutor, act: Callable[[_A], _T], items: Sequence[_A], what: str) -> Iterator[_T]:
@@ -40,13 +45,13 @@ def in_pool(pool: ProcessPoolExecutor | ThreadPoolExecutor, act: Callable[[_A], 
         yield future.result()
 
 
-def run_all(cases: list[Case]) -> list[Verdict]:
-    return [run(case) for case in cases]
+def run_all(cases: list[Case]) -> list[tuple[Case, Verdict]]:
+    return [(case, run(case)) for case in cases]
 
 
-def seeds(layer: str, first: int, count: int) -> tuple[list[Verdict], Counter[str]]:
-    """One layer: its verdicts that failed, and what was hit."""
-    cases = [case for case in corpus() if case.layer == layer] + [Case(layer=layer, seed=seed) for seed in range(first, first + count)]
+def seeds(layer: str, first: int, count: int) -> tuple[list[tuple[Case, Verdict]], Counter[str]]:
+    """One layer: its cases that failed, and what was hit."""
+    cases = [case for case in corpus() if case.layer == layer] + [plain(layer, seed) for seed in range(first, first + count)]
     batches = [cases[at : at + 8] for at in range(0, len(cases), 8)]
     started = time.monotonic()
     tally: Counter[str] = Counter()
@@ -54,20 +59,19 @@ def seeds(layer: str, first: int, count: int) -> tuple[list[Verdict], Counter[st
     bad = []
     with ProcessPoolExecutor(2) as pool:
         for batch in in_pool(pool, run_all, batches, f"{layer} seeds, in eights"):
-            for verdict in batch:
+            for case, verdict in batch:
                 tally.update(orders=verdict.orders, in_doubt=verdict.in_doubt, absent=verdict.absent, crashes=verdict.crashes)
                 hits.update(verdict.hits)
-                bad += [verdict] if verdict.violations else []
+                bad += [(case, verdict)] if verdict.violations else []
     took = time.monotonic() - started
     rate = len(cases) / took * 3600
     print(f"{layer}: {len(cases)} seeds, {len(bad)} with violations, {took:.0f} s, {rate:,.0f} seeds an hour; {dict(tally)}", flush=True)
     return bad, hits
 
 
-def show(bad: Iterable[Verdict]) -> None:
+def show(bad: Iterable[tuple[Case, Verdict]]) -> None:
     """Each failure with what it found; the first few shrunk to the line that seeds.txt takes."""
-    for place, verdict in enumerate(bad):
-        case = Case(layer=verdict.layer, seed=verdict.seed)
+    for place, (case, verdict) in enumerate(bad):
         print(f"FAILED {case.line()}: {verdict.violations}\n  {case.options()}", flush=True)
         if place < SHRINK_MAX:
             kind = verdict.violations[0].split()[0]
@@ -77,7 +81,7 @@ def show(bad: Iterable[Verdict]) -> None:
 
 def coverage(layer: str, hits: Counter[str], kinds: Sequence[str], count: int) -> list[str]:
     """Print what was hit how often; give what never was."""
-    own = STACK if layer == world.LAYER else ()
+    own = OWN.get(layer, ())
     points = sorted(name for name in hits if name.startswith("crash at: "))
     print(f"{layer} faults: " + ", ".join(f"{kind} {hits[kind]}" for kind in kinds))
     print(f"{layer} actions: " + ", ".join(f"{name} {hits[name]}" for name in WEIGHTS))
@@ -87,17 +91,16 @@ def coverage(layer: str, hits: Counter[str], kinds: Sequence[str], count: int) -
     return [f"{layer}: {name} was never hit" for name in (*kinds, *WEIGHTS, *own) if not hits[name]] if count >= ENOUGH else []
 
 
-def determinism(count: int) -> list[str]:
+def determinism() -> list[str]:
     """The same seeds in fresh processes under two hash seeds: which differ."""
-    half = str(count // 2)
     runs = []
     for hash_seed in ("1", "77"):
-        command = [sys.executable, "-m", "tests.simulation.prove", "--digests", half]
+        command = [sys.executable, "-m", "tests.simulation.prove", "--digests"]
         runs.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hash_seed}, stdout=subprocess.PIPE, text=True))
     first, second = (process.communicate()[0].splitlines() for process in runs)
     differing = [f"not the same twice: {there}" for here, there in zip(first, second, strict=True) if here != there]
     print(f"determinism: {len(first)} seeds in two fresh processes, {len(differing)} differ", flush=True)
-    return differing if len(first) == 2 * (count // 2) else [*differing, "the determinism gate did not run"]
+    return differing if len(first) == sum(TWICE.values()) else [*differing, "the determinism gate did not run"]
 
 
 def planted() -> list[Caught]:
@@ -118,22 +121,30 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--core-seeds", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=500)
+    parser.add_argument("--exchange-seeds", type=int, default=300, help="of each exchange")
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--no-mutants", action="store_true")
-    parser.add_argument("--digests", type=int, default=0, help="print the digests of so many seeds of each layer, and nothing else")
+    parser.add_argument("--only", default="", help="a layer: its seeds, and nothing else")
+    parser.add_argument("--digests", action="store_true", help="print what the determinism gate compares, and nothing else")
     arguments = parser.parse_args()
     if arguments.digests:
-        print("\n".join(digests("core", arguments.digests) + digests("stack", arguments.digests)))
+        print("\n".join(digests()))
         return 0
     problems: list[str] = []
-    for layer, kinds, count in (("core", core_world.KINDS, arguments.core_seeds), ("stack", world.KINDS, arguments.seeds)):
+    counts = {core_world.LAYER: arguments.core_seeds, world.LAYER: arguments.seeds, **dict.fromkeys(EXCHANGES, arguments.exchange_seeds)}
+    for layer, count in counts.items():
+        if arguments.only not in ("", layer):
+            continue
+        kinds = core_world.KINDS if layer == core_world.LAYER else world.KINDS
         bad, hits = seeds(layer, arguments.first, count)
         show(bad)
-        problems += [f"{verdict.layer} {verdict.seed} failed" for verdict in bad] + coverage(layer, hits, kinds, count)
-    problems += determinism(TWICE)
-    if not arguments.no_mutants:
+        problems += [f"{case.line()} failed" for case, _ in bad] + coverage(layer, hits, kinds, count)
+    if not arguments.only:
+        problems += determinism()
+    if not (arguments.only or arguments.no_mutants):
         problems += [f"nobody caught {caught.name}" for caught in planted()]
-    print("\n".join(problems) or "simulation: every seed held, every fault was hit, every planted bug was caught")
+    proved = "" if arguments.only or arguments.no_mutants else ", every planted bug was caught"
+    print("\n".join(problems) or f"simulation: every seed held, every fault was hit{proved}")
     return 1 if problems else 0
 
 

@@ -39,6 +39,7 @@ NOTICE_NS = 60 * SECOND_NS  # I17: what no stream tells is found within this
 STRANGER = "q1strangersorder"  # an id of our form, in no journal of ours, begins like this
 AT_ONCE_NS = 5 * SECOND_NS  # and what one tells within this, a fee charged in units included
 TILTED = 8  # so many times as often comes what a case is tilted to
+CRASHES_MORE = 6  # and so many crashes, where it is those
 QUIET_TRIES = 20
 STARTS_MAX = 200  # a supervisor's patience; more means that the desk never comes up …
 CLEARS_AFTER = 100  # … although the weather has cleared by then
@@ -86,6 +87,7 @@ class Life:
 def plan_of(rng: random.Random, actions: int, crashes: int, tilt: frozenset[str]) -> tuple[str, ...]:
     """The names of what will happen, in order."""
     weights = [weight * (TILTED if name in tilt else 1) for name, weight in WEIGHTS.items()]
+    crashes += CRASHES_MORE if "crash" in tilt else 0
     plan = rng.choices(tuple(WEIGHTS), weights, k=actions) + rng.choices(("crash", "set_trap", "set_trap"), k=crashes)
     rng.shuffle(plan)
     return tuple(plan)
@@ -239,6 +241,8 @@ class Stage(ABC):
         """I17: a stranger's trade that no stream tells of is known within a minute; one that it does tell of, at once."""
         if self.oracle.found:
             return
+        self._disk_is_well()  # a stop that waits for the disk is no trade that goes unnoticed
+        await self.desk.journal.flush()
         rng = random.Random(f"{self.layer} {self.seed} probe")
         for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
             broker = rng.choice(tuple(self.desk.brokers))
@@ -250,7 +254,7 @@ class Stage(ABC):
             if not await self.desk.wait(noticed, within_ns + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
             await self.clock.sleep_ns(3 * SECOND_NS)
-            await self.desk.wait(lambda: not self.oracle.differences(), NOTICE_NS)  # orders of ours may have filled in the silence
+            await self.desk.wait(lambda: not self.oracle.differences(), SETTLE_NS)  # an order of ours may have filled in the silence, or be in doubt
 
     def _noticed(self, *, waits: bool) -> bool:
         return not [text for text in self.oracle.differences() if not waits or text != NOT_READY]
@@ -288,9 +292,13 @@ class Stage(ABC):
             environment="paper",
             step=self.on_step,
         )
-        self.oracle.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
-        self.guards.meet(self.desk, lambda life=self.life: not life.dead)  # type: ignore[misc]
+        self.oracle.meet(self.desk, partial(self._alive, self.life))
+        self.guards.meet(self.desk, partial(self._alive, self.life))
         self.recovery = Recovery(self.desk, version="sim", config_hash="sim", dead_man=self.dead_man)
+
+    def _alive(self, life: Life) -> bool:
+        """A process whose machine has no power is dead, though its code runs on until start_desk has noticed."""
+        return not (life.dead or self.disk.dark)
 
     def leaving(self, life: Life, broker: BrokerName, cl_ord_id: ClOrdID) -> bool:
         """An order's first byte is about to leave this process. False: the process is dead."""

@@ -4,16 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.cases import Case, corpus, run, shrink
+from tests.simulation.cases import Case, corpus, plain, run, shrink
+from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.mutants import PATCHES, hunt, plant, read_patch
 from tests.simulation.stage import Verdict
 
 QUICK = (
     "alpaca_sends_again",
+    "binance_sends_again",
     "blind_retry_same_id",
+    "bybit_refusal_is_doubt",
     "check_then_await",
     "halt_not_persisted",
-    "intent_id_from_a_counter",
+    "kraken_no_answer_is_not_sent",
     "no_back_fill",
     "no_dedupe",
     "send_before_journal",
@@ -32,7 +35,12 @@ def test_a_full_stack_seed_holds_every_invariant(seed: int) -> None:
     assert run(Case(layer="stack", seed=seed)).violations == ()
 
 
-@pytest.mark.parametrize("case", [Case(layer="core", seed=3), Case(layer="core", seed=11), Case(layer="stack", seed=3)], ids=Case.line)
+@pytest.mark.parametrize("case", [plain(layer, seed) for layer in EXCHANGES for seed in range(1, 16)], ids=Case.line)
+def test_a_seed_of_an_exchange_holds_every_invariant(case: Case) -> None:
+    assert run(case).violations == ()
+
+
+@pytest.mark.parametrize("case", [Case(layer="core", seed=11), *(plain(layer, 3) for layer in ("core", "stack", *EXCHANGES))], ids=Case.line)
 def test_a_seed_is_the_same_run_every_time(case: Case) -> None:
     assert run(case) == run(case)
 

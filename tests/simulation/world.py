@@ -38,6 +38,7 @@ KINDS = tuple(kind for kind in Faults.__struct_fields__ if kind not in ("latency
 WAYS = ("websocket", "websocket", "sse")  # how order events come
 ANSWERED_MIN = 0.25  # with fewer requests answered no desk ever comes up …
 ANSWERED_MIN_ELSEWHERE = 0.4  # … and the exchanges are asked more at the start
+BY_FRAME = "by_frame"  # the tilt under which orders leave by the account's stream, where the broker takes them there
 RARE = ("duplicate_frame", "lost_frame", "disconnect", "mute")  # per frame, of which there are many
 
 
@@ -51,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     faults: Faults
     order_events: str
+    by_frame: bool = False
     layer: str = LAYER
 
     @classmethod
@@ -78,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             rates = {kind: rate / 2 for kind, rate in rates.items()}
         faults = Faults(**{kind: 0.0 if kind in off else rate for kind, rate in rates.items()})
         way = random.Random(f"{layer} events {seed}").choice(WAYS)
-        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults, order_events=way, layer=layer)
+        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, faults=faults, order_events=way, by_frame=BY_FRAME in tilt, layer=layer)
 
 
 class TwinOrder(msgspec.Struct, frozen=True):
@@ -100,6 +102,7 @@ class TwinTruth:
         self.currency = exchange.money
         self._exchange = exchange
         self._clock = clock
+        self.connected: Callable[[], bool] = bool  # whether a stream stands, as the network has it
 
     def symbol(self, instrument: InstrumentID) -> str:
         """The exchange's own name of an instrument."""
@@ -140,7 +143,7 @@ class TwinTruth:
         return {}
 
     def streaming(self, broker: BrokerName) -> bool:
-        return True
+        return self.connected()
 
     def _shown(self, order: SimOrder) -> TwinOrder:
         """What the exchange holds for an order is whose the order is. A part that waits for its entry is no stop yet."""
@@ -197,11 +200,15 @@ class WatchedHttp:
         cl_ord_id = self._world.placed(request)
         if cl_ord_id is not None and not self._world.leaving(self._life, self._world.broker, cl_ord_id):
             await asyncio.get_running_loop().create_future()
-        return await self._http.send(request, within_ns=within_ns)
+        faults = self._world.hit.total()
+        response = await self._http.send(request, within_ns=within_ns)
+        if cl_ord_id is not None and self._world.hit.total() == faults:
+            self._world.oracle.answered.add(cl_ord_id)  # nothing went wrong on the way there and back
+        return response
 
 
 class WatchedDialer:
-    """The desk's end of its sockets: orders that leave as frames are seen, too."""
+    """The same for streams: orders that leave as frames, and what the desk's end has heard."""
 
     def __init__(self, dialer: Dialer, world: "TwinWorld", life: Life) -> None:
         self._dialer = dialer
@@ -209,28 +216,34 @@ class WatchedDialer:
         self._life = life
 
     async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Connection:
-        return WatchedConnection(await self._dialer.dial(url, headers, within_ns=within_ns), self._world, self._life)
+        connection = await self._dialer.dial(url, headers, within_ns=within_ns)
+        self._world.begun()
+        return WatchedConnection(connection, self._world, self._life)
 
 
 class WatchedConnection:
-    """One of its sockets."""
+    """One stream of the desk's."""
 
     def __init__(self, connection: Connection, world: "TwinWorld", life: Life) -> None:
         self._connection = connection
         self._world = world
         self._life = life
 
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
     async def send(self, frame: str | bytes) -> None:
-        cl_ord_id = self._world.spoken(frame)
-        if cl_ord_id is not None and not self._world.leaving(self._life, self._world.broker, cl_ord_id):
-            await asyncio.get_running_loop().create_future()
+        cl_ord_id = self._world.framed(frame)
+        if cl_ord_id is not None:
+            if not self._world.leaving(self._life, self._world.broker, cl_ord_id):
+                return
+            self._world.hit[BY_FRAME] += 1
         await self._connection.send(frame)
 
     async def receive(self, *, within_ns: int = 0) -> bytes:
-        return await self._connection.receive(within_ns=within_ns)
-
-    async def aclose(self) -> None:
-        await self._connection.aclose()
+        frame = await self._connection.receive(within_ns=within_ns)
+        self._world.heard(frame)
+        return frame
 
 
 class TwinWorld(Stage):
@@ -247,7 +260,9 @@ class TwinWorld(Stage):
         self.network = SimNetwork({"twin": self.twin}, clock, random.Random(f"network {options.seed}"), options.faults)
         self.network.hit = self.hit
         slack_ns = 4000 * SECOND_NS if "step_clock" in options.plan else 0
-        self.oracle = Oracle(self.truth(), clock, options.limits, (*self.names, *self.contracts), clock_slack_ns=slack_ns)
+        truth = self.truth()
+        truth.connected = self.listening
+        self.oracle = Oracle(truth, clock, options.limits, (*self.names, *self.contracts), clock_slack_ns=slack_ns)
         self.carrier = asyncio.create_task(self.network.run())
         self.keep.add(self.carrier)
         self.strangers = 0
@@ -266,10 +281,6 @@ class TwinWorld(Stage):
     def placed(self, request: Request) -> ClOrdID | None:
         """The client id of the order that a request places or changes into; None: it does neither."""
 
-    def spoken(self, frame: str | bytes) -> ClOrdID | None:
-        """The client id of the order that a frame places; None: it places none."""
-        return None
-
     @abstractmethod
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         """Somebody else's order at the market. False: the twin refuses it."""
@@ -277,6 +288,20 @@ class TwinWorld(Stage):
     def connection(self) -> Mapping[str, str]:
         """Options of the connector, beside the twin's address."""
         return {}
+
+    def framed(self, frame: str | bytes) -> ClOrdID | None:
+        """The same of a frame, where the broker takes orders so."""
+        return None
+
+    def begun(self) -> None:
+        """A stream stands."""
+
+    def heard(self, frame: bytes) -> None:
+        """A frame has come to the desk."""
+
+    def listening(self) -> bool:
+        """Whether a stream stands, and the desk could not have noticed that something is missing."""
+        return bool(self.network._connections)
 
     # -- what a stage wants -----------------------------------------------------------------------------------------------------------
 

@@ -660,6 +660,7 @@ class Desk:
             stop_px=request.stop_px or (None if order.ord_type is OrdType.TRAILING_STOP else order.stop_px),
             trail_px=request.trail_px or order.trail_px,
             trail_pct=request.trail_pct or order.trail_pct,
+            protect_stop_px=order.protect_stop_px,
             attached=order.attached,
             parent=order.parent,
             protects=order.protects,

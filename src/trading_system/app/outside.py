@@ -56,15 +56,21 @@ class Outside:
         Raises: Unavailable: somebody traded meanwhile; the first look is taken again.
         """
         first = listed is not None
-        bookings = self._desk.books.bookings
-        opening = first or self._name not in self._desk.books.cash_opened  # version 0.1.0 knew no money
-        snapshot = await self._first_snapshot(listed) if opening else await self._desk.refresh_account(self._name)
+        books = self._desk.books
+        if first or self._name not in books.cash_opened:  # version 0.1.0 knew no money
+            snapshot = await self._first_snapshot(listed)
+            bookings = books.bookings
+        else:
+            bookings = books.bookings
+            snapshot = await self._desk.refresh_account(self._name)
         found = [(difference, self._reason(difference, first=first)) for difference in self._units(snapshot)]
         for difference, reason in found:
             if reason:
                 await self._desk.instrument(self._name, difference.instrument)
-        if bookings != self._desk.books.bookings and not first:
+        if bookings != books.bookings:
             self.matched = False
+            if first:
+                raise Unavailable(f"somebody traded at {self._name} while its account was looked at for the first time")
             return
         for difference, reason in found:
             if reason:
@@ -95,7 +101,7 @@ class Outside:
             came = listed is not None and any(order.order_id not in listed for order in working)
             if not await self._read_flows(prior=True) and bookings == books.bookings and not came:
                 return snapshot
-        raise Unavailable(f"{self._name}'s account changed at each of the first {_FIRST_LOOKS_MAX} looks at it")
+        raise Unavailable(f"somebody trades at {self._name} while its account is looked at for the first time")
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ import click
 
 from trading_system.app.config import Config, env_file_findings, load_config
 from trading_system.settings.credentials import AGE_WARN_DAYS
+
+PATIENCE_S = 4
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Row = Mapping[str, Any]
@@ -65,7 +67,30 @@ def call(verb: str, args: Mapping[str, object], *, dry_run: bool = False) -> Any
     from trading_system.app import build
 
     config = settings()
-    return build.run(build.call(config, verb, {name: value for name, value in args.items() if value is not None}, dry_run=dry_run))
+    return build.run(_patient(build.call(config, verb, {name: value for name, value in args.items() if value is not None}, dry_run=dry_run)))
+
+
+async def _patient(work: Awaitable[Any]) -> Any:
+    """Somebody who looks on hears of it when an answer takes its time."""
+    import asyncio
+
+    notice = asyncio.create_task(_notice())
+    try:
+        return await work
+    finally:
+        notice.cancel()
+
+
+async def _notice() -> None:
+    import asyncio
+
+    await asyncio.sleep(PATIENCE_S)
+    if sys.stderr.isatty():
+        click.secho(
+            "… still asking: a slow line, or a request budget that has to recover. Beside `trading watch` commands answer at once.",
+            dim=True,
+            err=True,
+        )
 
 
 def emit(result: object) -> None:

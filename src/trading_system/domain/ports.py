@@ -173,8 +173,8 @@ class Broker(Protocol):
 
 @runtime_checkable
 class RecallsChanges(Protocol):
-    """A broker that keeps an order's ids through a change and names the change nowhere: its connector has to know what was asked for, to say
-    whether it happened."""
+    """A broker that does not say of an order that it was changed, because it keeps its ids, or calls its end a cancel: its connector has to know
+    what was asked for, to say what happened."""
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Every order that the desk remembers, the oldest first. Once at a start, before anything is asked."""

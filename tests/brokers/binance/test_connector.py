@@ -20,7 +20,7 @@ from trading_system.domain.errors import AuthFailed, BadRequest, RateLimited, Re
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.market import Bar, Quote, Trade
-from trading_system.domain.order import NewOrder
+from trading_system.domain.order import NewOrder, Replace
 from trading_system.domain.ports import Kinds
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -186,6 +186,40 @@ def test_a_change_is_not_made_of_an_order_that_has_fills_by_then(tmp_path: Path)
             assert bench.twin.exchange.open_orders() == [order]
             done = await settled(desk, await desk.cancel(sent.cl_ord_id))
             assert done.ord_status in (OrdStatus.CANCELED, OrdStatus.FILLED)  # not replaced: nothing took its place
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("then", ["another change", "a restart", "a cancel"])
+def test_an_order_whose_place_another_took_ends_as_replaced_whatever_comes_then(tmp_path: Path, then: str) -> None:
+    """Binance calls its end a cancel, and the stream is silent about it."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            quote = await desk.hub.fetch(BINANCE.broker, ETH)
+            assert quote.bid_px is not None
+            lower = [(quote.bid_px * D(part)).quantize(D("0.01")) for part in ("0.99", "0.98", "0.97")]
+            first = await desk.submit(wish("a", "0.5", ord_type=OrdType.LIMIT, price=lower[0]))
+            bench.network.faults = Faults(lost_frame=1.0, lost_answer=0.0 if then == "another change" else 1.0)
+            second = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, price=lower[1], intent=IntentID("b")))
+            bench.network.faults = Faults(lost_frame=1.0)
+            if then == "another change":
+                refused = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, price=lower[2], intent=IntentID("c")))
+                assert refused.ord_status is OrdStatus.REJECTED
+            elif then == "a cancel":
+                await desk.cancel(first.cl_ord_id)
+            bench.network.drop_all()
+        bench.network.faults = Faults(enabled=False)
+        async with bench.desk(WIDE) as desk:
+            assert await desk.wait(lambda: desk.books.blotter.get(first.cl_ord_id).settled, 120 * SECOND_NS)  # type: ignore[union-attr]
+            await desk.wait(lambda: desk.books.blotter.get(second.cl_ord_id).settled, 60 * SECOND_NS)  # type: ignore[union-attr]
+            old, new = desk.books.blotter.get(first.cl_ord_id), desk.books.blotter.get(second.cl_ord_id)
+            assert old is not None
+            assert new is not None
+
+            assert old.ord_status is OrdStatus.REPLACED
+            assert new.ord_status is (OrdStatus.CANCELED if then == "a cancel" else OrdStatus.NEW)  # who wants the one gone, wants the other gone
+            assert desk.books.halts == {}
 
     told(tmp_path, story)
 

@@ -460,6 +460,23 @@ def test_money_that_comes_in_is_told_at_once_and_booked_as_a_transfer(tmp_path: 
     told(tmp_path, story)
 
 
+def test_while_money_that_moved_is_asked_about_the_stream_does_not_count_as_heard(tmp_path: Path) -> None:
+    """What comes behind it waits too, and so does the news that the line is down."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            bench.twin.transfer(D(500))
+            bench.network.faults = Faults(lost_answer=1.0)
+            bench.network.carry(bench.twin)
+            await asyncio.sleep(0.1)
+
+            assert not desk.ready[KRAKEN.broker]
+            bench.network.faults = Faults(enabled=False)
+            assert await desk.wait(lambda: desk.ready[KRAKEN.broker], MINUTE_NS)
+
+    told(tmp_path, story)
+
+
 def test_every_trade_and_ledger_entry_is_read_over_all_pages(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         connected = bench.connector()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from trading_system.brokers.binance.facts import API, FACTS, LIVE, ROWS_MAX, SPA
 from trading_system.brokers.binance.session import MarketSession, OrdersSession, Reply, StreamsSession, stream_state
 from trading_system.core.depth import Verdict
 from trading_system.domain.account import AccountSnapshot, Flow
-from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
@@ -224,23 +224,39 @@ class BinanceConnector:
         """A cancel and a new order in one request. The new one is not placed where the old one had fills by then, or was over."""
         assert approved.orig_order_id is not None
         self._expect(approved)
+        before = self._replaced.get(approved.orig_order_id)
         self._remember(self._replaced, approved.orig_order_id, approved.cl_ord_id)  # its end may be told before the answer comes
         try:
             response = await self._change("POST", "/order/cancelReplace", codec.encode_replace(approved))
             return self._row(self._answered(response, wire.Replaced).new_order_response)
-        except DeskError as error:
-            if not isinstance(error, InDoubt):
-                self._replaced.pop(approved.orig_order_id, None)
+        except (Rejected, Unavailable):
+            self._replaced.pop(approved.orig_order_id, None)
+            if before is not None:  # an earlier change may be why this one is refused
+                self._remember(self._replaced, approved.orig_order_id, before)
             raise
+
+    def recall(self, orders: Iterable[Order]) -> None:
+        """Orders that an earlier run changed, or tried to: they end because another took their place."""
+        known: dict[ClOrdID, Order] = {}
+        for order in orders:
+            known[order.cl_ord_id] = order
+            old = None if order.orig_cl_ord_id is None else known.get(order.orig_cl_ord_id)
+            if old is not None and old.order_id is not None and not old.ord_status.terminal and order.ord_status is not OrdStatus.REJECTED:
+                self._remember(self._replaced, old.order_id, order.cl_ord_id)
 
     async def cancel(self, order: Order) -> ExecutionReport:
         """Done in the answer. One that is refused is a question: the answer is how the order stands."""
         assert order.order_id is not None
         symbol = await self._symbol(order.instrument)
-        self._replaced.pop(order.order_id, None)
+        successor, gone = self._replaced.pop(order.order_id, None), False
         which = {"symbol": symbol, "orderId": str(order.order_id)}
-        response = await self._change("DELETE", "/order", which, urgent=True)
-        if response.status == 200:
+        try:
+            response = await self._change("DELETE", "/order", which, urgent=True)
+            gone = response.status == 200
+        finally:
+            if successor is not None and not gone:  # it may have ended before, because another took its place
+                self._remember(self._replaced, order.order_id, successor)
+        if gone:
             rows = self._answered(response, wire.Canceled).order_reports
             found = [self._row(row) for row in ((self._answered(response, wire.Order),) if rows is None else rows)]  # its list goes with it
             ours = [report for report in found if report.order_id == order.order_id]

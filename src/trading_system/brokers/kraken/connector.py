@@ -70,7 +70,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Connection, Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
-BUDGET_WAIT_MAX_NS = 20 * NS  # a question waits this long for the key's counter, which falls slowly
+BUDGET_WAIT_MAX_NS = 30 * NS  # a question waits this long for the key's counter, which falls slowly
 REST_EVERY_NS = 60 * NS  # how often the worth of what cannot be traded is read
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
@@ -408,19 +408,25 @@ class KrakenConnector:
                         yield await self._execution(event)
                     case Hole(text=text):
                         self._live = False
-                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.GAP, text=text, recv_ns=self._clock.now_ns())
+                        yield self._state(Link.GAP, text)
                     case Whole():
                         self._live = True
-                        yield StreamState(broker=FACTS.broker, stream="orders", link=Link.LIVE, text="begun anew", recv_ns=self._clock.now_ns())
+                        yield self._state(Link.LIVE, "begun anew")
                     case Moved():
+                        yield self._state(Link.GAP, "money moved and is asked about; what the stream tells meanwhile waits")
                         with suppress(Unavailable):  # the desk asks again by itself
                             yield await self.account()
+                        if self._live:
+                            yield self._state(Link.LIVE, "goes on")
                     case Reply(frame=frame):
                         waiting = self._asked.pop(frame.req_id or 0, None)
                         if waiting is not None and not waiting.done():
                             waiting.set_result(frame)
         finally:
             self._live, self._stream = False, None
+
+    def _state(self, link: Link, text: str) -> StreamState:
+        return StreamState(broker=FACTS.broker, stream="orders", link=link, text=text, recv_ns=self._clock.now_ns())
 
     async def _execution(self, event: wire.Execution) -> ExecutionReport:
         """An event of an order that began before the stream did lacks what the row says."""

@@ -7,6 +7,8 @@ from trading_system.domain.times import NS
 
 RESERVE = Decimal("0.3")  # of the most: orders leave it to cancels, which nothing holds back
 
+OVER = 3  # how far above the most a full one is taken to be
+
 
 class Counter:
     """One of Kraken's counters, as we reckon it. Never above the most; who is urgent may use all of it, an order leaves the reserve."""
@@ -28,8 +30,9 @@ class Counter:
         self._value, self._at_ns = self._now(now_ns) + cost, now_ns
 
     def full(self, now_ns: int) -> None:
-        """Kraken says that it is: others use it, or the tier is lower than we were told."""
-        self._value, self._at_ns = max(self._now(now_ns), Decimal(self.most)), now_ns
+        """Kraken says that it is: others use it, a command just before did, or the tier is lower than we were told. What it refuses it counts all the
+        same, so that whoever asks again too soon is never heard."""
+        self._value, self._at_ns = max(self._now(now_ns), Decimal(self.most + OVER)), now_ns
 
     def _now(self, now_ns: int) -> Decimal:
         return max(ZERO, self._value - (now_ns - self._at_ns) * self._decay / NS)

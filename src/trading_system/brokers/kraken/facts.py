@@ -139,7 +139,8 @@ NONCE_HELP = (
 )
 LOCKOUT_HELP = "Too many failed logins: Kraken does not talk to this address for a quarter of an hour. Stop everything that uses the key, and wait."
 BUDGET_HELP = (
-    "The desk paces its own calls and waits by itself: look for other programs that use the key, and set KRAKEN_TIER to the account's level. "
+    "The desk paces its own calls and waits by itself: look for other programs and commands that use the key, and set KRAKEN_TIER to the account's "
+    "level; beside a running desk (`trading watch`) a command costs nothing. "
     "Cancels of young orders are dear: eight points within five seconds."
 )
 SERVICE_HELP = f"Kraken's engine is down or overloaded. Status: {PAGES['status']}"

@@ -130,7 +130,7 @@ class PrivateSession:
         if seen and not renewing and not anew and number != seen + 1:
             self._renewed_ns[channel] = now_ns
             hole = Hole(f"{channel}: number {number} came after {seen}")
-            return Step(events=(*events, hole), send=(self._method("unsubscribe", channel), self._method("subscribe", channel)))
+            return Step(events=(hole, *events), send=(self._method("unsubscribe", channel), self._method("subscribe", channel)))
         if renewing and anew:
             del self._renewed_ns[channel]
             events = events if self._renewed_ns else (*events, Whole())
