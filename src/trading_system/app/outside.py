@@ -97,7 +97,8 @@ class Outside:
             snapshot = await desk.refresh_account(self._name)
             for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
                 desk.on_report(fill)
-            working = (order for order in books.blotter.working() if order.broker == self._name)
+            known = (order for order in books.blotter.working() if order.broker == self._name)
+            working = (order for order in known if order.doubt is not Doubt.ESCALATED)  # looked for long enough: it is not what trades here
             came = listed is not None and any(order.order_id not in listed for order in working)
             if not await self._read_flows(prior=True) and bookings == books.bookings and not came:
                 return snapshot

@@ -69,6 +69,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     trail_pct: Decimal | None = None
     collar: Decimal | None = None  # a triggered stop becomes a limit order at this price
     extended: bool = False
+    post_only: bool = False  # what would take is cancelled
     reserve_px: Decimal = ZERO
     opening: bool  # what opens holds money, what closes holds quantity
     covered: Decimal = ZERO  # units of the underlying that each contract holds back as well
@@ -618,6 +619,10 @@ class Exchange:
         book = self._book(order.symbol)
         limit = order.price if order.ticket.ord_type.has_price else (order.ticket.collar if order.triggered else None)
         units = None if limit is None else self._units(order.symbol, limit)
+        best = book.best(order.side.opposite)
+        if order.ticket.post_only and units is not None and best is not None and (units - best) * order.side.sign >= 0:
+            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+            return
         immediate = order.time_in_force not in (TimeInForce.DAY, TimeInForce.GTC)
         lots = self._lots_left(order, book, limit)
         if lots:

@@ -24,7 +24,7 @@ from trading_system.sim.exchange import Exchange, SimOrder, Ticket
 
 T = TypeVar("T")
 SIDES = {"Buy": Side.BUY, "Sell": Side.SELL}
-TIFS = {"": TimeInForce.GTC, "GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
+TIFS = {"": TimeInForce.GTC, "GTC": TimeInForce.GTC, "PostOnly": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 _LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _BAND = Decimal("0.05")  # how far a limit price may be on the wrong side of the last one
 _MARKET_ROOM = Decimal("1.01")  # what a market order is counted at, above the touch
@@ -165,6 +165,7 @@ class Rules:
             notional=qty if in_money else None,
             price=price,
             stop_px=stop_px,
+            post_only=not market and body.timeInForce == "PostOnly",
             reserve_px=self._margin.reserve_px(product, side, counted, now_ns),
             opening=opening,
         )

@@ -276,7 +276,7 @@ class Orders:
             avgPrice="" if order.avg_px is None else shown(order.avg_px),
             leavesQty=plain(left),
             leavesValue=shown(left * (order.price or ZERO)),
-            timeInForce="IOC" if market else _TIF[order.time_in_force],
+            timeInForce="IOC" if market else "PostOnly" if ticket.post_only else _TIF[order.time_in_force],
             triggerPrice="" if trigger is None else plain(trigger),
             triggerDirection=direction,
             triggerBy="LastPrice" if trigger is not None and product.linear else "",
@@ -307,6 +307,8 @@ class Orders:
             return self._ends[order.order_id]
         if order.order_id in self._parents:
             return "CancelByTpSlTsClear", "EC_NoError"
+        if order.ticket.post_only:
+            return "UNKNOWN", "EC_PostOnlyWillTakeLiquidity"
         if order.time_in_force is TimeInForce.FOK:
             return "UNKNOWN", "EC_NoEnoughQtyToFill"
         return "UNKNOWN", "EC_CancelForNoFullFill" if order.filled_qty else "EC_NoImmediateQtyToFill"
