@@ -21,7 +21,7 @@ PROGRESS_S = 5
 SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
 OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
-    **{layer: ("stops at rest", world.BY_FRAME) for layer in EXCHANGES},
+    **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
 }
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")

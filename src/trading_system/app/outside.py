@@ -1,6 +1,6 @@
 """What happens to one account without an order of this desk: transfers, dividends, splits, fees in kind, and whatever nobody can explain."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -97,12 +97,17 @@ class Outside:
             snapshot = await desk.refresh_account(self._name)
             for fill in await desk.brokers[self._name].fills(books.first_start_ns[self._name]):
                 desk.on_report(fill)
-            known = (order for order in books.blotter.working() if order.broker == self._name)
-            working = (order for order in known if order.doubt is not Doubt.ESCALATED)  # looked for long enough: it is not what trades here
-            came = listed is not None and any(order.order_id not in listed for order in working)
+            came = listed is not None and any(order.order_id not in listed for order in self._recent())
             if not await self._read_flows(prior=True) and bookings == books.bookings and not came:
                 return snapshot
         raise Unavailable(f"somebody trades at {self._name} while its account is looked at for the first time")
+
+    def _recent(self) -> Iterable[Order]:
+        """Working orders that the broker's questions may not show yet."""
+        desk = self._desk
+        seen_ns = desk.clock.now_ns() - desk.brokers[self._name].facts.visibility_lag_ns - MISMATCH_NS
+        orders = (order for order in desk.books.blotter.working() if order.broker == self._name and order.doubt is Doubt.NONE)
+        return (order for order in orders if order.updated_ns > seen_ns)
 
     # -- flows --------------------------------------------------------------------------------------------------------------------
 
@@ -209,13 +214,16 @@ class Outside:
     def _judge_cash(self, snapshot: AccountSnapshot) -> bool:
         """Money that differs by the same amount for a while is a fee, or an alert, or stops the broker. True: nothing is unexplained."""
         desk, books = self._desk, self._desk.books
+        moving = any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled())
         if self._name not in books.cash_opened:
+            if moving:
+                return True  # what it brings may be in there already: money is opened at a later look
             for currency, theirs in snapshot.moneys.items():
                 self._book_cash(currency, theirs - books.ledger.cash(self._name, currency), "found at the first start")
             return True
         rate = desk.brokers[self._name].facts.max_fee_in_kind
         off = self._moneys_off(snapshot, books.sold.get(self._name, ZERO) * rate)
-        if not off or any(order.broker == self._name and _moves(order) for order in books.blotter.unsettled()):
+        if not off or moving:
             self._cash_off = {}
             return True
         if self._name in desk.adopting:

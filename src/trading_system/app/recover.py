@@ -265,6 +265,7 @@ class Watch:
         self._refused = False
         self._skew_told = False
         self._stubborn: set[ClOrdID] = set()
+        self._barren: set[ClOrdID] = set()  # brackets that ended unfilled, and nothing was made for them
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -343,17 +344,20 @@ class Watch:
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
         for order in books.childless(self.name):
+            if order.cl_ord_id in self._barren:
+                continue
             report = await self._broker.order_status(order.cl_ord_id)
             if report is not None:
                 desk.on_report(report)
+                if order.settled and not order.stated_cum_qty:  # some brokers make exits for what is filled alone: it is asked about once
+                    self._barren.add(order.cl_ord_id)
         desk.step("orders compared")
         since_ns = books.first_start_ns[self.name] if before_ns is None else before_ns - OVERLAP_NS
         fills = await self._broker.fills(max(since_ns, books.first_start_ns[self.name]))
         for fill in fills:
             desk.on_report(fill)
         desk.step("fills read")
-        listed = frozenset(report.order_id for report in theirs) if first else None
-        await self.outside.compare(listed)
+        await self.outside.compare({report.order_id for report in theirs} if first else None)
         desk.step("positions compared")
         await desk.enforce_kill(self.name)
         await self._insist()

@@ -145,11 +145,10 @@ class Books:
         return None if report.parent is None or report.parent == order.parent else self.blotter.get(report.parent)
 
     def childless(self, broker: BrokerName) -> tuple[Order, ...]:
-        """Orders of ours that the broker has, and made others for that we have not met. For one that is over and never filled there is nothing to
-        meet: some brokers make exits for what is filled alone."""
+        """Orders of ours that the broker has, and made others for that we have not met."""
         known = [self.blotter.get(cl_ord_id) for cl_ord_id, made in self.children.items() if not made]
         there = [order for order in known if order is not None and order.broker == broker and order.order_id is not None]
-        return tuple(order for order in there if not order.external and (order.stated_cum_qty or not order.settled))
+        return tuple(order for order in there if not order.external)
 
     def _pass_on(self, order: Order) -> None:
         """Of two exits that end one another one reserved: when that goes and has not closed all, the other reserves for itself."""

@@ -14,7 +14,8 @@ import pytest
 from tests.brokers.bybit.test_codec import NOW, approved, golden
 from tests.brokers.bybit.test_connector import SOL, WIDE, agreed, mid, run, wish
 from tests.brokers.bybit.twin_client import Client
-from tests.desks import Bench, settled
+from tests.conformance.between import Between
+from tests.desks import Bench, on_bench, settled
 from tests.subjects import BYBIT
 from trading_system.brokers.bybit import codec, wire
 from trading_system.domain.errors import DeskError
@@ -23,6 +24,7 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.order import Attached
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
+from trading_system.transport.message import Request, Response
 
 D = Decimal
 OURS = "q1abcdefghijklmnop"
@@ -209,16 +211,27 @@ def test_both_sides_are_closed_by_one_of_the_two(tmp_path: Path, side: Side) -> 
 
 
 def test_an_entry_that_goes_without_a_fill_is_not_asked_for_exits_any_more(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Counted(Between):
+        def handle(self, request: Request, now_ns: int) -> Response:
+            asked.append(request.url)
+            return super().handle(request, now_ns)
+
     async def story(bench: Bench) -> None:
         async with bench.desk(WIDE) as desk:
             low = (await mid(desk) * D("0.98")).quantize(D("0.01"))
             entry = await bracket(desk, "a", "5", "0.03", low)
             assert [order.cl_ord_id for order in desk.books.childless(BYBIT.broker)] == [entry.cl_ord_id]
             await settled(desk, await desk.cancel(entry.cl_ord_id))
+            await asyncio.sleep(40)
+            asked.clear()
+            await asyncio.sleep(60)
 
-            assert desk.books.childless(BYBIT.broker) == ()
+            assert [url for url in asked if "/v5/order/realtime" in url]  # it goes on looking
+            assert not [url for url in asked if entry.cl_ord_id in url]
 
-    run(tmp_path, story)
+    on_bench(tmp_path, story, subject=BYBIT, between=lambda wire: Counted(wire, BYBIT))
 
 
 async def in_parts(desk: Any, width: str) -> Any:
