@@ -24,7 +24,7 @@ from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
-from trading_system.domain.option import underlying_of
+from trading_system.domain.option import parse_option, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
 from trading_system.domain.ports import Connector
 from trading_system.journal.record import encode
@@ -419,7 +419,9 @@ class Stage(ABC):
         )
 
     async def _option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
-        """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests."""
+        """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests. On a coin always one."""
+        if parse_option(self.contracts[0]).in_cash:
+            return await self._coin_option(rng, broker, intent)
         low, high = self.contracts
         sell = self.desk.books.ledger.position(broker, low) > 0 and rng.random() < 0.5
         order = NewOrder(broker=broker, instrument=low, side=Side.BUY, ord_type=OrdType.LIMIT, order_qty=Decimal(1), intent=IntentID(intent))
@@ -434,6 +436,24 @@ class Stage(ABC):
         net = sides[0].sign * (near.touch(sides[0]) or Decimal(1)) + sides[1].sign * (far.touch(sides[1]) or Decimal(1))
         underlying = underlying_of(low)
         return changed(order, instrument=underlying, legs=(Leg(low, sides[0], 1), Leg(high, sides[1], 1)), price=net + away)
+
+    async def _coin_option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
+        self.hit["option"] += 1
+        name = rng.choice(self.contracts)
+        instrument, quote = await self.desk.instrument(broker, name), await self.desk.hub.fetch(broker, name)
+        held = self.desk.books.ledger.position(broker, name)
+        side = Side.SELL if held > 0 and rng.random() < 0.5 else Side.BUY
+        price = (quote.touch(side) or Decimal(100)) + side.sign * instrument.ticks[0].tick * rng.choice((1, 1, -10))
+        return NewOrder(
+            broker=broker,
+            instrument=name,
+            side=side,
+            ord_type=OrdType.LIMIT,
+            time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC)),
+            order_qty=min(instrument.lot * rng.randrange(1, 8), held if side is Side.SELL else Decimal(1)),
+            price=max(price, instrument.ticks[0].tick),
+            intent=IntentID(intent),
+        )
 
     def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
         """With exits so near that one or the other goes off."""
