@@ -236,3 +236,23 @@ def test_a_running_desk_logs_at_the_level_that_is_set(shell: Shell) -> None:
 
     assert '"level":"info"' in running.stderr
     assert '"level":"info"' not in quiet.stderr + once.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("buy", "BTC/USD", "0.01"),
+        ("bracket", "AAPL", "1", "--stop-loss", "1"),
+        ("spread", "1", "buy:AAPL261218C00200000", "sell:AAPL261218C00210000", "--limit", "4"),
+    ],
+    ids=["buy", "bracket", "spread"],
+)
+def test_a_dry_run_beside_a_running_desk_is_refused_before_the_desk_hears_of_it(shell: Shell, args: tuple[str, ...]) -> None:
+    with Lease(shell.home / "twin" / "desk.lock", "the state folder"), listen(shell.home / "twin" / "desk.sock") as listener:
+        command = shell.start(*args, "--dry-run")
+        _, said = command.communicate(timeout=20)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+    assert (command.returncode, "a dry run has a desk of its own" in said) == (2, True), said

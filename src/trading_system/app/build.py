@@ -196,9 +196,11 @@ async def open_desk(
     folder: Path | None = None,
     listen: bool = True,
     dry_run: bool = False,
+    reconciled: bool = True,
     step: Step = no_step,
 ) -> AsyncIterator[Desk]:
-    """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends.
+    """A desk with its leases, journal, brokers and socket, reconciled. Everything is given back when the block ends. reconciled: False for one that
+    only asks for prices: it logs in, and never becomes ready.
 
     Raises: LeaseHeld: another desk is at work. AuthFailed, Unavailable, JournalError: no desk, nothing was sent.
     """
@@ -259,7 +261,11 @@ async def open_desk(
         stack.push_async_callback(recovery.aclose)
         stack.push_async_callback(desk.drain)
         switch.start(signals=listen)
-        await recovery.start()
+        if reconciled:
+            await recovery.start()
+        else:
+            for broker in brokers.values():
+                await broker.connect()
         if listen:
             server = Server(desk, folder / "desk.sock")
             stack.push_async_callback(server.aclose)
@@ -535,14 +541,14 @@ async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Ar
             async with _offline_desk(config, folder) as desk:
                 done = await VERBS[verb](desk, args)
             return await _cancel_entries(config, folder, done) if args.get("level") == Level.KILL else done
-        async with open_desk(config, folder=folder, listen=False, dry_run=dry_run) as desk:
-            if verb in ("submit", "replace", "flatten"):
+        async with open_desk(config, folder=folder, listen=False, dry_run=dry_run, reconciled=verb not in _PRICES) as desk:
+            if verb in _ORDERS and verb != "cancel":
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             return await VERBS[verb](desk, args)
     except LeaseHeld:
         if not _there(folder / "desk.sock"):
             raise
-    if (dry_run or config.dry_run) and verb in _CHANGES:
+    if (dry_run or config.dry_run) and verb in _ORDERS:
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
     client = await Client.connect(folder / "desk.sock")
     try:
@@ -551,7 +557,8 @@ async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Ar
         await client.aclose()
 
 
-_CHANGES = frozenset({"submit", "replace", "cancel", "flatten"})
+_ORDERS = frozenset({"submit", "spread", "replace", "cancel", "flatten"})
+_PRICES = frozenset({"quote", "book", "bars", "chain", "news"})  # they look at no account, and a look costs requests
 
 
 async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:

@@ -72,6 +72,7 @@ from trading_system.transport.websocket import Connection, Dialer
 ANSWER_WITHIN_NS = 10 * NS
 BUDGET_WAIT_MAX_NS = 30 * NS  # a question waits this long for the key's counter, which falls slowly
 REST_EVERY_NS = 60 * NS  # how often the worth of what cannot be traded is read
+NAMES_EVERY_NS = 60 * NS  # pairs and their rules are read no oftener
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
@@ -127,6 +128,7 @@ class KrakenConnector:
         self._pairs: dict[InstrumentID, Counter] = {}  # the engine's counters
         self._offset = BrokerOffset()
         self._names: codec.Names | None = None
+        self._names_ns = 0
         self._info: wire.KeyInfo | None = None
         self._system = "online"
         self._rest = ZERO  # worth of what cannot be traded here
@@ -190,7 +192,8 @@ class KrakenConnector:
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
         """Pairs in USD, as Kraken lists them now. Raises BadRequest: no such pair, or one in another currency."""
-        names = await self._load_names()
+        fresh = self._clock.monotonic_ns() - self._names_ns < NAMES_EVERY_NS
+        names = await (self._listed() if fresh else self._load_names())
         if not symbols:
             found = ((instrument, pair) for instrument, pair in names.pairs.items() if instrument.endswith(f"/{QUOTE}"))
             return tuple(codec.decode_pair(instrument, pair) for instrument, pair in found)
@@ -201,7 +204,7 @@ class KrakenConnector:
     async def _load_names(self) -> codec.Names:
         assets = await self._ask_public("Assets", {}, dict[str, wire.Asset])
         pairs = await self._ask_public("AssetPairs", {}, dict[str, wire.AssetPair])
-        self._names = codec.decode_names(assets, pairs)
+        self._names, self._names_ns = codec.decode_names(assets, pairs), self._clock.monotonic_ns()
         return self._names
 
     async def _listed(self) -> codec.Names:
@@ -627,14 +630,20 @@ class KrakenConnector:
         return self._answered(response, kind, self._calls)
 
     async def _ask_public(self, name: str, query: Mapping[str, str], kind: type[_T]) -> _T:
-        await self._afford(self._public, 1, "this address's")
+        """A question without a key, again where too many were asked from here."""
         url = f"{self._urls.rest}{PUBLIC}{name}" + (f"?{urlencode(query)}" if query else "")
         request = Request(method="GET", url=url)
-        try:
-            response = await get_with_retry(self._http, request, within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
-        except TransportError as error:
-            raise Unavailable(f"Kraken could not be asked: {error}. {UNREACHABLE}") from None
-        return self._answered(response, kind, self._public)
+        for asked in range(1, ASKS_MAX + 1):
+            await self._afford(self._public, 1, "this address's")
+            try:
+                response = await get_with_retry(self._http, request, within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
+                return self._answered(response, kind, self._public)
+            except TransportError as error:
+                raise Unavailable(f"Kraken could not be asked: {error}. {UNREACHABLE}") from None
+            except RateLimited:  # the counter is full now, and waited for
+                if asked == ASKS_MAX:
+                    raise
+        raise AssertionError("the loop returns or raises")
 
     def _answered(self, response: Response, kind: type[_T], counter: Counter) -> _T:
         if response.status != 200:
