@@ -217,6 +217,7 @@ class BybitWorld(TwinWorld):
     """A desk on the Bybit twin."""
 
     broker = BrokerName("bybit")
+    options_share = 0.6
     names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"))
 
     def make(self, seed: int) -> BybitTwin:

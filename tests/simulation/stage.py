@@ -102,6 +102,7 @@ class Stage(ABC):
     protects = False  # whether the layer's venues take stops
     dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
+    options_share = 0.2  # of what is submitted, where there are contracts
 
     def __init__(
         self,
@@ -367,7 +368,7 @@ class Stage(ABC):
         await self.attempt(rng, lambda: self._submit(rng, f"w{place}"))
 
     async def _submit(self, rng: random.Random, intent: str, *, big: bool = False) -> None:
-        if self.contracts and rng.random() < 0.2:
+        if self.contracts and rng.random() < self.options_share:
             await self.desk.submit(await self._option(rng, next(iter(self.desk.brokers)), intent))
             return
         broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(self.names)
@@ -450,7 +451,7 @@ class Stage(ABC):
             side=side,
             ord_type=OrdType.LIMIT,
             time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC)),
-            order_qty=min(instrument.lot * rng.randrange(1, 8), held if side is Side.SELL else Decimal(1)),
+            order_qty=min(instrument.lot * rng.randrange(1, 60), held if side is Side.SELL else Decimal(1)),
             price=max(price, instrument.ticks[0].tick),
             intent=IntentID(intent),
         )

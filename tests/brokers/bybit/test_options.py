@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
+from tests.brokers.bybit.test_codec import raw
 from tests.brokers.bybit.test_connector import WIDE, agreed, run, wish
 from tests.conformance.test_orders import approved_of
 from tests.desks import Bench, on_bench, settled
@@ -62,27 +63,29 @@ async def tomorrow(desk: Desk, right: Right) -> tuple[InstrumentID, InstrumentID
 
 
 def test_a_listing_that_is_not_what_its_symbol_says_is_refused() -> None:
-    fields: dict[str, Any] = {
-        "symbol": "BTC-26DEC25-95000-C-USDT",
-        "baseCoin": "BTC",
-        "quoteCoin": "USDT",
-        "settleCoin": "USDT",
-        "status": "Trading",
-        "optionsType": "Call",
-        "deliveryTime": "1766736000000",
-        "priceFilter": {"minPrice": "5", "maxPrice": "1110000", "tickSize": "5"},
-        "lotSizeFilter": {"maxOrderQty": "500", "minOrderQty": "0.01", "qtyStep": "0.01"},
-    }
+    fields = raw("instrument_option")
 
     def listed(**changes: Any) -> Any:
         return codec.decode_instrument(msgspec.convert(fields | changes, wire.Instrument), "option")
 
     known = listed()
-    assert (known.id, known.asset_class, known.lot, known.multiplier) == ("BTC-26DEC25-95000-C/USDT", AssetClass.CRYPTO_OPTION, D("0.01"), 1)
-    assert known.contract == parse_option("BTC-26DEC25-95000-C/USDT")
-    for changes in ({"optionsType": "Put"}, {"optionsType": "Straddle"}, {"deliveryTime": "1766822400000"}, {"symbol": "BTC-26DEC25-95000-USDT"}):
+    assert (known.id, known.asset_class, known.lot, known.multiplier) == ("BTC-27MAR26-70000-P/USDT", AssetClass.CRYPTO_OPTION, D("0.01"), 1)
+    assert known.contract == parse_option("BTC-27MAR26-70000-P/USDT")
+    assert not listed(status="Delivering").tradable
+    for changes in ({"optionsType": "Call"}, {"optionsType": "Straddle"}, {"deliveryTime": "1774684800000"}, {"symbol": "BTC-27MAR26-70000-USDT"}):
         with pytest.raises(ProtocolError):
             listed(**changes)
+
+
+def test_published_tickers_of_options_are_read() -> None:
+    line = codec.decode_snapshot(msgspec.convert(raw("ticker_option"), wire.Ticker), NOW)
+    session = DataSession("wss://host/v5/public", "option", (InstrumentID("BTC-6JAN23-17500-C/USDC"),), Kinds(quotes=True))
+    (quote,) = session.on_frame(json.dumps(raw("stream_option")).encode(), NOW).events
+
+    assert line.greeks is not None
+    assert (line.instrument, line.implied_volatility, line.greeks.theta) == ("BTC-30DEC22-18000-C/USDC", D("0.7567"), D("-0.00000152"))
+    assert isinstance(quote, Quote)
+    assert (quote.bid_px, quote.ask_px, quote.ask_qty, quote.transact_ns) == (None, D(10), D("5.1"), 1_672_917_511_074_000_000)
 
 
 def test_a_ticker_without_volatility_and_greeks_is_a_line_without_them() -> None:

@@ -94,12 +94,14 @@ def test_a_chain_is_quoted_around_what_the_model_says() -> None:
 def test_what_ends_is_gone_and_new_days_are_listed() -> None:
     client = Client()
     before = {row["symbol"] for row in listed(client)}
-    client.wait(DAY)
-    after = {row["symbol"] for row in listed(client)}
+    client.wait(23 * HOUR)
+    delivering, after = listed(client), {row["symbol"] for row in listed(client) if row["status"] == "Trading"}
 
     assert before - after == {name for name in before if "-25NOV26-" in name}
     assert any("-28NOV26-" in name for name in after - before)
     gone = next(name for name in before if "-25NOV26-" in name)
+    assert {row["symbol"] for row in delivering if row["status"] == "Delivering"} == {name for name in before if "-25NOV26-" in name}
+    client.wait(HOUR)
     closed = client.get("/v5/market/instruments-info", category="option", symbol=gone, status="Closed")["list"]
     assert [row["status"] for row in closed] == ["Closed"]
     assert option(client, gone).code == 110074

@@ -565,7 +565,7 @@ class BybitConnector:
     async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
         base, _, quote = underlying.partition("/")
         listed = await self._listed({"category": OPTION, "baseCoin": base}) if quote == QUOTE else []
-        return tuple(sorted({instrument.contract.expiry for instrument in listed if instrument.contract is not None}))
+        return tuple(sorted({instrument.contract.expiry for instrument in listed if instrument.contract is not None and instrument.tradable}))
 
     async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
         query = {"category": OPTION, "baseCoin": underlying.partition("/")[0], "expDate": codec.day_of(expiry)}

@@ -22,6 +22,7 @@ INTERVALS: Mapping[str, int] = {
     "W": 7 * DAY_NS,
 }
 _THURSDAY_NS = 4 * DAY_NS  # weeks begin on Mondays; the epoch was a Thursday
+_DELIVERING_NS = 4 * HOUR_NS  # until noon, as the documents of the delivery price have it
 _OPEN_INTEREST = "100000"  # scenery
 _STREAMED = {  # names of an option's ticker in its topic
     "bid1Price": "bidPrice",
@@ -55,19 +56,19 @@ class MarketData:
         return product
 
     def instruments(self, query: Mapping[str, str], now_ns: int) -> wire.Instruments:
-        """spot ignores limit and cursor; options are of BTC unless another coin is named. What has ended is told only to who asks for it."""
+        """spot ignores limit and cursor; options are of BTC unless another coin is named, and those that are being delivered are among them. What
+        else has ended is told only to who asks for it."""
         category = query.get("category", "")
         if category not in facts.CATEGORIES:
             raise bad("Illegal category")
         if query.get("symbol"):
             self.product(query)
         base = query.get("baseCoin") or ("BTC" if category == facts.OPTION and not query.get("symbol") else "")
+        wanted = (query["status"],) if query.get("status") else ("Trading", "Delivering") if category == facts.OPTION else ("Trading",)
         rows = [
             msgspec.structs.replace(product.entry, status=status)
             for product in self._universe.of(category)
-            if query.get("symbol", "") in ("", product.symbol)
-            and base in ("", product.base)
-            and (status := "Closed" if 0 < product.expires_ns <= now_ns else "Trading") == (query.get("status") or "Trading")
+            if query.get("symbol", "") in ("", product.symbol) and base in ("", product.base) and (status := _status(product, now_ns)) in wanted
         ]
         found, cursor = (rows, "") if category == facts.SPOT else page(rows, query, 500, facts.INSTRUMENTS_PAGE_MAX)
         return wire.Instruments(category=category, list=found, nextPageCursor=cursor)
@@ -112,7 +113,12 @@ class MarketData:
             "turnover24h": shown(volume * last),
         }
         if product.contract is not None:
-            return wire.Ticker(**self._valued(product, tick), change24h=plain(last - before), openInterest=_OPEN_INTEREST, **shared)
+            return wire.Ticker(
+                **self._valued(product, tick),
+                change24h=plain(((last - before) / before).quantize(Decimal("0.00000001"))),
+                openInterest=_OPEN_INTEREST,
+                **shared,
+            )
         shared |= {"prevPrice24h": plain(before), "price24hPcnt": plain(((last - before) / before).quantize(Decimal("0.0001")))}
         if product.spot:
             return wire.Ticker(usdIndexPrice=shown(self._margin.mark(product, now_ns) * self._account.usdt_usd), **shared)
@@ -238,6 +244,12 @@ class MarketData:
             for at in times
         ]
         return wire.FundingRates(category=product.category, list=rows)
+
+
+def _status(product: Product, now_ns: int) -> str:
+    if not 0 < product.expires_ns <= now_ns:
+        return "Trading"
+    return "Delivering" if product.contract is not None and now_ns < product.expires_ns + _DELIVERING_NS else "Closed"
 
 
 def levels(product: Product, tick: Tick, depth: int) -> tuple[Levels, Levels]:
