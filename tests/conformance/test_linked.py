@@ -218,7 +218,7 @@ def test_an_exit_of_ones_own_goes_before_those_the_broker_holds(tmp_path: Path, 
     conform(tmp_path, subject, story)
 
 
-@each_bracket
+@pytest.mark.parametrize(("subject", "asset_class"), [bracket for bracket in BRACKETS if not bracket[0].fills_whole], ids=name)
 def test_an_entry_that_fills_in_part_is_guarded_within_seconds(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
