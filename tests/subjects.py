@@ -47,6 +47,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     tells_trail: bool = True  # where a trailing stop stands
     keeps_ids: bool = False  # whether a changed order goes on under the ids it had
     covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
+    ends_exits_singly: bool = False  # whether one exit that is cancelled leaves the other
     fills_whole: bool = False  # whether it fills an order of ordinary size by one execution
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
@@ -196,6 +197,7 @@ OANDA = Subject(
     name="oanda",
     broker=BrokerName("oanda"),
     covers_parts=True,
+    ends_exits_singly=True,
     fills_whole=True,
     twin=OandaTwin,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},

@@ -372,6 +372,23 @@ def forex_hours(now_ns: int) -> Hours:
     return Hours(windows=windows, extended=windows, known_until_ns=windows[-1].close_ns)
 
 
+def trade_of(fill: wire.Transaction) -> wire.Trade | None:
+    """The trade that a fill has opened, as it stood then; None: it has opened none."""
+    opened = fill.tradeOpened
+    if opened is None:
+        return None
+    return wire.Trade(
+        id=opened.tradeID,
+        instrument=fill.instrument,
+        price=opened.price or fill.fullVWAP or fill.price,
+        openTime=fill.time,
+        state="OPEN",
+        initialUnits=opened.units,
+        currentUnits=opened.units,
+        clientExtensions=opened.clientExtensions,
+    )
+
+
 def trades_ended(transaction: wire.Transaction) -> tuple[wire.TradeChange, ...]:
     """What a fill took from trades that were open."""
     reduced = () if transaction.tradeReduced is None else (transaction.tradeReduced,)

@@ -250,7 +250,16 @@ class OandaConnector:
             end = (await self._ask(f"/transactions/{row.cancellingTransactionID}", wire.TransactionAnswer)).transaction
         if row.fillingTransactionID and (row.tradeID or row.timeInForce == "IOC"):  # of less than the order there may be
             fill = (await self._ask(f"/transactions/{row.fillingTransactionID}", wire.TransactionAnswer)).transaction
-        return await self._report(row, end=end, fill=fill)
+        report = await self._report(row, end=end, fill=fill)
+        guarded = row.tradeOpenedID and (row.takeProfitOnFill is not None or row.stopLossOnFill is not None)
+        return await self._with_exits(report, row.tradeOpenedID) if guarded else report
+
+    async def _with_exits(self, report: ExecutionReport, trade_id: str) -> ExecutionReport:
+        """An order, and what waits of its exits: its trade has them."""
+        trade = (await self._ask(f"/trades/{trade_id}", wire.TradeAnswer)).trade
+        self._remember(self._trades, trade.id, trade)
+        rows = [row for row in (trade.takeProfitOrder, trade.stopLossOrder, trade.trailingStopLossOrder) if row is not None]
+        return msgspec.structs.replace(report, children=tuple([await self._report(row) for row in rows]))
 
     async def _scanned(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """What the log says of an order since before it left: it shows at once there."""
@@ -336,6 +345,9 @@ class OandaConnector:
 
     async def _fill(self, transaction: wire.Transaction) -> ExecutionReport:
         self._remember(self._filled, transaction.orderID, None)
+        opened = codec.trade_of(transaction)
+        if opened is not None:
+            self._remember(self._trades, opened.id, opened)
         row = self._rows.get(transaction.orderID)
         if row is None:
             response = await self._get(f"/orders/{percent(transaction.orderID, safe='')}")
