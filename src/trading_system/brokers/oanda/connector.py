@@ -364,21 +364,32 @@ class OandaConnector:
             report = codec.decode_fill(transaction, like, self._home, self._clock.now_ns())
         return self._named(report)
 
-    async def _told(self, transaction: wire.Transaction) -> ExecutionReport | None:
-        """What one transaction says of an order; None: nothing."""
+    async def _told(self, transaction: wire.Transaction) -> list[ExecutionReport]:
+        """What one transaction says of orders."""
         if transaction.type == "ORDER_FILL":
-            return await self._fill(transaction)
+            return [await self._fill(transaction), *await self._shrunk(transaction)]
         if transaction.type == "ORDER_CANCEL":
             row = self._rows.get(transaction.orderID)
             if row is None:
-                return await self._status(transaction.orderID)
+                found = await self._status(transaction.orderID)
+                return [] if found is None else [found]
             report = await self._report(row)
             filled = transaction.orderID in self._filled
-            return codec.decode_cancel(transaction, row, report, self._clock.now_ns(), filled=filled)
+            return [codec.decode_cancel(transaction, row, report, self._clock.now_ns(), filled=filled)]
         if codec.is_order(transaction):
             self._reissued(transaction)
-            return await self._created(transaction)
-        return None
+            return [await self._created(transaction)]
+        return []
+
+    async def _shrunk(self, fill: wire.Transaction) -> list[ExecutionReport]:
+        """A trade that a fill has reduced, and its orders, which close what is left of it."""
+        if fill.tradeReduced is None:
+            return []
+        trade_id = fill.tradeReduced.tradeID
+        trade = (await self._ask(f"/trades/{trade_id}", wire.TradeAnswer)).trade
+        self._remember(self._trades, trade_id, trade)
+        rows = (trade.takeProfitOrder, trade.stopLossOrder, trade.trailingStopLossOrder)
+        return [await self._report(row) for row in rows if row is not None]
 
     def _reissued(self, created: wire.Transaction) -> None:
         """What is left of an order after a fill of a part is made again, under the same client id and another id: it is the same order."""
@@ -402,8 +413,7 @@ class OandaConnector:
             for transaction in found:
                 session.seen = self._seen = max(session.seen, int(transaction.id))
                 with suppress(Unavailable):  # the desk finds it in its next look
-                    report = await self._told(transaction)
-                    if report is not None:
+                    for report in await self._told(transaction):
                         yield report
             if isinstance(event, LinkEvent):
                 yield stream_state(event, "orders", self._clock.now_ns())

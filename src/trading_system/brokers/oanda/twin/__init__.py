@@ -357,6 +357,17 @@ class OandaTwin:
 
     # -- what no order made ----------------------------------------------------------------------------------------------------------------------
 
+    def place(self, body: bytes, now_ns: int) -> bool:
+        """An order by somebody else's hand. False: it is refused."""
+        self.advance(now_ns)
+        try:
+            self.orders.create(body, now_ns)
+        except Refusal:
+            return False
+        finally:
+            self._publish()
+        return True
+
     def transfer(self, amount: Decimal) -> None:
         """Money in, or out below zero."""
         self.ledger.transfer(amount, self.now_ns)
