@@ -12,7 +12,8 @@ from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
-from trading_system.domain.errors import InDoubt, Rejected
+from trading_system.brokers.oanda.twin import OandaTwin
+from trading_system.domain.errors import InDoubt, RateLimited, Rejected
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass
@@ -46,6 +47,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     tells_trail: bool = True  # where a trailing stop stands
     keeps_ids: bool = False  # whether a changed order goes on under the ids it had
     covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
+    ends_exits_singly: bool = False  # whether one exit that is cancelled leaves the other
+    fills_whole: bool = False  # whether it fills an order of ordinary size by one execution
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -183,6 +186,36 @@ BYBIT = Subject(
 BYBIT_WS = msgspec.structs.replace(BYBIT, name="bybit-ws", options={"order_entry": "websocket"})
 
 
+async def refused_questions(connector: Any) -> None:
+    """OANDA says nothing of its budget before it is spent."""
+    ghosts = (ClOrdID(f"q1{'a' * 14}{letter}{other}") for letter in "abcdefgh" for other in "abcdefgh")
+    outcomes = await asyncio.gather(*(connector.order_status(ghost) for ghost in ghosts), return_exceptions=True)
+
+    assert any(isinstance(outcome, RateLimited) for outcome in outcomes)
+
+
+OANDA = Subject(
+    name="oanda",
+    broker=BrokerName("oanda"),
+    covers_parts=True,
+    ends_exits_singly=True,
+    fills_whole=True,
+    twin=OandaTwin,
+    credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
+    instruments={AssetClass.FOREX: InstrumentID("EUR/USD")},
+    nobody=InstrumentID("NOBODY/USD"),
+    misspelt=InstrumentID("EURUSD"),
+    statuses=(
+        *(f'"state":"{state}"'.encode() for state in ("PENDING", "FILLED", "CANCELLED", "OPEN")),
+        *(f'"reason":"{reason}"'.encode() for reason in ("MARKET_ORDER", "LIMIT_ORDER")),
+    ),
+    changes=lambda request: request.method in ("POST", "PUT"),
+    places=lambda request: request.method == "POST",
+    spends=refused_questions,
+    symbol="EUR_USD",
+)
+
+
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
-SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT)
+SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA)
 WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them

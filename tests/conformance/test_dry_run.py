@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from tests.conformance.between import Between, conform, order
-from tests.conformance.test_orders import WIDE, each_broker, priced
+from tests.conformance.test_orders import WIDE, each_broker, gtc_or_day, priced
 from tests.desks import Bench, settled
 from tests.subjects import KRAKEN, KRAKEN_WS, Subject
 from trading_system.core.risk import Level
@@ -37,7 +37,8 @@ def test_nothing_leaves_in_a_dry_run_but_a_check(tmp_path: Path, subject: Subjec
         async with bench.desk(WIDE) as desk:
             await settled(desk, await desk.submit(order(subject, kind, "held", "2")))
             low = await priced(desk, subject, kind, "0.98")
-            resting = await desk.submit(order(subject, kind, "rests", ord_type=OrdType.LIMIT, price=low))
+            rests = {"ord_type": OrdType.LIMIT, "time_in_force": gtc_or_day(subject, kind)}
+            resting = await desk.submit(order(subject, kind, "rests", price=low, **rests))
             await desk.wait(lambda: desk.books.blotter.get(resting.cl_ord_id).ord_status is OrdStatus.NEW, 5_000_000_000)  # type: ignore[union-attr]
         before, orders = len(between.asked), len(bench.twin.exchange.orders)
         async with bench.desk(WIDE, dry_run=True, dead_man=True) as desk:

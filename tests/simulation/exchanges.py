@@ -1,6 +1,7 @@
-"""The full stack on the crypto exchanges' twins: the same stage, faults and oracle, other words on the wire."""
+"""The full stack on the other brokers' twins: the same stage, faults and oracle, other words on the wire."""
 
 import json
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -18,10 +19,13 @@ from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.brokers.kraken.twin.trading import TIMER
-from trading_system.domain.fix import OrdStatus, Side
+from trading_system.brokers.oanda.twin import OandaTwin
+from trading_system.brokers.oanda.twin.trading import Placed
+from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import Right, is_option, option_name
+from trading_system.domain.order import NewOrder
 from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
@@ -262,4 +266,78 @@ class BybitWorld(TwinWorld):
         return True
 
 
-EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld}
+class OandaTruth(TwinTruth):
+    """OANDA's own list of orders, above the exchange's. What a pair is worth is told in the account's money."""
+
+    grain = Decimal("0.01")  # profits in other moneys are changed to the fourth decimal, one fill at a time
+
+    def __init__(self, twin: OandaTwin, clock: VirtualClock) -> None:
+        super().__init__(twin.exchange, clock)
+        self._twin = twin
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        return instrument.replace("/", "_")
+
+    def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        rate = self._twin.ledger.rate(instrument.partition("/")[2], self._clock.now_ns())
+        return super().mid(broker, instrument) * rate
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [self._told(placed) for placed in self._twin.orders.placed.values()]
+
+    def order(self, broker: BrokerName, cl_ord_id: str) -> TwinOrder | None:
+        return next((told for told in self.orders(broker) if told.cl_ord_id == cl_ord_id), None)
+
+    def _told(self, placed: Placed) -> TwinOrder:
+        trade = self._twin.ledger.trades.get(placed.asked.tradeID)
+        owner = placed.client_id if trade is None or trade.extensions is None else trade.extensions.tag
+        foreign = not is_ours(owner) or owner.startswith(STRANGER)
+        status = OrdStatus.NEW if placed.state == "PENDING" else OrdStatus.FILLED
+        if placed.state == "CANCELLED":
+            reason = self._twin.log.entries[int(placed.cancel_id) - 1].reason
+            status = {"CLIENT_REQUEST_REPLACED": OrdStatus.REPLACED, "TIME_IN_FORCE_EXPIRED": OrdStatus.EXPIRED}.get(reason, OrdStatus.CANCELED)
+            if placed.order is None:
+                status = OrdStatus.REJECTED
+        leaves = ZERO if status is not OrdStatus.NEW or placed.order is None or placed.order.qty is None else placed.order.qty - placed.filled
+        return TwinOrder(placed.client_id or f"external:{placed.id}", status, placed.filled, leaves, foreign=foreign)
+
+
+class OandaWorld(TwinWorld):
+    """A desk on the OANDA twin."""
+
+    broker = BrokerName("oanda")
+    coins = False
+    names = (InstrumentID("EUR/USD"), InstrumentID("GBP/USD"), InstrumentID("USD/JPY"))
+
+    def make(self, seed: int) -> OandaTwin:
+        return OandaTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+
+    def truth(self) -> TwinTruth:
+        return OandaTruth(self.twin, self.clock)
+
+    def grid(self, name: InstrumentID) -> Decimal:
+        return Decimal("0.001") if name.endswith("/JPY") else Decimal("0.00001")
+
+    def time_in_force(self, rng: random.Random | None, kind: OrdType, name: InstrumentID) -> TimeInForce:
+        if kind is OrdType.MARKET or rng is None:
+            return TimeInForce.IOC
+        return rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.DAY, TimeInForce.IOC))
+
+    def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
+        order = super()._bracket(rng, name, mid, entry)
+        return order if order.ord_type is not OrdType.MARKET else replace(order, time_in_force=TimeInForce.IOC)
+
+    def secrets_on_disk(self) -> bool:
+        """The account's number, which stands beside the token among the settings, is no secret to the owner's own journal."""
+        return any(self.twin.key.encode() in record for record in self.oracle.told)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """A create, or a replace, which is a whole order too."""
+        return ClOrdID(json.loads(request.body)["order"]["clientExtensions"]["id"]) if request.body else None
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        order = {"type": "MARKET", "instrument": instrument.replace("/", "_"), "units": str(side.sign * qty), "clientExtensions": {"id": cl_ord_id}}
+        return self.twin.place(json.dumps({"order": order}).encode(), self.clock.now_ns())
+
+
+EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld, "oanda": OandaWorld}

@@ -81,6 +81,7 @@ class Oracle:
         self.limits = limits
         self.names = names
         self.clock_slack_ns = clock_slack_ns  # how far the desk's clock may have stepped
+        self.coins = True  # whether what is written with a slash is a coin
         self.found: list[str] = []
         self.told: list[bytes] = []  # every record the desk folded, in order: what the disk must hold a prefix of
         self.sent: dict[tuple[BrokerName, InstrumentID], list[Approved]] = {}
@@ -196,7 +197,7 @@ class Oracle:
         if approved.reducing:
             return
         broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
-        crypto = "/" in instrument
+        crypto = self.coins and "/" in instrument
         equity = self.truth.equity() * SLACK
         exposure = side.sign * self.truth.position(broker, instrument) + self._opening(broker, instrument, side.sign)
         exposure -= sum((qty * side.sign for qty in self._moved(broker, instrument) if qty * side.sign > 0), ZERO)
@@ -242,7 +243,7 @@ class Oracle:
 
     def _judge_halts(self, approved: Approved) -> None:
         request = approved.request
-        scopes = _scopes(request.broker, request.instrument)
+        scopes = _scopes(request.broker, request.instrument, coins=self.coins)
         for halt in (*self.desk.books.halts.values(), *self.halts.values()):
             if halt.scope in scopes and not approved.reducing:
                 self.hold(f"I5 {approved.cl_ord_id} leaves while {halt.scope} is halted by {halt.rule}")
@@ -252,7 +253,7 @@ class Oracle:
         if approved.reducing:
             return
         broker, instrument = approved.request.broker, approved.request.instrument
-        limit_ns = self.limits.crypto_quote_max_age_ns if "/" in instrument else self.limits.quote_max_age_ns
+        limit_ns = self.limits.crypto_quote_max_age_ns if self.coins and "/" in instrument else self.limits.quote_max_age_ns
         for name in [leg.instrument for leg in approved.request.legs] or [instrument]:
             quote = self.desk.hub.latest(broker, name)
             if quote is None or self.clock.now_ns() - quote.transact_ns > limit_ns + self.clock_slack_ns:
@@ -350,7 +351,7 @@ class Oracle:
             approved = self._intents.get(ClOrdID(order.cl_ord_id))
             if order.status.terminal or approved is None or approved.reducing or order.cl_ord_id in self._stubborn:
                 continue
-            if kills & _scopes(broker, approved.request.instrument):
+            if kills & _scopes(broker, approved.request.instrument, coins=self.coins):
                 found.append(f"I5 {order.cl_ord_id} still works under a KILL")
         return found
 
@@ -407,9 +408,9 @@ class Oracle:
                 self.hold(f"I10 {exec_id} is booked {booked[exec_id]} times")
 
 
-def _scopes(broker: BrokerName, instrument: InstrumentID) -> set[str]:
+def _scopes(broker: BrokerName, instrument: InstrumentID, *, coins: bool) -> set[str]:
     """The halts that stop entries on this instrument here."""
-    return {"all", broker, f"{broker}:{instrument}", *(("crypto",) if "/" in instrument else ())}
+    return {"all", broker, f"{broker}:{instrument}", *(("crypto",) if coins and "/" in instrument else ())}
 
 
 def snapshot(books: Books) -> object:

@@ -101,6 +101,7 @@ class Stage(ABC):
     numbered = False  # whether streams count their messages: after a lost one they begin anew, and the desk waits for that
     protects = False  # whether the layer's venues take stops
     dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
+    coins = True  # whether what is written with a slash is a coin
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
     options_share = 0.2  # of what is submitted, where there are contracts
 
@@ -387,7 +388,7 @@ class Stage(ABC):
         await self.attempt(rng, *(lambda wish=wish: desk.submit(wish) for wish in wishes))  # type: ignore[misc]
 
     async def wish(self, rng: random.Random, broker: BrokerName, name: InstrumentID, intent: str, *, big: bool = False) -> NewOrder:
-        crypto = "/" in name
+        crypto, grid = self.coins and "/" in name, self.grid(name)
         quote = await self.desk.hub.fetch(broker, name)
         mid = quote.mid or quote.bid_px or quote.ask_px
         assert mid is not None
@@ -410,14 +411,24 @@ class Stage(ABC):
             instrument=name,
             side=side,
             ord_type=kind,
-            time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC)) if crypto else TimeInForce.DAY,
+            time_in_force=self.time_in_force(rng, kind, name),
             order_qty=None if cash else qty,
             cash_order_qty=(qty * mid).quantize(Decimal("0.01")) if cash else None,
-            price=(mid * (1 + away)).quantize(Decimal("0.01")) if kind is OrdType.LIMIT else None,
-            protect_stop_px=(mid * Decimal("0.9")).quantize(Decimal("0.01")) if self.protects and side is Side.BUY and rng.random() < 0.3 else None,
+            price=(mid * (1 + away)).quantize(grid) if kind is OrdType.LIMIT else None,
+            protect_stop_px=(mid * Decimal("0.9")).quantize(grid) if self.protects and side is Side.BUY and rng.random() < 0.3 else None,
             intent=IntentID(intent),
             repeat=big,
         )
+
+    def grid(self, name: InstrumentID) -> Decimal:
+        """The steps of prices, as coarse as any instrument's here."""
+        return Decimal("0.01")
+
+    def time_in_force(self, rng: random.Random | None, kind: OrdType, name: InstrumentID) -> TimeInForce:
+        """For an order of a kind; an exit has no choice."""
+        if "/" not in name:
+            return TimeInForce.DAY
+        return TimeInForce.GTC if rng is None else rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC))
 
     async def _option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
         """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests. On a coin always one."""
@@ -460,9 +471,9 @@ class Stage(ABC):
         """With exits so near that one or the other goes off."""
         self.hit["bracket"] += 1
         width = Decimal(rng.choice(("0.001", "0.004", "0.1")))
-        profit, stop = ((mid * (1 + sign * width)).quantize(Decimal("0.01")) for sign in (1, -1))
+        profit, stop = ((mid * (1 + sign * width)).quantize(self.grid(name)) for sign in (1, -1))
         attached = rng.choice((Attached(take_profit_px=profit, stop_px=stop), Attached(take_profit_px=profit, stop_px=stop), Attached(stop_px=stop)))
-        price = rng.choice((None, *((mid * factor).quantize(Decimal("0.01")) for factor in (Decimal("1.0002"), Decimal("0.9999")))))
+        price = rng.choice((None, *((mid * factor).quantize(self.grid(name)) for factor in (Decimal("1.0002"), Decimal("0.9999")))))
         changes = {"attached": attached, "time_in_force": TimeInForce.GTC}
         return changed(entry, **changes) if price is None else changed(entry, price=price, ord_type=OrdType.LIMIT, **changes)
 
@@ -478,7 +489,7 @@ class Stage(ABC):
             instrument=name,
             side=Side.SELL if qty > 0 else Side.BUY,
             ord_type=OrdType.MARKET,
-            time_in_force=TimeInForce.GTC if "/" in name else TimeInForce.DAY,
+            time_in_force=self.time_in_force(None, OrdType.MARKET, name),
             order_qty=abs(qty),
             reduce_only=True,
             intent=IntentID(f"w{place}"),
@@ -519,7 +530,7 @@ class Stage(ABC):
         if not limits:
             return
         order = rng.choice(limits)
-        price = None if order.price is None else (order.price * Decimal(rng.choice(("0.999", "1.001")))).quantize(Decimal("0.01"))
+        price = None if order.price is None else (order.price * Decimal(rng.choice(("0.999", "1.001")))).quantize(self.grid(order.instrument))
         qty = (order.order_qty * Decimal("1.5")).quantize(Decimal(1), rounding="ROUND_UP") if rng.random() < 0.4 else None
         change = Replace(cl_ord_id=order.cl_ord_id, order_qty=qty, price=price, intent=IntentID(f"w{place}"))
         await self.attempt(rng, lambda: self.desk.replace(change))

@@ -263,6 +263,7 @@ class TwinWorld(Stage):
         truth = self.truth()
         truth.connected = self.listening
         self.oracle = Oracle(truth, clock, options.limits, (*self.names, *self.contracts), clock_slack_ns=slack_ns)
+        self.oracle.coins = self.coins
         self.carrier = asyncio.create_task(self.network.run())
         self.keep.add(self.carrier)
         self.strangers = 0
@@ -344,7 +345,7 @@ class TwinWorld(Stage):
     ) -> None:
         self.strangers += 1
         side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.oracle.truth.position(broker, instrument) >= 4 else Side.BUY
-        qty = Decimal(rng.randrange(1, 5)) if "/" not in instrument else Decimal("0.01")
+        qty = Decimal("0.01") if self.coins and "/" in instrument else Decimal(rng.randrange(1, 5))
         if silent:
             self.network.faults = Faults(lost_frame=1.0)
             asyncio.get_running_loop().call_later(2, self._speak)

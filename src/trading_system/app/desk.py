@@ -47,7 +47,7 @@ from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.option import is_option, parse_option
 from trading_system.domain.order import Approved, NewOrder, Order, Replace
-from trading_system.domain.ports import Clock, Connector, ValidatesOrders
+from trading_system.domain.ports import Clock, Connector, Facts, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Alert,
@@ -310,7 +310,7 @@ class Desk:
             account="" if account is None else account.account,
             currency=self.currency(report.broker, report.instrument),
             multiplier=self.multiplier(report.broker, report.instrument),
-            asset_class=_asset_class(report, instrument),
+            asset_class=_asset_class(report, instrument, self.brokers[report.broker].facts),
             prior=prior,
         )
         self.step("report before fold")
@@ -727,9 +727,12 @@ def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
     return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
 
 
-def _asset_class(report: ExecutionReport, instrument: Instrument | None) -> AssetClass:
+def _asset_class(report: ExecutionReport, instrument: Instrument | None, facts: Facts) -> AssetClass:
+    """Of an instrument that was never looked up, by its name; a pair of moneys looks as one of coins does, and its broker tells them apart."""
     if instrument is not None:
         return instrument.asset_class
+    if any(rule.asset_class is AssetClass.FOREX for rule in facts.rules):
+        return AssetClass.FOREX
     if is_option(report.instrument):
         return AssetClass.CRYPTO_OPTION if parse_option(report.instrument).in_cash else AssetClass.OPTION
     base, pair, _ = report.instrument.partition("/")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trading_system.domain.errors import DeskError
-from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.fix import OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
 from trading_system.domain.money import round_qty
 from trading_system.domain.order import NewOrder, Order
@@ -98,14 +98,13 @@ async def close_position(desk: "Desk", name: BrokerName, instrument_id: Instrume
     whole = round_qty(abs(qty), instrument.lot)
     if not whole:
         return None
-    crypto = instrument.asset_class.is_crypto
     return await desk.submit(
         NewOrder(
             broker=name,
             instrument=instrument_id,
             side=Side.SELL if qty > 0 else Side.BUY,
             ord_type=OrdType.MARKET,
-            time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
+            time_in_force=desk.brokers[name].facts.usual_time(instrument.asset_class, OrdType.MARKET),
             order_qty=whole,
             reduce_only=True,
             intent=IntentID(f"flatten-{instrument_id}-{desk.books.epoch}-{len(desk.books.blotter)}-{desk.clock.now_ns()}"),

@@ -10,7 +10,7 @@ from trading_system.app.desk import Desk
 from trading_system.core.blotter import Key
 from trading_system.core.protection import Guard, audit, form
 from trading_system.domain.errors import DeskError
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, TimeInForce
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType
 from trading_system.domain.ids import ClOrdID, IntentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.money import ZERO, plain
@@ -197,7 +197,7 @@ class Protector:
     async def _sell(self, key: Key, guard: Guard) -> None:
         """The owner said to rather close what cannot be guarded. Only what nothing is on its way for: an order in doubt is asked about first."""
         entry = guard.entry
-        crypto = self._desk.instruments[key].asset_class.is_crypto
+        usual = self._desk.brokers[entry.broker].facts.usual_time(self._desk.instruments[key].asset_class, OrdType.MARKET)
         exits = sum(1 for order in self._desk.books.blotter if order.intent is not None and order.intent.startswith(f"unguarded-{entry.cl_ord_id}"))
         with suppress(DeskError):
             await self._desk.submit(
@@ -205,7 +205,7 @@ class Protector:
                     broker=entry.broker,
                     instrument=entry.instrument,
                     side=entry.side.opposite,
-                    time_in_force=TimeInForce.GTC if crypto else TimeInForce.DAY,
+                    time_in_force=usual,
                     order_qty=guard.missing,
                     reduce_only=True,
                     intent=IntentID(f"unguarded-{entry.cl_ord_id}-{exits}"),

@@ -79,13 +79,13 @@ async def submit(desk: Desk, args: Args) -> object:
     """Place an order and wait a little for what becomes of it."""
     name = _broker(desk, args)
     instrument = await desk.instrument(name, _instrument(args))
-    crypto = instrument.asset_class.is_crypto
+    usual = desk.brokers[name].facts.usual_time(instrument.asset_class, _ord_type(args))
     request = NewOrder(
         broker=name,
         instrument=instrument.id,
         side=_enum(Side, args, "side", None),
         ord_type=_ord_type(args),
-        time_in_force=_enum(TimeInForce, args, "time_in_force", TimeInForce.GTC if crypto else TimeInForce.DAY),
+        time_in_force=_enum(TimeInForce, args, "time_in_force", usual),
         order_qty=_decimal(args, "order_qty"),
         cash_order_qty=_decimal(args, "cash_order_qty"),
         price=_decimal(args, "price"),

@@ -17,6 +17,7 @@ class AssetClass(StrEnum):
     OPTION = "option"
     PERPETUAL = "perpetual"  # a swap on a coin without an end: BTC-PERP/USDT
     FUTURE = "future"  # the same with an end: BTC-26DEC26/USDT
+    FOREX = "forex"  # units of one money for another: EUR/USD; metals too
     CRYPTO_OPTION = "crypto_option"  # on a coin, settled in money: BTC-25DEC26-95000-C/USDT
 
     @property

@@ -82,6 +82,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 return line
         return None
 
+    def usual_time(self, asset_class: AssetClass, ord_type: OrdType) -> TimeInForce:
+        """What an order gets for which nobody named a time in force: gtc for crypto and day for all else, where the broker takes it so."""
+        wanted = TimeInForce.GTC if asset_class.is_crypto else TimeInForce.DAY
+        times = (wanted, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
+        return next((tif for tif in times if self.rule(asset_class, ord_type, tif, fractional=False) is not None), wanted)
+
     def link(self, asset_class: AssetClass, contingency: Contingency, ord_type: OrdType, time_in_force: TimeInForce) -> LinkRule | None:
         """The line that admits such linked orders; None: this broker does not hold them."""
         for line in self.links:

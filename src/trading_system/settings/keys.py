@@ -83,8 +83,9 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "6. OANDA (Forex)",
         (
-            Key("OANDA_API_KEY", "secret", "", "personal access token", used=False),
-            Key("OANDA_ACCOUNT_ID", "secret", "", "101-… is practice, 001-… is live", used=False),
+            Key("OANDA_API_KEY", "secret", "", "personal access token"),
+            Key("OANDA_ACCOUNT_ID", "secret", "", "101-… is practice, 001-… is live"),
+            Key("OANDA_URL", "url", "", "a twin on this machine instead of OANDA", ours=True),
         ),
     ),
     (

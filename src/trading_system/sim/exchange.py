@@ -48,6 +48,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     index: str = ""
     fee_cap: Decimal = ONE
     multiplier: Decimal = ONE
+    money: str = ""  # what it is paid in, where that is not the exchange's
     contract: Contract | None = None
     expires_ns: int = 0
 
@@ -209,9 +210,12 @@ class Exchange:
         multiplier: Decimal = ONE,
         latency: Latency = Latency(),  # noqa: B008 frozen
         ids: Callable[[], str] | None = None,
+        rate: Callable[[str, int], Decimal] = lambda _money, _now_ns: ONE,
     ) -> None:
-        """money: what cash and prices are in. ids: makes the names of orders and executions, where they are not UUIDs."""
+        """money: what cash and prices are in. ids: makes the names of orders and executions, where they are not UUIDs. rate: what one of another
+        money is worth, where symbols have their own."""
         self._ids = ids
+        self._rate = rate
         self.market = market
         self.terms = terms
         self.money = money
@@ -293,7 +297,9 @@ class Exchange:
 
     def worth(self, symbol: str, qty: Decimal, now_ns: int) -> Decimal:
         """What so much of it is marked at."""
-        return qty * self.mark(symbol, now_ns) * self.terms[symbol].multiplier
+        terms = self.terms[symbol]
+        worth = qty * self.mark(symbol, now_ns) * terms.multiplier
+        return worth * self._rate(terms.money, now_ns) if terms.money else worth
 
     def positions(self) -> Iterator[tuple[str, Decimal]]:
         """Symbols held and their signed quantity."""
@@ -303,7 +309,9 @@ class Exchange:
                 yield symbol, qty
 
     def equity(self, now_ns: int) -> Decimal:
-        return self.cash + sum((self.worth(symbol, qty, now_ns) for symbol, qty in self.positions()), ZERO)
+        moneys = {terms.money for terms in self.terms.values() if terms.money}
+        others = sum((self.holdings.get(money, ZERO) * self._rate(money, now_ns) for money in sorted(moneys)), ZERO)
+        return self.cash + others + sum((self.worth(symbol, qty, now_ns) for symbol, qty in self.positions()), ZERO)
 
     def buying_power(self, now_ns: int) -> Decimal:
         """Cash held by neither orders nor options; on margin, what equity × multiplier leaves beside the positions and the orders. Nothing is lent on
@@ -434,6 +442,12 @@ class Exchange:
         """Money or units that come in, or go out where the amount is below zero."""
         self.deposits[asset] = self.deposits.get(asset, ZERO) + amount
         self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
+
+    def change(self, paid: str, amount: Decimal, got: Decimal) -> None:
+        """So much of one money becomes the exchange's own, at a rate that somebody else sets."""
+        for asset, moved in ((paid, -amount), (self.money, got)):
+            self.holdings[asset] = self.holdings.get(asset, ZERO) + moved
+            self.street[asset] = self.street.get(asset, ZERO) - moved
 
     def split(self, symbol: str, ratio: Decimal, now_ns: int) -> Decimal:
         """So many new shares for an old one, at so much smaller a price; the units that this adds. Orders keep their old prices, as they do at
@@ -1061,11 +1075,14 @@ class Exchange:
         elif group is not None and group.exclusive and not group.over and order.order_id in group.exits:
             self._decide(group, order, now_ns)
 
+    def _paid_in(self, symbol: str) -> str:
+        return self.terms[symbol].money or self.money
+
     def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> None:
         """Move asset, money and fee; each leaves one account and enters another."""
         base = self.terms[symbol].base
         before = self.position(symbol)
-        for asset, amount in ((base, side.sign * qty), (self.money, -side.sign * qty * price * self.terms[symbol].multiplier)):
+        for asset, amount in ((base, side.sign * qty), (self._paid_in(symbol), -side.sign * qty * price * self.terms[symbol].multiplier)):
             self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
             self.street[asset] = self.street.get(asset, ZERO) - amount
         if fee:

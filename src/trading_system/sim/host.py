@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from aiohttp import WSMsgType, web
 
 from trading_system.sim.faults import FaultPlan
-from trading_system.sim.wire import EventSource, Wire
+from trading_system.sim.wire import EventSource, LineSource, Wire
 from trading_system.transport.message import Request, Response
 
 SECOND_NS = 1_000_000_000
@@ -141,7 +141,8 @@ class Host:
         if isinstance(opened, Response):
             return web.Response(status=opened.status, headers=dict(opened.headers), body=opened.body)
         queue = self._queues[opened] = Queue(QUEUE_MAX)
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        media_type = self.wire.media_type if isinstance(self.wire, LineSource) else "text/event-stream"
+        stream = web.StreamResponse(headers={"Content-Type": media_type, "Cache-Control": "no-cache"})
         try:
             await stream.prepare(request)
             self._carry()

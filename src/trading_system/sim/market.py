@@ -383,7 +383,7 @@ class Market:
         start_ns = max(start_ns, HISTORY_NS)
         if start_ns >= end_ns:
             return
-        first, last = new_york_day(start_ns), new_york_day(end_ns)
+        first, last = new_york_day(start_ns), new_york_day(end_ns + _DAY_AHEAD_NS)
         days: Iterator[date] = (first + timedelta(days=place) for place in range((last - first).days + 1))
         if reverse:
             days = (last - timedelta(days=place) for place in range((last - first).days + 1))
@@ -444,12 +444,13 @@ class Market:
         )
 
 
+_DAY_AHEAD_NS = 7 * 60 * MINUTE_NS  # a day of forex begins so long before midnight
 _LOOK_BACK_NS = 10 * 24 * 60 * MINUTE_NS  # over the longest holiday
 
 
 def _last_open_ns(sessions: Sessions, now_ns: int) -> int:
     """The last instant of open (extended) hours before a closed now."""
-    day = new_york_day(now_ns)
+    day = new_york_day(now_ns + _DAY_AHEAD_NS)
     for _ in range(14):
         session = sessions.on(day)
         if session is not None and session.late_ns <= now_ns:

@@ -1,4 +1,4 @@
-"""When the simulated markets are open: round the clock, or New York's stock hours with weekends, holidays and early closes.
+"""When the simulated markets are open: round the clock, New York's stock hours with weekends, holidays and early closes, or forex's week.
 
 New York's offset is computed from the law (second Sunday of March to first Sunday of November), so that no time zone file is read.
 """
@@ -12,6 +12,7 @@ SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
+FOREX_CLOSE = 17 * 60  # minutes after midnight: where one day of forex ends and the next begins
 _EPOCH = date(1970, 1, 1)
 
 # nyse.com/trade/hours-calendars; beyond these years only weekends are closed
@@ -92,13 +93,15 @@ def _seconds(epoch: int) -> str:
 
 
 class Sessions:
-    """Trading days of one market. hours: "always" (every day is a session from midnight to midnight, New York) or "us". extended: whether it also
-    trades before and after its regular hours, as stocks do and options do not."""
+    """Trading days of one market. hours: "always" (every day is a session from midnight to midnight, New York), "us", or "forex", whose days begin at
+    17:00 of the day before, from Sunday to Friday. extended: whether it also trades before and after its regular hours, as stocks do and options do
+    not."""
 
     def __init__(self, hours: str = "always", *, extended: bool = True) -> None:
-        if hours not in ("always", "us"):
-            raise ValueError(f'hours are "always" or "us", not {hours!r}')
+        if hours not in ("always", "us", "forex"):
+            raise ValueError(f'hours are "always", "us" or "forex", not {hours!r}')
         self.always = hours == "always"
+        self._forex = hours == "forex"
         self._extended = extended
 
     @lru_cache(maxsize=1024)  # noqa: B019 one or two of these live as long as the process
@@ -107,6 +110,9 @@ class Sessions:
         if self.always:
             start, end = new_york_ns(day, 0), new_york_ns(day + timedelta(days=1), 0)
             return Session(day, start, end, start, end)
+        if self._forex:
+            start, end = new_york_ns(day - timedelta(days=1), FOREX_CLOSE), new_york_ns(day, FOREX_CLOSE)
+            return None if day.weekday() >= 5 else Session(day, start, end, start, end)
         if day.weekday() >= 5 or day in HOLIDAYS:
             return None
         close, late = (13 * 60, 17 * 60) if day in EARLY_CLOSES else (16 * 60, 20 * 60)
@@ -117,7 +123,10 @@ class Sessions:
 
     def at(self, now_ns: int) -> Session | None:
         """The session of this New York day, whether it has begun or is over."""
-        return self.on(new_york_day(now_ns))
+        return self.on(self._day(now_ns))
+
+    def _day(self, now_ns: int) -> date:
+        return new_york_day(now_ns + (DAY_NS - FOREX_CLOSE * MINUTE_NS if self._forex else 0))
 
     def is_open(self, now_ns: int, *, extended: bool = False) -> bool:
         session = self.at(now_ns)
@@ -127,7 +136,7 @@ class Sessions:
 
     def next(self, now_ns: int) -> Session:
         """The first session that opens after now."""
-        day = new_york_day(now_ns)
+        day = self._day(now_ns)
         for _ in range(14):  # no market stays closed for two weeks
             session = self.on(day)
             if session is not None and session.open_ns > now_ns:

@@ -49,3 +49,10 @@ class EventSource(Protocol):
     def is_events(self, path: str) -> bool:
         """Whether a GET of this path (with its query) is a stream of events."""
         ...
+
+
+@runtime_checkable
+class LineSource(EventSource, Protocol):
+    """An EventSource whose frames are no server-sent events but lines, of another media type."""
+
+    media_type: str

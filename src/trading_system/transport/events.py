@@ -1,4 +1,4 @@
-"""A long GET whose body is a stream of server-sent events: frames in, nothing out. Looks to the supervisor as a WebSocket does."""
+"""A long GET whose body is a stream of server-sent events, or of lines: frames in, nothing out. Looks to the supervisor as a WebSocket does."""
 
 import asyncio
 from collections import deque
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from trading_system.transport.framing import EventFrames, Oversized
+from trading_system.transport.framing import EventFrames, LineFrames, Oversized
 from trading_system.transport.http import allowed, open_session
 from trading_system.transport.message import NoAnswer, NotSent, Refused
 from trading_system.transport.websocket import Connection, ConnectionLost, Dialer
@@ -16,6 +16,7 @@ from trading_system.transport.websocket import Connection, ConnectionLost, Diale
 SECOND_NS = 1_000_000_000
 REFUSAL_MAX = 64 << 10  # bytes of the answer that refuses a stream
 MEDIA_TYPE = "text/event-stream"
+LINES_TYPE = "application/octet-stream"  # who asks for it gets each line as a frame, whatever the answer is called
 
 
 class EventsDialer:
@@ -28,11 +29,11 @@ class EventsDialer:
     async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Connection:
         """A session for each stream: when it ends, nothing of it is left to be used again."""
         target = allowed(url, self._hosts)
+        wanted = {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(within_ns / SECOND_NS):
                     session = await stack.enter_async_context(open_session(aiohttp.TCPConnector))
-                    wanted = {"Accept": MEDIA_TYPE, "Accept-Encoding": "identity", "Cache-Control": "no-cache", **headers}
                     answer = await stack.enter_async_context(session.get(target, headers=wanted, allow_redirects=False))
                     stack.callback(answer.close)  # first of all: what is still on its way is not waited for
                     if answer.status != 200:
@@ -43,19 +44,21 @@ class EventsDialer:
                 raise NotSent(f"no connection: {error.os_error}") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise NoAnswer(f"the stream was not opened: {type(error).__name__}") from None
+            if wanted["Accept"] == LINES_TYPE:
+                return _Stream(answer.content, stack.pop_all(), LineFrames())
             if answer.content_type != MEDIA_TYPE:
                 raise NoAnswer(f"answered with {answer.content_type}, which is no stream of events")
-            return _Stream(answer.content, stack.pop_all())
+            return _Stream(answer.content, stack.pop_all(), EventFrames())
         raise AssertionError("the block returns or raises")
 
 
 class _Stream:
-    """One open stream of events."""
+    """One open stream."""
 
-    def __init__(self, body: aiohttp.StreamReader, stack: AsyncExitStack) -> None:
+    def __init__(self, body: aiohttp.StreamReader, stack: AsyncExitStack, cut: EventFrames | LineFrames) -> None:
         self._body = body
         self._stack = stack
-        self._cut = EventFrames()
+        self._cut = cut
         self._frames: deque[bytes] = deque()
         self._lost: str | None = None
 

@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes. Pure: bytes in, one frame for each event or comment out, whatever the pieces they came in.
+"""Server-sent events, and messages of one line each, out of bytes. Pure: bytes in, one frame for each out, whatever the pieces they came in.
 
 Source: html.spec.whatwg.org/multipage/server-sent-events.html (9.2.5 and 9.2.6)
 """
@@ -72,6 +72,22 @@ class EventFrames:
         elif self._event:
             frames.append(bytes(self._event))
             self._event.clear()
+
+
+class LineFrames:
+    """Cuts a stream into lines, each a message of its own. Empty ones only keep the line open, and are none."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that this piece ends; what has no end yet waits. Raises Oversized."""
+        self._line += piece
+        *whole, rest = bytes(self._line).split(b"\n")
+        self._line[:] = rest
+        if max(map(len, (*whole, rest))) > LINE_MAX:
+            raise Oversized(f"a line longer than {LINE_MAX} bytes")
+        return [line for line in whole if line.strip()]
 
 
 def _line_end(piece: bytes, at: int) -> int:
