@@ -1,11 +1,12 @@
 """OANDA's messages to ours and back. Pure; prices in the quoted money per unit, units signed there and not here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import msgspec
 from msgspec.structs import replace
 
 from trading_system.brokers.oanda import wire
@@ -275,9 +276,11 @@ def _end(end: wire.Transaction, row: wire.Order, *, filled: bool) -> tuple[ExecT
 # -- account ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-def quotes_of(trades: Iterable[wire.Trade]) -> set[str]:
-    """Instruments of which something is held."""
-    return {trade.instrument for trade in trades if _word(_OPEN, trade.state, "trade state")}
+def open_trades(account: wire.Account) -> list[wire.Trade]:
+    """What is held. Raises ProtocolError: the account was told in short, or a state we do not know."""
+    if isinstance(account.trades, msgspec.UnsetType):
+        raise ProtocolError("an account without its trades", account.id.encode())
+    return [trade for trade in account.trades if _word(_OPEN, trade.state, "trade state")]
 
 
 def decode_account(account: wire.Account, prices: wire.Prices, environment: str, recv_ns: int) -> AccountSnapshot:
@@ -292,9 +295,7 @@ def decode_account(account: wire.Account, prices: wire.Prices, environment: str,
     marks = {instrument_of(price.instrument): mark for price in prices.prices if (mark := decode_mark(price)) is not None}
     balances = {home: _number(account.balance)}
     held: dict[InstrumentID, tuple[Decimal, Decimal, Decimal]] = {}
-    for trade in account.trades:
-        if not _word(_OPEN, trade.state, "trade state"):
-            continue
+    for trade in open_trades(account):
         instrument, units = instrument_of(trade.instrument), _number(trade.currentUnits)
         cost, currency = units * _number(trade.price), instrument.partition("/")[2]
         qty, paid, pnl = held.get(instrument, (ZERO, ZERO, ZERO))

@@ -132,7 +132,10 @@ class OandaConnector:
         listed = await self._instruments()
         account = (await self._ask("", wire.AccountAnswer)).account
         pairs = {instrument.partition("/")[2]: entry.name for instrument, entry in sorted(listed.items(), reverse=True)}
-        names = {*codec.quotes_of(account.trades), *(name for currency, name in pairs.items() if currency != account.currency)}
+        names = {
+            *(trade.instrument for trade in codec.open_trades(account)),
+            *(name for currency, name in pairs.items() if currency != account.currency),
+        }
         prices = wire.Prices(prices=())
         if names:
             query = {"instruments": ",".join(sorted(names)), "includeHomeConversions": "true"}

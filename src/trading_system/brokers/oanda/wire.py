@@ -191,7 +191,7 @@ class Positions(msgspec.Struct, kw_only=True):
     lastTransactionID: str = ""
 
 
-class Account(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Account(msgspec.Struct, kw_only=True):
     """An account at one instant. The summary has neither trades nor positions nor orders."""
 
     id: str
@@ -224,9 +224,9 @@ class Account(msgspec.Struct, kw_only=True, omit_defaults=True):
     marginCallMarginUsed: str = "0"
     marginCallPercent: str = "0"
     lastTransactionID: str
-    trades: Sequence[Trade] = ()
-    positions: Sequence[Position] = ()
-    orders: Sequence[Order] = ()
+    trades: Sequence[Trade] | msgspec.UnsetType = msgspec.UNSET
+    positions: Sequence[Position] | msgspec.UnsetType = msgspec.UNSET
+    orders: Sequence[Order] | msgspec.UnsetType = msgspec.UNSET
 
 
 class AccountAnswer(msgspec.Struct, kw_only=True):

@@ -103,7 +103,7 @@ class MarketData:
     def _starts(self, name: str, period_ns: int, from_ns: int, end_ns: int) -> Iterator[int]:
         """Where the periods of a time begin, those in which nothing traded left out as far as the calendar knows."""
         last = -1
-        for number in self._market.minutes(name, _floor(from_ns, period_ns), end_ns):
+        for number in self._market.minutes(name, _floor(from_ns, max(period_ns, MINUTE_NS)), end_ns):
             if period_ns < MINUTE_NS:
                 steps = range(number * MINUTE_NS, (number + 1) * MINUTE_NS, period_ns)
                 yield from (step for step in steps if from_ns <= step < end_ns)

@@ -191,9 +191,10 @@ class Orders:
         told: dict[str, object] = {}
         wishes = {name: _field(body, f"{name}Units", "ALL") for name in ("long", "short")}
         given = msgspec.json.decode(body) if body else {}
+        sides = {"long": self._ledger.held(symbol, 1), "short": self._ledger.held(symbol, -1)}
         for name, sign in (("long", 1), ("short", -1)):
-            held, wanted = self._ledger.held(symbol, sign), wishes[name]
-            if wanted == "NONE" or (not held and f"{name}Units" not in given and self._ledger.held(symbol, -sign)):
+            held, wanted = sides[name], wishes[name]
+            if wanted == "NONE" or (not held and f"{name}Units" not in given and any(sides.values())):
                 continue
             size = held if wanted == "ALL" else number(wanted) or ZERO
             asked = wire.OrderRequest(type="MARKET", instrument=symbol, units=units(-sign * size), timeInForce="FOK", positionFill="REDUCE_ONLY")
