@@ -92,6 +92,7 @@ def test_secrets_are_revealed_where_requests_are_signed() -> None:
         "brokers/binance/auth.py",
         "brokers/bybit/auth.py",
         "brokers/kraken/auth.py",
+        "brokers/tradier/auth.py",
         "app/config.py",
     }  # config: the key's prefix
 

@@ -8,13 +8,12 @@ from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Facts
 
-BROKERS = (BrokerName("alpaca"), BrokerName("binance"), BrokerName("kraken"), BrokerName("bybit"))
+BROKERS = (BrokerName("alpaca"), BrokerName("binance"), BrokerName("kraken"), BrokerName("bybit"), BrokerName("tradier"))
 
 # What the guide names, and how far it is here. `trading brokers` and the README print this.
 PLANNED: Mapping[str, str] = {
     "ibkr": "Interactive Brokers",
     "oanda": "OANDA (forex)",
-    "tradier": "Tradier (US stocks and options)",
 }
 
 
