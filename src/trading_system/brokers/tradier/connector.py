@@ -61,6 +61,7 @@ ANSWER_WITHIN_NS = 10 * NS
 BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the request budget
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders whose names and reports are remembered
+WAITING_MAX = 10_000  # events that nobody has read
 CALENDAR_DAYS = 10  # so far ahead the sessions are known
 _DAY_NS = 86_400 * NS
 _MINUTE_NS = 60 * NS
@@ -103,6 +104,7 @@ class TradierConnector:
         self._reports: OrderedDict[str, ExecutionReport] = OrderedDict()  # how each order stood at the last look
         self._open: dict[str, None] = {}  # numbers of orders that are not over, as far as is known
         self._changed: set[str] = set()  # orders that were changed and not looked at since
+        self._news: dict[str, list[wire.AccountEvent]] = {}  # what the stream said of orders that are to be asked about
         self._doubled: set[str] = set()  # orders under another's tag that were told of
         self._executed = Executed()
         self._amends = Amends()
@@ -368,30 +370,59 @@ class TradierConnector:
         raise ProtocolError(f"more than {PAGES_MAX} pages of history")
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
-        """An event wakes; what happened the order's row says. After each LIVE the desk reads again what the stream did not tell."""
+        """An event wakes; what happened the order's row says. It is asked for beside the stream, so that a question that hangs hides no line that
+        drops. After each LIVE the desk reads again what the stream did not tell."""
+        told: asyncio.Queue[ExecutionReport | StreamState | DeskError | None] = asyncio.Queue(WAITING_MAX)
+        woken: asyncio.Queue[str] = asyncio.Queue(WAITING_MAX)
+        tasks = [asyncio.create_task(work, name="orders tradier") for work in (self._listen(told, woken), self._ask_about(told, woken))]
+        try:
+            while (event := await told.get()) is not None:
+                if isinstance(event, DeskError):
+                    raise event
+                yield event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _listen(self, told: "asyncio.Queue[ExecutionReport | StreamState | DeskError | None]", woken: "asyncio.Queue[str]") -> None:
+        """The stream itself: its state is told at once, orders are asked about."""
         session = AccountSession(self._urls.account_stream + ACCOUNT_STREAM)
         dialer = _TicketDialer(self._dialer, session, lambda: self._ticket(ACCOUNT_STREAM, self._budget))
-        async for event in Supervisor(session, dialer, self._clock, self._rng).run():
-            if isinstance(event, wire.AccountEvent):
-                for report in await self._woken(event):
-                    yield report
-            else:
-                assert isinstance(event, LinkEvent)
-                yield stream_state(event, "orders", self._clock.now_ns())
+        try:
+            async for event in Supervisor(session, dialer, self._clock, self._rng).run():
+                if isinstance(event, wire.AccountEvent):
+                    order_id = str(event.parent_id or event.id)
+                    if order_id not in self._news:
+                        await woken.put(order_id)
+                    self._news.setdefault(order_id, []).append(event)
+                else:
+                    assert isinstance(event, LinkEvent)
+                    await told.put(stream_state(event, "orders", self._clock.now_ns()))
+        except DeskError as error:
+            await told.put(error)
+        else:
+            await told.put(None)
 
-    async def _woken(self, event: wire.AccountEvent) -> list[ExecutionReport]:
-        """What is new about the order that an event names. What cannot be asked now, the desk's own look finds."""
-        if not self._is_news(event):
-            return []
-        with suppress(Unavailable, BadRequest):
-            row = await self._order(str(event.parent_id or event.id))
-            if row is not None:
-                report = self._take(row)
-                return [*self._parts(row, report), report]
-        return []
+    async def _ask_about(self, told: "asyncio.Queue[ExecutionReport | StreamState | DeskError | None]", woken: "asyncio.Queue[str]") -> None:
+        """What is new about the orders that events name, one after the other. What cannot be asked now, the desk's own look finds."""
+        while True:
+            order_id = await woken.get()
+            if not any(map(self._is_news, self._news.pop(order_id, ()))):
+                continue  # a burst of events is one question
+            try:
+                row = await self._order(order_id)
+                if row is not None:
+                    report = self._take(row)
+                    for one in (*self._parts(row, report), report):
+                        await told.put(one)
+            except (Unavailable, BadRequest):
+                pass
+            except DeskError as error:
+                await told.put(error)
 
     def _is_news(self, event: wire.AccountEvent) -> bool:
-        """Whether it says more than the last look did: a burst of events is one question."""
+        """Whether it says more than the last look did."""
         known = self._reports.get(str(event.id))
         if known is None or str(event.id) in self._changed:
             return True

@@ -63,7 +63,7 @@ class Executed:
         if last_px and last_qty == qty:
             return [(qty, last_px)]
         average = money / (row.exec_quantity or qty)
-        spent = sum((part.qty * part.price for part in self._of(name)), self._before.get(name, ZERO) * average)
+        spent = sum(((part.qty * part.price).quantize(_MONEY) for part in self._of(name)), self._before.get(name, ZERO) * average)
         left = money.quantize(_MONEY) - spent
         if last_px and 0 < last_qty < qty and left > last_qty * last_px:
             return [(qty - last_qty, _price((left - last_qty * last_px) / (qty - last_qty))), (last_qty, last_px)]

@@ -238,7 +238,7 @@ class TradierTwin:
             case ("GET", "orders"):
                 return desk.orders(form, now)
             case ("POST", "orders"):
-                return self._place(form)
+                return self.place(form)
             case ("GET", "orders", number):
                 return desk.order(number, form, now)
             case ("PUT", "orders", number):
@@ -251,8 +251,8 @@ class TradierTwin:
                 return desk.gains(form)
         return words(404, "Not Found")
 
-    def _place(self, form: Form) -> Response:
-        """An order that is rejected is received all the same, and told of."""
+    def place(self, form: Form) -> Response:
+        """Take an order. One that is rejected is received all the same, and told of."""
         before = len(self.trading.placed)
         response = self.trading.place(form, self.now_ns)
         if len(self.trading.placed) > before:

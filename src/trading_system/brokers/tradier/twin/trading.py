@@ -54,6 +54,7 @@ class Placed(msgspec.Struct, kw_only=True):
     form: Mapping[str, str]
     created_ns: int
     orders: list[str] = []  # of linked ones the entry first, of others one
+    parts: list[str] = []  # numbers of the parts of one that was rejected
     reason: str = ""
 
     @property
@@ -183,6 +184,7 @@ class TradingDesk:
             placed.orders = self._take(single, several, linked, now_ns)
         except Denied as denied:
             placed.reason = denied.reason
+            placed.parts = [self._exchange.new_id() for _ in _parts_of(form)]
         self.placed[placed.number] = placed
         if kind not in GROUPS and placed.orders:
             self.placed[placed.orders[0]] = self.placed.pop(placed.number)
@@ -384,10 +386,10 @@ class TradingDesk:
     def _rejected(self, placed: Placed) -> wire.Order:
         """The row of an order that never worked, from its own words."""
         form, at = placed.form, when(placed.created_ns)
-        one = [_words_of(form, f"[{place}]") for place in range(4) if f"side[{place}]" in form] or [dict(form)]
+        one = _parts_of(form) or [dict(form)]
         rows = [
             wire.Order(
-                id=int(placed.number) + (place + 1 if len(one) > 1 else 0),
+                id=int(placed.parts[place] if placed.parts else placed.number),
                 type=part.get("type", form.get("type", "")),
                 symbol=part.get("symbol", form.get("symbol", "")),
                 side=part["side"],
@@ -409,7 +411,7 @@ class TradingDesk:
             )
             for place, part in enumerate(one)
         ]
-        if len(one) == 1:
+        if not placed.parts:
             return rows[0]
         whole = wire.Order(id=int(placed.number), status="rejected", order_class=placed.kind, num_legs=len(rows), leg=rows, create_date=at)
         whole.transaction_date, whole.reason_description = at, placed.reason
@@ -571,6 +573,11 @@ def _verb(ticket: Ticket, *, option: bool) -> str:
 
 def _words_of(form: Form, mark: str) -> dict[str, str]:
     return {name.removesuffix(mark): value for name, value in form.items() if name.endswith(mark)}
+
+
+def _parts_of(form: Form) -> list[dict[str, str]]:
+    """The words of each part; a single order has none."""
+    return [_words_of(form, f"[{place}]") for place in range(4) if f"side[{place}]" in form]
 
 
 def _count(query: Form, name: str, default: int) -> int:
