@@ -375,6 +375,16 @@ def _mark(quote: wire.Quote) -> Decimal | None:
     return None if quote.last is None else _size(quote.last)
 
 
+def history_rows(body: bytes) -> list[tuple[wire.HistoryEvent, wire.HistoryDetail]]:
+    """Each event of an account's history with its detail, which stands under the event's own type. Raises msgspec.MsgspecError: no history."""
+    found = []
+    for raw in wire.rows(body, "history", "event", msgspec.Raw):
+        event = msgspec.json.decode(raw, type=wire.HistoryEvent)
+        detail = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(event.type)
+        found.append((event, wire.HistoryDetail() if detail is None else msgspec.json.decode(detail, type=wire.HistoryDetail)))
+    return found
+
+
 def decode_history(events: Sequence[tuple[wire.HistoryEvent, wire.HistoryDetail]]) -> tuple[Flow, ...]:
     """What no order made. Nothing has a number of its own: alike events of one day are counted. Tradier knows the day alone."""
     seen: Counter[str] = Counter()
@@ -561,6 +571,12 @@ def decode_trade_event(event: wire.MarketEvent, recv_ns: int) -> Trade | None:
     return Trade(
         instrument=decode_symbol(event.symbol), price=_size(event.price), qty=_size(event.size), trade_id="", transact_ns=at_ns, recv_ns=recv_ns
     )
+
+
+def calendar_rows(body: bytes) -> list[wire.CalendarDay]:
+    """The days of a calendar, which stand one level deeper than rows do elsewhere. Raises msgspec.MsgspecError: no calendar."""
+    inner = wire.inside(body, "calendar", "days")
+    return [] if inner is None else wire.rows(b'{"days":' + inner + b"}", "days", "day", wire.CalendarDay)
 
 
 def decode_calendar(days: Iterable[wire.CalendarDay], known_until_ns: int) -> Hours:

@@ -183,7 +183,7 @@ class TradierConnector:
             days: list[wire.CalendarDay] = []
             for year, month in months:
                 body = await self._ask_data("/v1/markets/calendar", {"month": f"{month:02d}", "year": str(year)})
-                days += self._decoded(body, _calendar)
+                days += self._decoded(body, codec.calendar_rows)
             shown = [day for day in days if first <= codec.decode_date(day.date) <= first + timedelta(days=CALENDAR_DAYS)]
             self._hours = codec.decode_calendar(shown, now_ns + _DAY_NS)
         return self._hours
@@ -363,7 +363,7 @@ class TradierConnector:
         for page in range(1, PAGES_MAX + 1):
             query = {"page": str(page), "limit": str(HISTORY_PAGE), "start": codec.new_york_day(max(0, since_ns)).isoformat()}
             body = await self._ask(self._path("history"), query)
-            found = self._decoded(body, _history)
+            found = self._decoded(body, codec.history_rows)
             events += found
             if len(found) < HISTORY_PAGE:
                 return tuple(sorted(codec.decode_history(events), key=lambda flow: flow.transact_ns))
@@ -725,22 +725,6 @@ def _good(response: Response) -> bytes:
     if response.status != 200 or is_page(response.body) or sentences(response.body):
         raise refusal(response, changes=False)
     return response.body
-
-
-def _history(body: bytes) -> list[tuple[wire.HistoryEvent, wire.HistoryDetail]]:
-    """Each event with its detail, which stands under the event's own type."""
-    found = []
-    for raw in wire.rows(body, "history", "event", msgspec.Raw):
-        event = msgspec.json.decode(raw, type=wire.HistoryEvent)
-        detail = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(event.type)
-        found.append((event, wire.HistoryDetail() if detail is None else msgspec.json.decode(detail, type=wire.HistoryDetail)))
-    return found
-
-
-def _calendar(body: bytes) -> list[wire.CalendarDay]:
-    """The days stand one level deeper than rows do elsewhere."""
-    inner = wire.inside(body, "calendar", "days")
-    return [] if inner is None else wire.rows(b'{"days":' + inner + b"}", "days", "day", wire.CalendarDay)
 
 
 def _unknown(symbol: InstrumentID) -> BadRequest:
