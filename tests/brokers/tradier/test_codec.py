@@ -142,6 +142,13 @@ def test_the_published_history_is_flows_and_trades_are_none_of_them() -> None:
     assert len({one.flow_id for one in twice}) == 2
 
 
+def test_a_trades_commission_is_a_fee() -> None:
+    raw = golden("history").replace(b'"commission":0.0', b'"commission":0.35')
+    fees = [flow for flow in codec.decode_history(codec.history_rows(raw)) if flow.kind is FlowKind.FEE]
+
+    assert [(fee.amount, fee.instrument) for fee in fees] == [(D("-0.35"), None)]
+
+
 def test_the_published_bars_clock_calendar_and_streams_are_read() -> None:
     (day,) = wire.rows(golden("days"), "history", "day", wire.Day)
     (sale,) = wire.rows(golden("timesales"), "series", "data", wire.TimeSale)

@@ -386,15 +386,18 @@ def history_rows(body: bytes) -> list[tuple[wire.HistoryEvent, wire.HistoryDetai
 
 
 def decode_history(events: Sequence[tuple[wire.HistoryEvent, wire.HistoryDetail]]) -> tuple[Flow, ...]:
-    """What no order made. Nothing has a number of its own: alike events of one day are counted. Tradier knows the day alone."""
+    """What no order made, and the commissions of trades, which no order tells. Nothing has a number of its own: alike events of one day are counted.
+    Tradier knows the day alone."""
     seen: Counter[str] = Counter()
     flows = []
     for event, detail in events:
-        if event.type == TRADED:
+        traded = event.type == TRADED
+        amount = -(detail.commission or ZERO) if traded else event.amount
+        if traded and not amount:
             continue
         name = f"{event.date[:10]} {event.type} {plain(event.amount)} {detail.symbol or ''} {detail.description}"
         seen[name] += 1
-        kind = _FLOW.get(event.type, FlowKind.UNKNOWN)
+        kind = FlowKind.FEE if traded else _FLOW.get(event.type, FlowKind.UNKNOWN)
         moves_units = kind in (FlowKind.CORPORATE_ACTION, FlowKind.SETTLEMENT) or (kind is FlowKind.TRANSFER and bool(detail.quantity))
         flows.append(
             Flow(
@@ -402,7 +405,7 @@ def decode_history(events: Sequence[tuple[wire.HistoryEvent, wire.HistoryDetail]
                 flow_id=f"{name} #{seen[name]}",
                 kind=kind,
                 currency="USD",
-                amount=_size(event.amount),
+                amount=_size(amount),
                 instrument=decode_symbol(detail.symbol) if moves_units and detail.symbol else None,
                 qty=_size(detail.quantity or ZERO) if kind is FlowKind.TRANSFER and detail.symbol else ZERO,
                 text=" ".join(filter(None, (event.type, detail.option_type, detail.symbol, detail.description))),
