@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.oanda.twin import OandaTwin
+from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.errors import InDoubt, RateLimited, Rejected
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
@@ -45,6 +47,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     places: Callable[[Request], bool]  # whether it places one
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     tells_trail: bool = True  # where a trailing stop stands
+    names_fills: bool = True  # whether each execution has a name of its own; else what came between two looks is told as one
+    tells_settlements: bool = True  # whether it says in time what became of an option
+    checks: Callable[[Request], bool] = lambda _request: False  # whether a request to place an order is one to check it alone
     keeps_ids: bool = False  # whether a changed order goes on under the ids it had
     covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
     ends_exits_singly: bool = False  # whether one exit that is cancelled leaves the other
@@ -150,6 +155,7 @@ KRAKEN = Subject(
         or _KRAKEN_ADDS in request.body
     ),
     places=lambda request: request.url.endswith("/AddOrder") or _KRAKEN_ADDS in request.body,
+    checks=lambda request: request.url.endswith("/AddOrder") and b"validate=true" in request.body,
     options={"tier": "pro"},
     wide={"tier": "pro"},
     spends=young_cancels,
@@ -216,6 +222,42 @@ OANDA = Subject(
 )
 
 
+async def lost_cancels(connector: Any) -> None:
+    """Tradier counts placing, changing and cancelling apart from questions; it knows nothing of what is cancelled here."""
+    ghost = Order(
+        cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaaa"),
+        order_id=OrderID("1"),
+        broker=BrokerName("tradier"),
+        account="",
+        instrument=InstrumentID("AAPL"),
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.GTC,
+        order_qty=Decimal(1),
+    )
+    for _ in range(30):
+        with suppress(InDoubt):
+            await connector.cancel(ghost)
+
+
+TRADIER = Subject(
+    name="tradier",
+    broker=BrokerName("tradier"),
+    keeps_ids=True,
+    names_fills=False,
+    tells_settlements=False,
+    checks=lambda request: b"preview=true" in request.body,
+    twin=TradierTwin,
+    credentials=lambda twin: {"token": Secret(twin.token)},
+    instruments={AssetClass.EQUITY: InstrumentID("AAPL"), AssetClass.OPTION: InstrumentID("AAPL261120C00275000")},
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("BRK/B"),
+    statuses=tuple(f'"status":"{status}"'.encode() for status in ("pending", "open", "partially_filled", "filled")),
+    changes=lambda request: "/orders" in request.url and request.method != "GET",
+    places=lambda request: request.method == "POST" and request.url.endswith("/orders"),
+    spends=lost_cancels,
+    symbol="AAPL",
+)
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
-SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA)
+SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA, TRADIER)
 WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them

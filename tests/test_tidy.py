@@ -93,6 +93,7 @@ def test_secrets_are_revealed_where_requests_are_signed() -> None:
         "brokers/bybit/auth.py",
         "brokers/kraken/auth.py",
         "brokers/oanda/auth.py",
+        "brokers/tradier/auth.py",
         "app/config.py",
     }  # config: the key's prefix
 

@@ -1,7 +1,7 @@
 """What stands between connector and twin: it counts what is asked, and changes what is answered."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.subjects import Subject
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import IntentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.order import NewOrder
+from trading_system.domain.order import Fill, NewOrder
 from trading_system.sim.wire import Wire
 from trading_system.transport.message import Request, Response
 
@@ -102,6 +102,24 @@ _RECORD = re.compile(rb'\{(?="[a-z][a-zA-Z_]+":)')  # an object whose first fiel
 def new_fields(body: bytes) -> bytes:
     """Every object with a field more, as brokers add them every month."""
     return _RECORD.sub(b'{"added_in_december":{"a":[1,null,"x"]},', body)
+
+
+def parts(subject: Subject, fills: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """Quantities by execution; where the broker names none, by order."""
+    if subject.names_fills:
+        return dict(fills)
+    found: dict[str, Decimal] = {}
+    for name, qty in fills.items():
+        order_id = name.rpartition("-")[0]
+        found[order_id] = found.get(order_id, Decimal(0)) + qty
+    return found
+
+
+def booked(bench: Bench, fills: Iterable[Fill]) -> bool:
+    """Whether these fills are what the twin has executed, each once."""
+    ours = [(str(fill.exec_id), fill.qty) for fill in fills]
+    theirs = {name: execution.qty for name, execution in bench.twin.exchange.executions.items()}
+    return len(dict(ours)) == len(ours) and parts(bench.subject, dict(ours)) == parts(bench.subject, theirs)
 
 
 _TEXT = re.compile(rb'"[a-zA-Z_]+":"[^"]*"')

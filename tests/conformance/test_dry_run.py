@@ -4,7 +4,6 @@ that it is asked for."""
 import asyncio
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -18,16 +17,11 @@ from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Replace
+from trading_system.domain.ports import ValidatesOrders
 from trading_system.sim.network import Faults
-from trading_system.transport.message import Request
 
 D = Decimal
 each_way_to_kraken = pytest.mark.parametrize("subject", [KRAKEN, KRAKEN_WS], ids=lambda subject: subject.name)
-
-
-def is_check(request: Request) -> bool:
-    """Whether a request can only check: Kraken's AddOrder with validate=true."""
-    return request.url.endswith("/AddOrder") and dict(parse_qsl(request.body.decode())).get("validate") == "true"
 
 
 @each_broker
@@ -59,11 +53,12 @@ def test_nothing_leaves_in_a_dry_run_but_a_check(tmp_path: Path, subject: Subjec
             await desk.halt("all", Level.KILL, "drill")
             await asyncio.sleep(200)  # audits, feedings, looks: whatever comes by itself
 
+            checker = desk.brokers[subject.broker]
             assert {(sent.ord_status, sent.doubt, sent.order_id) for sent in done} == {(OrdStatus.REJECTED, Doubt.NONE, None)}
             assert {"dry run" in sent.text for sent in done} == {True}
         assert between.asked[before:] == asked  # nothing but for the new orders
-        assert all(is_check(request) for request in asked)
-        assert len(asked) == (len(tried) if subject.broker == KRAKEN.broker else 0)
+        assert all(subject.checks(request) for request in asked)
+        assert len(asked) == (len(tried) if isinstance(checker, ValidatesOrders) else 0)
         assert len(bench.twin.exchange.orders) == orders
 
     conform(tmp_path, subject, story)

@@ -29,6 +29,8 @@ WITH_OPTIONS = [subject for subject in SUBJECTS if any(asset_class.is_option for
 each_chain = pytest.mark.parametrize("subject", WITH_OPTIONS, ids=name)
 each_multileg = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.facts.legs_max], ids=name)
 
+each_told = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.tells_settlements], ids=name)
+
 
 def kind_of(subject: Subject) -> AssetClass:
     return next(asset_class for asset_class in subject.instruments if asset_class.is_option)
@@ -93,6 +95,7 @@ async def rested(desk: Desk, whole: Order) -> Order:
 def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
+            before = desk.accounts[subject.broker].cash
             lines = await chain(desk, subject)
             assert [line.contract.strike for line in lines] == sorted({line.contract.strike for line in lines})
             at_money = lines[0]
@@ -100,7 +103,6 @@ def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subj
             assert at_money.quote.ask_px is not None
             assert at_money.greeks is not None
             assert D("0.3") < at_money.greeks.delta < D("0.7")
-            held = desk.accounts[subject.broker].cash
             request = order(subject, kind_of(subject), "a", "1", instrument=at_money.instrument, ord_type=OrdType.LIMIT, price=at_money.quote.ask_px)
             done = await settled(desk, await desk.submit(request))
             await desk.refresh_account(subject.broker)
@@ -111,7 +113,7 @@ def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subj
             instrument = await desk.instrument(subject.broker, at_money.instrument)
             assert instrument.contract == at_money.contract
             fees = sum((fill.fee for fill in done.fills), D(0))
-            assert held - desk.accounts[subject.broker].cash == done.avg_px * instrument.multiplier + fees
+            assert before - desk.accounts[subject.broker].cash == done.avg_px * instrument.multiplier + fees
             with pytest.raises(BadRequest, match="no option"):
                 await desk.instrument(subject.broker, option_name(changed(at_money.contract, expiry=date(2026, 1, 1))))
 
@@ -233,7 +235,7 @@ def test_a_multileg_order_that_rests_is_cancelled_with_its_legs(tmp_path: Path, 
     conform(tmp_path, subject, story)
 
 
-@each_multileg
+@each_told
 def test_what_is_assigned_is_booked_told_and_halts_nothing(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
@@ -251,7 +253,7 @@ def test_what_is_assigned_is_booked_told_and_halts_nothing(tmp_path: Path, subje
     conform(tmp_path, subject, story, cash=D(1_000_000))
 
 
-@each_chain
+@each_told
 def test_what_ends_is_settled_while_nobody_looks(tmp_path: Path, subject: Subject) -> None:
     """The desk is down when its options end: what it then finds is booked, and explains itself."""
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from msgspec.structs import replace
 
 from tests.simulation.stage import STRANGER
-from tests.simulation.world import Options, TwinOrder, TwinTruth, TwinWorld
+from tests.simulation.world import Options, TwinOrder, TwinTruth, TwinWorld, near_money
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.binance.twin.forms import Refusal
 from trading_system.brokers.bybit.twin import BybitTwin
@@ -21,6 +21,7 @@ from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.brokers.kraken.twin.trading import TIMER
 from trading_system.brokers.oanda.twin import OandaTwin
 from trading_system.brokers.oanda.twin.trading import Placed
+from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
@@ -340,4 +341,72 @@ class OandaWorld(TwinWorld):
         return self.twin.place(json.dumps({"order": order}).encode(), self.clock.now_ns())
 
 
-EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld, "oanda": OandaWorld}
+class TradierTruth(KeptTruth):
+    """What was sent to Tradier, under its numbers. It names no executions: what the desk books as one is as many as came between two looks."""
+
+    grain = Decimal("0.01")  # balances are in cents
+
+    def __init__(self, twin: TradierTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
+        super().__init__(twin.exchange, clock, books)
+        self._placed = twin.trading.placed
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [shown for _, shown in self.kept()]
+
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        for placed in self._placed.values():
+            foreign = not is_ours(placed.tag) or placed.tag.startswith(STRANGER)
+            head = placed.tag if is_ours(placed.tag) else f"external:{placed.number}"
+            if not placed.orders:
+                yield placed.number, TwinOrder(head, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
+            members = [self._exchange.orders[order_id] for order_id in placed.orders]
+            for place, order in enumerate([*members, *(leg for member in members for leg in self._exchange.legs(member))]):
+                number = order.order_id if place else placed.number
+                name = f"external:{number}" if place else head
+                yield number, replace(self._shown(order), cl_ord_id=name, foreign=foreign)
+
+    def executions(self, broker: BrokerName) -> Mapping[str, tuple[Decimal, Decimal]]:
+        """Those of one order that end where the desk ends a part of it, taken together."""
+        booked = {fill.exec_id for order in self._books().blotter for fill in order.fills}
+        found: dict[str, tuple[Decimal, Decimal]] = {}
+        open_: dict[str, tuple[Decimal, Decimal]] = {}
+        for name, done in self._exchange.executions.items():
+            qty, money = open_.pop(done.order_id, (ZERO, ZERO))
+            qty, money = qty + done.qty, money + done.qty * done.price
+            if name in booked:
+                found[name] = (qty, (money / qty).quantize(Decimal("0.00000001")))
+            else:
+                open_[done.order_id] = (qty, money)
+        return found | open_
+
+
+class TradierWorld(TwinWorld):
+    """A desk on the Tradier twin, and options with it."""
+
+    broker = BrokerName("tradier")
+    names = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("F"))
+
+    def make(self, seed: int) -> TradierTwin:
+        twin = TradierTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+        self.contracts = near_money(twin.chains, twin.exchange.mark("AAPL", START_NS))
+        for name in self.contracts:
+            twin.rules.contract(name, START_NS)
+        return twin
+
+    def truth(self) -> TwinTruth:
+        return TradierTruth(self.twin, self.clock, lambda: self.desk.books)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """A change has no tag of its own: the oracle sees what becomes of it."""
+        if request.method != "POST" or not request.url.endswith("/orders"):
+            return None
+        return ClOrdID(dict(parse_qsl(request.body.decode()))["tag"])
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        form = {"class": "equity", "symbol": instrument, "side": side.value, "quantity": str(qty), "type": "market", "duration": "day"}
+        self.twin.advance(self.clock.now_ns())
+        self.twin.place({**form, "tag": cl_ord_id})
+        return not list(self.twin.trading.placed.values())[-1].reason
+
+
+EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld, "oanda": OandaWorld, "tradier": TradierWorld}

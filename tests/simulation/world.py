@@ -28,6 +28,7 @@ from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
 from trading_system.sim.exchange import Exchange, Execution, SimOrder
 from trading_system.sim.network import Faults, SimNetwork
+from trading_system.sim.options import Chains
 from trading_system.transport.http import Http
 from trading_system.transport.message import Request, Response
 from trading_system.transport.websocket import Connection, Dialer
@@ -160,17 +161,13 @@ class TwinTruth:
         )
 
 
-def _near_money(twin: AlpacaTwin) -> tuple[InstrumentID, ...]:
+def near_money(chains: Chains, price: Decimal) -> tuple[InstrumentID, ...]:
     """Two calls on AAPL, some weeks off, from the money upwards."""
     now = datetime.fromtimestamp(START_NS // SECOND_NS, UTC).date()
-    price = twin.exchange.mark("AAPL", START_NS)
-    listed = twin.options.chains.contracts("AAPL", now)
+    listed = chains.contracts("AAPL", now)
     expiry = sorted({contract.expiry for contract in listed})[-3]
     calls = [contract for contract in listed if contract.expiry == expiry and contract.right is Right.CALL and contract.strike >= price]
-    names = tuple(occ(contract) for contract in sorted(calls, key=lambda contract: contract.strike)[:2])
-    for name in names:
-        twin.options.open(name, START_NS)
-    return names
+    return tuple(occ(contract) for contract in sorted(calls, key=lambda contract: contract.strike)[:2])
 
 
 class AlpacaTruth(TwinTruth):
@@ -376,7 +373,9 @@ class World(TwinWorld):
 
     def make(self, seed: int) -> AlpacaTwin:
         twin = AlpacaTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000, orders_streams=50)
-        self.contracts = _near_money(twin)
+        self.contracts = near_money(twin.options.chains, twin.exchange.mark("AAPL", START_NS))
+        for name in self.contracts:
+            twin.options.open(name, START_NS)
         return twin
 
     def truth(self) -> TwinTruth:

@@ -8,12 +8,11 @@ from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Facts
 
-BROKERS = (BrokerName("alpaca"), BrokerName("binance"), BrokerName("kraken"), BrokerName("bybit"), BrokerName("oanda"))
+BROKERS = (BrokerName("alpaca"), BrokerName("binance"), BrokerName("kraken"), BrokerName("bybit"), BrokerName("oanda"), BrokerName("tradier"))
 
 # What the guide names, and how far it is here. `trading brokers` and the README print this.
 PLANNED: Mapping[str, str] = {
     "ibkr": "Interactive Brokers",
-    "tradier": "Tradier (US stocks and options)",
 }
 
 

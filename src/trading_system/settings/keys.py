@@ -91,8 +91,9 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "7. TRADIER (US Stocks)",
         (
-            Key("TRADIER_ACCESS_TOKEN", "secret", "", "sandbox or production token", used=False),
-            Key("TRADIER_ACCOUNT_ID", "text", "", "which account, where the token has several", used=False, ours=True),
+            Key("TRADIER_ACCESS_TOKEN", "secret", "", "sandbox or production token"),
+            Key("TRADIER_ACCOUNT_ID", "text", "", "which account, where the token has several", ours=True),
+            Key("TRADIER_URL", "url", "", "a twin on this machine instead of Tradier", ours=True),
         ),
     ),
     (

@@ -1,0 +1,411 @@
+"""The connector where Tradier differs from the others: tags that are no keys, refusals with HTTP 200, accounts by profile, two kinds of price."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as changed
+
+from tests.conformance.between import Between, conform, order
+from tests.conformance.test_orders import WIDE, approved_of, priced
+from tests.desks import Bench, settled
+from tests.subjects import TRADIER
+from trading_system.brokers.tradier import connect, facts
+from trading_system.brokers.tradier.twin import TradierTwin
+from trading_system.domain.account import FlowKind
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.market import Quote, Trade
+from trading_system.domain.order import Approved, Replace
+from trading_system.domain.ports import Kinds, Link, StreamState
+from trading_system.settings.secret import Secret
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
+from trading_system.sim.network import Faults, SimNetwork
+
+D = Decimal
+AAPL = InstrumentID("AAPL")
+MINUTE_NS = 60 * SECOND_NS
+
+
+def story(tmp_path: Path, tell: Callable[[Bench, Between], Awaitable[None]], **twin: Any) -> None:
+    conform(tmp_path, TRADIER, tell, **twin)
+
+
+def alone(
+    tell: Callable[[Any, TradierTwin, SimNetwork], Awaitable[None]], *, environment: str = "live", options: dict[str, str] | None = None, **twin: Any
+) -> None:
+    """A connector without a desk."""
+
+    async def main(clock: VirtualClock) -> None:
+        made = TradierTwin(seed=5, start_ns=START_NS, requests_per_minute=100_000, environment=environment, **twin)
+        network = SimNetwork({"twin": made}, clock, random.Random(5), Faults(enabled=False))
+        carrier = asyncio.create_task(network.run())
+        connector = connect(
+            http=network.http(),
+            dialer=network.dialer(),
+            clock=clock,
+            rng=random.Random(1),
+            credentials={"token": Secret(made.token)},
+            environment=environment,
+            options={"url": "http://twin", **(options or {})},
+        )
+        await tell(connector, made, network)
+        carrier.cancel()
+
+    run_virtual(main)
+
+
+async def first(events: AsyncIterator[Any], kind: type) -> Any:
+    async for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError("the stream ended")
+
+
+# -- which account -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_of_several_accounts_one_is_named_and_the_hint_names_them() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        with pytest.raises(AuthFailed, match=f"{twin.account_number}, VA00000002.*TRADIER_ACCOUNT_ID"):
+            await connector.connect()
+
+    alone(tell, environment="paper", others=("VA00000002",))
+
+
+def test_the_named_account_is_the_one() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        with pytest.raises(AuthFailed, match="VA00000002"):
+            await connector.connect()
+        connector._wanted_account = twin.account_number
+        await connector.connect()
+
+        assert (await connector.account()).account == twin.account_number
+
+    alone(tell, environment="paper", others=("VA00000002",), options={"account_id": "VA00000009"})
+
+
+# -- the tag -----------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_order_under_our_tag_halts_the_broker_and_is_nobodys_of_ours(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low = await priced(desk, TRADIER, AssetClass.EQUITY, "0.97")
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", ord_type=OrdType.LIMIT, price=low))
+            twice = bench.connector()
+            await twice.connect()
+            await twice.submit(approved_of(desk, sent))
+            assert await desk.wait(lambda: TRADIER.broker in desk.books.halts, 60 * SECOND_NS)
+            assert sent.cl_ord_id in desk.books.halts[TRADIER.broker].text
+            assert await desk.wait(lambda: any(known.external for known in desk.books.blotter.working()), 60 * SECOND_NS)
+            ours, other = desk.books.blotter.working()
+
+            assert (ours.cl_ord_id, ours.external, other.external) == (sent.cl_ord_id, False, True)
+            await desk.cancel(other.cl_ord_id)
+            await settled(desk, other)
+            assert [known.cl_ord_id for known in desk.books.blotter.working()] == [sent.cl_ord_id]
+
+    story(tmp_path, tell)
+
+
+def test_other_peoples_tags_name_nothing(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            for _ in range(2):
+                bench.twin.place(
+                    {
+                        "class": "equity",
+                        "symbol": "AAPL",
+                        "side": "buy",
+                        "quantity": "1",
+                        "type": "limit",
+                        "price": "100",
+                        "duration": "day",
+                        "tag": "mine",
+                    }
+                )
+            assert await desk.wait(lambda: len(desk.books.blotter.working()) == 2, 60 * SECOND_NS)
+
+            assert all(known.external and known.cl_ord_id.startswith("external:") for known in desk.books.blotter.working())
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell)
+
+
+def test_while_one_order_is_under_way_no_other_leaves_for_the_instrument_and_whoever_waited_looks_again(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low = await priced(desk, TRADIER, AssetClass.EQUITY, "0.97")
+            made = approved_of(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", ord_type=OrdType.LIMIT, price=low)))
+            connector, before = desk.brokers[TRADIER.broker], between.placed
+            asked: list[ClOrdID] = []
+
+            def look(approved: Approved) -> None:
+                asked.append(approved.cl_ord_id)
+                raise NotSent("halted meanwhile")
+
+            connector.look_with(look)  # type: ignore[attr-defined]
+            bench.network.faults = Faults(lost_answer=1.0)
+            one, two = (changed(made, cl_ord_id=ClOrdID(f"q1aaaaaaaaaaaaaaa{letter}")) for letter in "bc")
+            outcomes = await asyncio.gather(connector.submit(one), connector.submit(two), return_exceptions=True)
+            bench.network.faults = Faults(enabled=False)
+
+            assert [type(outcome) for outcome in outcomes] == [InDoubt, NotSent]
+            assert (asked, between.placed - before) == ([two.cl_ord_id], 1)
+
+    story(tmp_path, tell)
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_ok_is_no_acceptance_a_rejection_comes_later_and_says_why(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            bench.twin.exchange.deposit("USD", D(-99_990))  # the desk does not know yet
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a"))
+            assert sent.order_id is not None
+            done = await settled(desk, sent)
+
+            assert (done.ord_status, done.doubt) == (OrdStatus.REJECTED, Doubt.NONE)
+            assert done.text.startswith("InitialMargin")
+
+    story(tmp_path, tell)
+
+
+def test_an_errors_body_under_http_200_is_a_refusal(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            await priced(desk, TRADIER, AssetClass.EQUITY, "1")
+            between.answers = lambda body: b'{"errors":{"error":["InitialMargin: no"]}}' if b"partner_id" in body else body
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a"))
+
+            assert (sent.ord_status, sent.doubt) == (OrdStatus.REJECTED, Doubt.NONE)
+            assert "InitialMargin" in sent.text
+
+    story(tmp_path, tell)
+
+
+def test_a_page_for_people_is_no_reason_to_halt(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            await priced(desk, TRADIER, AssetClass.EQUITY, "1")
+            bench.twin.fails_with = "html"
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", repeat=True))
+            await asyncio.sleep(60)
+            bench.twin.fails_with = ""
+            assert sent.doubt is Doubt.IN_DOUBT
+            assert desk.books.halts == {}
+            assert await desk.wait(lambda: desk.ready[TRADIER.broker], 60 * SECOND_NS)
+
+    story(tmp_path, tell)
+
+
+def test_a_fill_whose_price_comes_later_is_booked_once_it_is_there(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", "3"))
+            done = await settled(desk, sent)
+            (execution,) = bench.twin.exchange.executions.values()
+
+            assert [(fill.qty, fill.price) for fill in done.fills] == [(D(3), execution.price)]
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell, price_gap_ns=4 * SECOND_NS)
+
+
+def test_a_quantity_is_not_changed(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low = await priced(desk, TRADIER, AssetClass.EQUITY, "0.97")
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", ord_type=OrdType.LIMIT, price=low))
+            await desk.wait(lambda: desk.books.blotter.get(sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
+            asked = len(between.asked)
+            refused = await desk.replace(Replace(cl_ord_id=sent.cl_ord_id, order_qty=D(2), intent=IntentID("more")))
+
+            assert refused.ord_status is OrdStatus.REJECTED
+            assert "changes no order's quantity" in refused.text
+            assert len(between.asked) == asked
+
+    story(tmp_path, tell)
+
+
+def test_a_change_whose_answer_is_lost_is_found_in_its_order(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low, lower = await priced(desk, TRADIER, AssetClass.EQUITY, "0.97"), await priced(desk, TRADIER, AssetClass.EQUITY, "0.96")
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", ord_type=OrdType.LIMIT, price=low))
+            await desk.wait(lambda: desk.books.blotter.get(sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
+            bench.network.faults = Faults(lost_answer=1.0)
+            asking = asyncio.create_task(desk.replace(Replace(cl_ord_id=sent.cl_ord_id, price=lower, intent=IntentID("lower"))))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            moved = await asking
+            assert moved.doubt is Doubt.IN_DOUBT
+            assert await desk.wait(lambda: desk.books.blotter.get(moved.cl_ord_id).doubt is Doubt.NONE, 60 * SECOND_NS)  # type: ignore[union-attr]
+            after = desk.books.blotter.get(moved.cl_ord_id)
+            assert after is not None
+
+            assert (after.price, after.order_id, after.ord_status) == (lower, sent.order_id, OrdStatus.NEW)
+
+    story(tmp_path, tell)
+
+
+def test_an_order_that_the_night_took_off_the_list_is_asked_for_by_its_number(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        low = D(0)
+        async with bench.desk(WIDE) as desk:
+            low = await priced(desk, TRADIER, AssetClass.EQUITY, "0.8")
+            sent = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", ord_type=OrdType.LIMIT, price=low, time_in_force=TimeInForce.GTC))
+        await asyncio.sleep(86_400)
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(60)
+            assert desk.ready[TRADIER.broker]
+            assert [known.cl_ord_id for known in desk.books.blotter.working()] == [sent.cl_ord_id]
+            assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status is OrdStatus.CANCELED
+
+    story(tmp_path, tell)
+
+
+def test_the_preview_says_what_it_costs_and_what_it_refuses(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE, dry_run=True) as desk:
+            taken = await desk.submit(order(TRADIER, AssetClass.EQUITY, "a"))
+            bench.twin.exchange.deposit("USD", D(-99_990))
+            refused = await desk.submit(order(TRADIER, AssetClass.EQUITY, "b", "2"))
+            between.answers = lambda body: body.replace(b'"order":{', b'"order":{"id":7,') if b'"result"' in body else body
+            bench.twin.exchange.deposit("USD", D(99_990))
+            await desk.submit(order(TRADIER, AssetClass.EQUITY, "c", "3"))
+
+            assert "Tradier has checked it and would take it: cost " in taken.text
+            assert refused.text.startswith("Tradier refused: InitialMargin")
+            assert desk.books.halts[TRADIER.broker].rule == "PROTOCOL"  # it placed what it was to check
+            assert not bench.twin.trading.placed
+
+    story(tmp_path, tell)
+
+
+def test_an_assignment_in_the_sandbox_stops_the_instrument_and_nothing_is_traded_to_mend_it(tmp_path: Path) -> None:
+    """The sandbox keeps no history: nobody can say why the shares are there."""
+
+    async def tell(bench: Bench, between: Between) -> None:
+        from tests.conformance.test_options import rested, spread
+        from trading_system.domain.option import Right
+
+        async with bench.desk(WIDE) as desk:
+            request = await spread(desk, TRADIER, "a", right=Right.PUT)
+            await rested(desk, await desk.submit(request))
+            placed = between.placed
+            bench.twin.assign(str(request.legs[1].instrument), D(1))
+            assert await desk.wait(lambda: f"{TRADIER.broker}:AAPL" in desk.books.halts, 120 * SECOND_NS)
+
+            assert desk.books.halts[f"{TRADIER.broker}:AAPL"].rule == "MISMATCH"
+            assert between.placed == placed
+
+    story(tmp_path, tell, cash=D(1_000_000))
+
+
+# -- production --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_no_order_made_is_told_the_next_day_in_production() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        twin.transfer(D(500))
+        twin.place({"class": "equity", "symbol": "AAPL", "side": "buy", "quantity": "3", "type": "market", "duration": "day"})
+        network.carry(twin)
+        await asyncio.sleep(1)
+        twin.dividend("AAPL", D("0.25"))
+        assert await connector.flows(START_NS) == ()
+        await asyncio.sleep(86_400)
+        flows = await connector.flows(START_NS)
+
+        assert sorted((flow.kind, flow.amount) for flow in flows) == [(FlowKind.INCOME, D("0.75")), (FlowKind.TRANSFER, D(500))]
+        assert [flow.flow_id for flow in await connector.flows(START_NS)] == [flow.flow_id for flow in flows]
+
+    alone(tell)
+
+
+def test_one_stream_serves_all_readers_and_symbols_come_and_go() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        one, two = (connector.subscribe((InstrumentID(name),), Kinds(trades=True)) for name in ("AAPL", "BRK.B"))
+        assert (await first(one, StreamState)).link is Link.LIVE
+        quote, other = await first(one, Quote), await first(two, Quote)
+        trade = await first(one, Trade)
+
+        assert (quote.instrument, other.instrument, trade.instrument) == ("AAPL", "BRK.B", "AAPL")
+        assert len(twin.market_stream.conns) == 1
+        assert quote.transact_ns <= quote.recv_ns
+        await two.aclose()
+        await asyncio.sleep(1)
+        assert [reader.symbols for reader in twin.market_stream.conns.values()] == [["AAPL"]]
+        await one.aclose()
+        await asyncio.sleep(1)
+        assert not twin.market_stream.conns
+        with pytest.raises(BadRequest, match="no bars"):
+            await first(connector.subscribe((AAPL,), Kinds(bars=True)), Quote)
+
+    alone(tell)
+
+
+def test_the_sandbox_is_asked_for_prices_and_says_so() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        events = connector.subscribe((AAPL,), Kinds(trades=True))
+        state = await first(events, StreamState)
+        quote = await first(events, Quote)
+        trade = await first(events, Trade)
+        assert (state.link, state.text) == (Link.LIVE, facts.SANDBOX_FEED)
+        assert 0 <= quote.recv_ns - quote.transact_ns < SECOND_NS  # of this market's now
+        assert trade.price > 0
+        network.faults = Faults(refused=1.0)
+        assert (await first(events, StreamState)).link is Link.GAP
+        network.faults = Faults(enabled=False)
+        assert (await first(events, StreamState)).link is Link.LIVE
+        await events.aclose()
+
+    alone(tell, environment="paper")
+
+
+def test_bars_and_trades_cover_what_was_asked_for_and_no_more() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        end_ns = START_NS // MINUTE_NS * MINUTE_NS - 10 * MINUTE_NS
+        start_ns = end_ns - 15 * MINUTE_NS
+        minutes = await connector.bars(AAPL, MINUTE_NS, start_ns, end_ns)
+        trades = await connector.trades(AAPL, start_ns, end_ns)
+        days = await connector.bars(AAPL, 1440 * MINUTE_NS, START_NS - 5 * 1440 * MINUTE_NS, START_NS)
+
+        assert [bar.open_ns for bar in minutes] == list(range(start_ns, end_ns, MINUTE_NS))
+        assert sum(bar.volume for bar in minutes) == sum(trade.qty for trade in trades)
+        assert len(days) == 5
+        for what in (connector.quotes(AAPL, start_ns, end_ns), connector.bars(AAPL, 7, start_ns, end_ns)):
+            with pytest.raises(BadRequest):
+                await what
+        with pytest.raises(BadRequest, match="must be on or after"):
+            await connector.trades(AAPL, START_NS - 90 * 1440 * MINUTE_NS, end_ns)
+
+    alone(tell)
+
+
+def test_a_replacement_that_is_refused_is_refused() -> None:
+    """Side.SELL of what nobody holds: "ok", and then rejected; a change of it finds nothing."""
+
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        from tests.brokers.tradier.test_codec import approved
+
+        await connector.connect()
+        report = await connector.submit(approved(side=Side.SELL, reducing=True, ord_type=OrdType.LIMIT, price=D(300)))
+        change = changed(approved(side=Side.SELL, ord_type=OrdType.LIMIT, price=D(301)), orig_order_id=report.order_id)
+        with pytest.raises(Rejected, match="nothing left to change"):
+            await connector.replace(change)
+
+    alone(tell)
