@@ -259,7 +259,9 @@ class Stage(ABC):
             await self.desk.wait(lambda: not self.oracle.differences(), SETTLE_NS)  # an order of ours may have filled in the silence, or be in doubt
 
     def _noticed(self, *, waits: bool) -> bool:
-        return not [text for text in self.oracle.differences() if not waits or text != NOT_READY]
+        """An order that the silence left in doubt is no trade that goes unnoticed."""
+        left = [text for text in self.oracle.differences() if not text.endswith("is still in_doubt")]
+        return not [text for text in left if not waits or text != NOT_READY]
 
     # -- a desk's life ------------------------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,8 @@ class Blotter:
         if old is None or order.order_id is not None or report.order_id is None or old.order_id != report.order_id:
             return None
         self.put(replace(order, prior_qty=old.cum_qty, cum_qty=old.cum_qty, stated_cum_qty=old.cum_qty, order_id=old.order_id))
-        ended = old if old.settled else replace(old, ord_status=OrdStatus.REPLACED, doubt=Doubt.NONE, stated_cum_qty=old.cum_qty)
+        whole = old.settled and old.ord_status is not OrdStatus.CANCELED  # one that was told as cancelled was that under its new name
+        ended = old if whole else replace(old, ord_status=OrdStatus.REPLACED, doubt=Doubt.NONE, stated_cum_qty=old.cum_qty)
         self.put(ended)
         return ended
 
