@@ -77,6 +77,7 @@ class Orders:
         self._log = log
         self.placed: dict[str, Placed] = {}
         self._pending: dict[str, Placed] = {}
+        self._moved: set[str] = set()  # of which there is more or less to close now
 
     # -- asking ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -429,10 +430,13 @@ class Orders:
         while True:
             self._exchange.advance(now_ns)
             events = [event for event in self._exchange.take_events() if isinstance(event, Event)]
-            if not events:
-                return
             for event in events:
                 self._take(event)
+            moved, self._moved = self._moved, set()
+            for symbol in sorted(moved):
+                self._fit(symbol, now_ns)
+            if not events and not moved:
+                return
 
     def lapse(self, now_ns: int) -> None:
         """Orders whose time is over."""
@@ -517,7 +521,7 @@ class Orders:
             self._pending.pop(placed.id, None)
         if placed.opened_id:
             self._guard(placed, self._ledger.trades[placed.opened_id], now_ns)
-        self._fit(done.symbol, now_ns)
+        self._moved.add(done.symbol)
 
     def _guard(self, entry: Placed, trade: SimTrade, now_ns: int) -> None:
         """The exits that the order asked for, for the trade that it has opened."""
@@ -552,11 +556,14 @@ class Orders:
             if order is None or order.symbol != symbol or not reduces or order.ord_status.terminal or order.qty is None:
                 continue
             room = self._reducible(placed, symbol)
-            if not room and order.ord_status is not OrdStatus.PENDING_CANCEL:
+            size = min(abs(placed.units), room)
+            if order.ord_status is OrdStatus.PENDING_REPLACE:
+                self._moved.add(symbol)  # once what is under way has arrived
+            elif not room and order.ord_status is not OrdStatus.PENDING_CANCEL:
                 placed.end = "LINKED_TRADE_CLOSED" if placed.asked.tradeID else "POSITION_CLOSEOUT_FAILED"
                 self._exchange.cancel(order, now_ns)
-            elif room and order.ord_status is OrdStatus.NEW and order.qty != (size := min(abs(placed.units), room)):
-                self._exchange.amend(order, replace(order.ticket, qty=size), now_ns)
+            elif room and order.ord_status is OrdStatus.NEW and order.qty != size:
+                self._exchange.amend(order, replace(order.ticket, qty=size, stop_px=order.stop_px), now_ns)
 
     def _reducible(self, placed: Placed, symbol: str) -> Decimal:
         trade = self._ledger.trades.get(placed.trade_id)
