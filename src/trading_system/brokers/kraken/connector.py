@@ -408,7 +408,14 @@ class KrakenConnector:
                         self._give_up(event)
                         yield stream_state(event, "orders", self._clock.now_ns())
                     case wire.Execution():
-                        yield await self._execution(event)
+                        try:
+                            report = await self._execution(event)
+                        except Unavailable as error:
+                            yield self._state(Link.GAP, f"what an event leaves out could not be asked for: {error}")
+                            if self._live:
+                                yield self._state(Link.LIVE, "goes on; the desk reads what it was about")
+                        else:
+                            yield report
                     case Hole(text=text):
                         self._live = False
                         yield self._state(Link.GAP, text)
