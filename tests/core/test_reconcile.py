@@ -40,6 +40,15 @@ def test_each_difference_has_its_name() -> None:
     assert kinds([WORKING], []) == [Kind.ABSENT_ORDER]
 
 
+def test_an_exit_that_the_broker_made_smaller_is_stale() -> None:
+    exit_ = replace(WORKING, parent=ClOrdID("q1parent"))
+    smaller = replace(OPEN, parent=ClOrdID("q1parent"), order_qty=WORKING.order_qty - 1)
+
+    assert [found.kind for found in compare_orders([exit_], {exit_.cl_ord_id: exit_}, [smaller])] == [Kind.STALE_ORDER]
+    assert compare_orders([exit_], {exit_.cl_ord_id: exit_}, [replace(smaller, order_qty=WORKING.order_qty)]) == ()
+    assert kinds([WORKING], [replace(OPEN, order_qty=WORKING.order_qty - 1)]) == []  # of another order it means nothing
+
+
 def test_an_order_that_the_broker_kept_through_a_change_is_compared_with_the_new_intent() -> None:
     old = replace(WORKING, ord_status=OrdStatus.REPLACED)
     new = replace(WORKING, cl_ord_id=ClOrdID("q1bbbbbbbbbbbbbbbb"), orig_cl_ord_id=WORKING.cl_ord_id)

@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,3 +186,19 @@ def test_a_recording_that_cannot_be_read_says_where(line: str, said: str) -> Non
 
 def test_a_lot_is_fine_enough_for_every_size() -> None:
     assert COIN.size_lots * LOT == COIN.size
+
+
+def test_forexs_week_goes_from_sunday_to_friday_at_five_in_new_york() -> None:
+    hours = Sessions("forex")
+    friday, sunday = date(2026, 11, 20), date(2026, 11, 22)
+    closes, opens = new_york_ns(friday, 17 * 60), new_york_ns(sunday, 17 * 60)
+
+    assert hours.is_open(closes - 1)
+    assert not any(hours.is_open(at) for at in (closes, new_york_ns(date(2026, 11, 21), 12 * 60), opens - 1))
+    assert hours.is_open(opens)
+    assert (hours.next(closes).open_ns, hours.at(opens).day) == (opens, date(2026, 11, 23))  # type: ignore[union-attr]
+    assert hours.current_or_next(opens).close_ns == new_york_ns(date(2026, 11, 23), 17 * 60)
+    market = Market([msgspec.structs.replace(STOCK, sessions=hours)], 1)
+    assert next(market.minutes("AAPL", opens, opens + MINUTE_NS)) == opens // MINUTE_NS  # the evening belongs to Monday
+    assert list(market.minutes("AAPL", closes, opens)) == []
+    assert market.latest("AAPL", opens - 1).time_ns < closes

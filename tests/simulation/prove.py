@@ -22,6 +22,7 @@ SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
 OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
+    "oanda": ("stops at rest", "bracket"),  # its orders leave by REST alone
 }
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")

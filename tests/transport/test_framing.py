@@ -1,11 +1,13 @@
 """Server-sent events: the standard's own examples, every way a line may end, and the same events however the bytes are cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_system.transport import framing
-from trading_system.transport.framing import EventFrames, Oversized, ServerEvent, decode_event, encode_comment, encode_event
+from trading_system.transport.framing import EventFrames, LineFrames, Oversized, ServerEvent, decode_event, encode_comment, encode_event
 
 # The examples of html.spec.whatwg.org/multipage/server-sent-events.html, 9.2.6, and what they mean.
 STANDARD = (
@@ -102,3 +104,26 @@ def test_what_is_written_is_what_is_read(sent: list[bytes | None]) -> None:
     text = b"".join(encode_comment("beat") if data is None else encode_event(data, event_id="7") for data in sent)
 
     assert events(text) == [ServerEvent(comment="beat") if data is None else ServerEvent(data=data, event_id="7") for data in sent]
+
+
+# -- lines -----------------------------------------------------------------------------------------------------------------------------------------
+
+LINES = b'{"type":"HEARTBEAT"}\n\n \r\n{"a":"\xc3\xa9"}\n{"half'
+
+
+@given(st.lists(st.integers(0, len(LINES)), max_size=8))
+def test_lines_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    """Empty ones are none, and what has no end yet is not given out."""
+    places = [0, *sorted(cuts), len(LINES)]
+    frames = LineFrames()
+    found = [line for start, end in pairwise(places) for line in frames.feed(LINES[start:end])]
+
+    assert found == [b'{"type":"HEARTBEAT"}', b'{"a":"\xc3\xa9"}']
+
+
+def test_a_line_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "LINE_MAX", 10)
+    frames = LineFrames()
+    assert frames.feed(b"123456789") == []
+    with pytest.raises(Oversized):
+        frames.feed(b"01")

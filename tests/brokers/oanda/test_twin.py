@@ -346,3 +346,34 @@ def test_candles_follow_one_another_and_agree_with_the_price(granularity: str) -
         assert D(candle["bid"]["c"]) < mid["c"] < D(candle["ask"]["c"])
     assert abs(D(candles[-1]["mid"]["c"]) / D(str(client.mid())) - 1) < D("0.001")
     assert client.refused("GET", "/v3/instruments/EUR_USD/candles?count=5001")[2]["errorMessage"] == "Maximum value for 'count' exceeded"
+
+
+def test_a_trades_exits_are_set_moved_and_taken_away_by_its_name() -> None:
+    client = Client()
+    trade = client.order("1000")["orderFillTransaction"]["id"]
+    path = f"/trades/{trade}/orders"
+    told = json.loads(client.send("PUT", path, {"stopLoss": {"price": client.near(0.95)}, "takeProfit": {"price": client.near(1.05)}}).body)
+    assert (told["stopLossOrderTransaction"]["reason"], told["takeProfitOrderTransaction"]["tradeID"]) == ("CLIENT_ORDER", trade)
+    moved = json.loads(client.send("PUT", path, {"stopLoss": {"price": client.near(0.96)}, "takeProfit": None}).body)
+    assert moved["stopLossOrderCancelTransaction"]["replacedByOrderID"] == moved["stopLossOrderTransaction"]["id"]
+    assert moved["takeProfitOrderCancelTransaction"]["reason"] == "CLIENT_REQUEST"
+    shown = client.get(f"/trades/{trade}")["trade"]
+
+    assert ("takeProfitOrder" in shown, shown["stopLossOrder"]["price"]) == (False, client.near(0.96))
+    assert client.refused("PUT", path, {"stopLoss": {"price": "0.0000001"}})[:2] == (400, "PRICE_PRECISION_EXCEEDED")
+    assert client.refused("PUT", path, b"[")[0] == 400
+
+
+def test_names_and_the_accounts_own_margin_can_be_changed() -> None:
+    client = Client()
+    order = client.order("100", "LIMIT", price=client.near(0.9))["orderCreateTransaction"]["id"]
+    trade = client.order("1000")["orderFillTransaction"]["id"]
+    used = D(client.get("/summary")["account"]["marginUsed"])
+    assert client.send("PUT", f"/orders/{order}/clientExtensions", {"clientExtensions": {"id": "new"}}).status == 200
+    assert client.send("PUT", f"/trades/{trade}/clientExtensions", {"clientExtensions": {"id": "mine"}}).status == 200
+    assert client.send("PATCH", "/configuration", {"alias": "Second", "marginRate": "0.2"}).status == 200
+    account = client.get("/summary")["account"]
+
+    assert (client.get("/orders/@new")["order"]["id"], client.get("/trades/@mine")["trade"]["id"]) == (order, trade)
+    assert (account["alias"], account["marginRate"], D(account["marginUsed"])) == ("Second", "0.2", used * 10)
+    assert client.refused("PATCH", "/configuration", {"marginRate": "7"})[:2] == (400, "MARGIN_RATE_INVALID")

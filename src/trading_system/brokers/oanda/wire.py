@@ -433,7 +433,11 @@ class Transaction(msgspec.Struct, kw_only=True, omit_defaults=True):
     tradeOpened: TradeChange | None = None
     tradesClosed: Sequence[TradeChange] = ()
     tradeReduced: TradeChange | None = None
+    clientExtensionsModify: Extensions | None = None
+    tradeClientExtensionsModify: Extensions | None = None
     # money
+    alias: str = ""
+    marginRate: str = ""
     amount: str = ""
     fundingReason: str = ""
     accountFinancingMode: str = ""

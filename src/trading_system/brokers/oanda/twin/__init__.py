@@ -15,8 +15,8 @@ import msgspec
 
 from trading_system.brokers.oanda import facts, wire
 from trading_system.brokers.oanda.twin.data import MarketData
-from trading_system.brokers.oanda.twin.forms import Refusal, answer, bad, count, moment, money, refused, unix
-from trading_system.brokers.oanda.twin.ledger import Ledger, Log
+from trading_system.brokers.oanda.twin.forms import Refusal, answer, bad, count, moment, money, number, refused, unix
+from trading_system.brokers.oanda.twin.ledger import Ledger, Log, SimTrade
 from trading_system.brokers.oanda.twin.streams import Streams
 from trading_system.brokers.oanda.twin.trading import Orders
 from trading_system.brokers.oanda.twin.universe import HOME, universe
@@ -198,11 +198,16 @@ class OandaTwin:
                 return 201, self.orders.replace(spec, body, now_ns)
             case ("PUT", ["orders", spec, "cancel"]):
                 return 200, self.orders.cancel(spec, now_ns)
+            case ("PUT", ["orders", spec, "clientExtensions"]):
+                return 200, self.orders.rename(spec, body, now_ns)
             case ("PUT", ["trades", spec, "close"]):
-                trade = self.ledger.trades.get(self._trade(spec).id)
-                if trade is None or not trade.units:
-                    raise Refusal(404, "The trade ID specified does not exist", "TRADE_DOESNT_EXIST")
-                return 200, self.orders.close_trade(trade, body, now_ns)
+                return 200, self.orders.close_trade(self._open_trade(spec), body, now_ns)
+            case ("PUT", ["trades", spec, "orders"]):
+                return 200, self.orders.dependents(self._open_trade(spec), body, now_ns)
+            case ("PUT", ["trades", spec, "clientExtensions"]):
+                return 200, self.orders.rename_trade(self._open_trade(spec), body, now_ns)
+            case ("PATCH", ["configuration"]):
+                return 200, self._configure(body)
             case ("PUT", ["positions", name, "close"]):
                 if name not in self.universe.pairs:
                     raise bad("instrument")
@@ -221,6 +226,26 @@ class OandaTwin:
         if found is None:
             raise Refusal(404, "The trade ID specified does not exist", "NO_SUCH_TRADE")
         return self.ledger.trade(found, self.now_ns, self.orders.shown)
+
+    def _open_trade(self, spec: str) -> SimTrade:
+        trade = self.ledger.trades[self._trade(spec).id]
+        if not trade.units:
+            raise Refusal(404, "The trade ID specified does not exist", "TRADE_DOESNT_EXIST")
+        return trade
+
+    def _configure(self, body: bytes) -> dict[str, object]:
+        """The account's alias, and how much it may borrow at the most. Raises Refusal: a rate that is none."""
+        try:
+            given = msgspec.convert(msgspec.json.decode(body), dict[str, str])
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            raise bad("body") from None
+        rate = number(given.get("marginRate", self.ledger.margin_rate))
+        if rate is None or not 0 < rate <= 1:
+            entry = self.log.write("CLIENT_CONFIGURE_REJECT", self.now_ns, rejectReason="MARGIN_RATE_INVALID", **given)
+            raise Refusal(400, "The margin rate is invalid", "MARGIN_RATE_INVALID", entry)
+        self.ledger.alias, self.ledger.margin_rate = given.get("alias", self.ledger.alias), given.get("marginRate", self.ledger.margin_rate)
+        entry = self.log.write("CLIENT_CONFIGURE", self.now_ns, **given)
+        return {"clientConfigureTransaction": entry, "lastTransactionID": entry.id}
 
     def _trades(self, query: Mapping[str, str]) -> list[wire.Trade]:
         state, most = query.get("state", "OPEN"), count(query, "count", 50, 500)

@@ -39,8 +39,10 @@ def refused(refusal: Refusal, last_id: str, request_id: int) -> Response:
     if refusal.code:
         body |= {"errorCode": refusal.code, "lastTransactionID": last_id}
     if refusal.transaction is not None:
-        name = "orderCancelRejectTransaction" if refusal.transaction.type == "ORDER_CANCEL_REJECT" else "orderRejectTransaction"
-        body |= {name: refusal.transaction, "relatedTransactionIDs": [refusal.transaction.id]}
+        kinds = {"ORDER_CANCEL_REJECT": "orderCancelRejectTransaction", "CLIENT_CONFIGURE_REJECT": "clientConfigureRejectTransaction"}
+        name = kinds.get(refusal.transaction.type, "orderRejectTransaction")
+        related = {} if name == "clientConfigureRejectTransaction" else {"relatedTransactionIDs": [refusal.transaction.id]}
+        body |= {name: refusal.transaction, **related}
     return answer(body, refusal.status, request_id)
 
 

@@ -107,6 +107,8 @@ class Ledger:
         self.hedging = hedging
         self._start_ns = start_ns
         self.trades: dict[str, SimTrade] = {}
+        self.alias = "Primary"
+        self.margin_rate = "0.01"  # the account's own least, above which each instrument has its own
         self.pl = ZERO
         self.financing = ZERO
 
@@ -238,7 +240,7 @@ class Ledger:
             if name == symbol:
                 taken = min(abs(more), short if more > 0 else long)
                 long, short = (long + more - taken, short - taken) if more > 0 else (long - taken, short - more - taken)
-            total += self.value(name, max(long, short), now_ns) * pair.margin_rate
+            total += self.value(name, max(long, short), now_ns) * max(pair.margin_rate, Decimal(self.margin_rate))
         return total
 
     def nav(self, now_ns: int) -> Decimal:
@@ -255,7 +257,7 @@ class Ledger:
         share = margin / nav if nav > 0 else ZERO
         shown = wire.Account(
             id=self.account_id,
-            alias="Primary",
+            alias=self.alias,
             currency=HOME,
             balance=money(balance),
             NAV=money(nav),
@@ -266,7 +268,7 @@ class Ledger:
             resettablePL=money(self.pl),
             financing=money(self.financing),
             commission=money(ZERO),
-            marginRate="0.02",
+            marginRate=self.margin_rate,
             openTradeCount=len(self.open_trades()),
             openPositionCount=len({trade.symbol for trade in self.open_trades()}),
             pendingOrderCount=len(pending),

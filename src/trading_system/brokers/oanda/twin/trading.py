@@ -28,6 +28,7 @@ _TIFS = {
 _TIF = {"GTC": TimeInForce.GTC, "GTD": TimeInForce.GTC, "GFD": TimeInForce.DAY, "FOK": TimeInForce.FOK, "IOC": TimeInForce.IOC}
 _OF_TRADES = ("TAKE_PROFIT", "STOP_LOSS", "TRAILING_STOP_LOSS")
 _ON_FILL = {"takeProfitOnFill": "TAKE_PROFIT", "stopLossOnFill": "STOP_LOSS", "trailingStopLossOnFill": "TRAILING_STOP_LOSS"}
+_DEPENDENT = {"takeProfit": "TAKE_PROFIT", "stopLoss": "STOP_LOSS", "trailingStopLoss": "TRAILING_STOP_LOSS"}
 _FILLS = ("DEFAULT", "REDUCE_FIRST", "REDUCE_ONLY", "OPEN_ONLY", "")
 _TRIGGERS = ("DEFAULT", "INVERSE", "BID", "ASK", "MID", "")
 _IMMEDIATE = ("FOK", "IOC")
@@ -77,6 +78,7 @@ class Orders:
         self._log = log
         self.placed: dict[str, Placed] = {}
         self._pending: dict[str, Placed] = {}
+        self._moved: set[str] = set()  # of which there is more or less to close now
 
     # -- asking ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -213,6 +215,52 @@ class Orders:
             raise Refusal(400, "The request specified no position to close", "CLOSEOUT_POSITION_INCOMPLETE_SPECIFICATION")
         return told
 
+    def dependents(self, trade: SimTrade, body: bytes, now_ns: int) -> dict[str, object]:
+        """Set a trade's exits, or take them away with null; what is not named stays. Raises Refusal."""
+        try:
+            given = msgspec.json.decode(body)
+            wishes = {name: given[name] for name in _DEPENDENT if name in given}
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, TypeError):
+            raise bad("body") from None
+        told: dict[str, object] = {}
+        asked = {
+            name: None if wish is None else self._read(msgspec.json.encode({"order": {"type": _DEPENDENT[name], "tradeID": trade.id} | wish}))
+            for name, wish in wishes.items()
+        }
+        there = {name: self._pending.get(trade.orders.get(_DEPENDENT[name], "")) for name in asked}
+        for name, order in asked.items():
+            if order is not None:
+                self._pass(order, now_ns, replacing=there[name])
+        for name, order in asked.items():
+            old = there[name]
+            if old is not None:
+                old.end = "CLIENT_REQUEST" if order is None else "CLIENT_REQUEST_REPLACED"
+                old.replaced_by = "" if order is None else str(int(self._log.following) + 1)
+                self._drop(old, now_ns)
+                told[f"{name}OrderCancelTransaction"] = self._entry(old.cancel_id)
+            if order is not None:
+                made = self._make(order, now_ns, reason="CLIENT_ORDER" if old is None else "REPLACEMENT", replaces="" if old is None else old.id)
+                told[f"{name}OrderTransaction"] = self._entry(made.id)
+        ids = sorted((entry.id for entry in self._log.round), key=int)
+        return told | {"relatedTransactionIDs": ids, "lastTransactionID": ids[-1] if ids else self._log.last_id}
+
+    def rename(self, spec: str, body: bytes, now_ns: int) -> dict[str, object]:
+        """Other client extensions for an order that waits. Raises Refusal."""
+        placed = self._alive(spec, now_ns, "modified")
+        given = _extensions(body, "clientExtensions")
+        self._exchange.orders[placed.id].cl_ord_id = given.id
+        placed.asked = replace(placed.asked, clientExtensions=given)
+        entry = self._log.write("ORDER_CLIENT_EXTENSIONS_MODIFY", now_ns, orderID=placed.id, clientExtensionsModify=given)
+        told = {"orderClientExtensionsModifyTransaction": entry}
+        return told | {"relatedTransactionIDs": [entry.id], "lastTransactionID": entry.id}
+
+    def rename_trade(self, trade: SimTrade, body: bytes, now_ns: int) -> dict[str, object]:
+        """Other client extensions for a trade. Raises Refusal."""
+        trade.extensions = _extensions(body, "clientExtensions")
+        entry = self._log.write("TRADE_CLIENT_EXTENSIONS_MODIFY", now_ns, tradeID=trade.id, tradeClientExtensionsModify=trade.extensions)
+        told = {"tradeClientExtensionsModifyTransaction": entry}
+        return told | {"relatedTransactionIDs": [entry.id], "lastTransactionID": entry.id}
+
     def _read(self, body: bytes) -> wire.OrderRequest:
         """Numbers may come as such. Raises Refusal: no order, or of nothing that is known."""
         try:
@@ -224,7 +272,11 @@ class Orders:
             raise bad("order.type")
         if asked.type not in _OF_TRADES and asked.instrument not in self._universe.pairs:
             raise bad("order.instrument")
-        return replace(asked, timeInForce=asked.timeInForce or _TIFS[asked.type][0], positionFill=asked.positionFill or "DEFAULT")
+        return replace(
+            asked,
+            timeInForce=asked.timeInForce or _TIFS[asked.type][0],
+            positionFill=asked.positionFill or ("" if asked.type in _OF_TRADES else "DEFAULT"),
+        )
 
     def _pass(self, asked: wire.OrderRequest, now_ns: int, *, replacing: Placed | None) -> None:
         """Every rule that is looked at before there is an order. Raises Refusal, with the transaction that was made of it."""
@@ -429,10 +481,13 @@ class Orders:
         while True:
             self._exchange.advance(now_ns)
             events = [event for event in self._exchange.take_events() if isinstance(event, Event)]
-            if not events:
-                return
             for event in events:
                 self._take(event)
+            moved, self._moved = self._moved, set()
+            for symbol in sorted(moved):
+                self._fit(symbol, now_ns)
+            if not events and not moved:
+                return
 
     def lapse(self, now_ns: int) -> None:
         """Orders whose time is over."""
@@ -517,7 +572,7 @@ class Orders:
             self._pending.pop(placed.id, None)
         if placed.opened_id:
             self._guard(placed, self._ledger.trades[placed.opened_id], now_ns)
-        self._fit(done.symbol, now_ns)
+        self._moved.add(done.symbol)
 
     def _guard(self, entry: Placed, trade: SimTrade, now_ns: int) -> None:
         """The exits that the order asked for, for the trade that it has opened."""
@@ -552,11 +607,14 @@ class Orders:
             if order is None or order.symbol != symbol or not reduces or order.ord_status.terminal or order.qty is None:
                 continue
             room = self._reducible(placed, symbol)
-            if not room and order.ord_status is not OrdStatus.PENDING_CANCEL:
+            size = min(abs(placed.units), room)
+            if order.ord_status is OrdStatus.PENDING_REPLACE:
+                self._moved.add(symbol)  # once what is under way has arrived
+            elif not room and order.ord_status is not OrdStatus.PENDING_CANCEL:
                 placed.end = "LINKED_TRADE_CLOSED" if placed.asked.tradeID else "POSITION_CLOSEOUT_FAILED"
                 self._exchange.cancel(order, now_ns)
-            elif room and order.ord_status is OrdStatus.NEW and order.qty != (size := min(abs(placed.units), room)):
-                self._exchange.amend(order, replace(order.ticket, qty=size), now_ns)
+            elif room and order.ord_status is OrdStatus.NEW and order.qty != size:
+                self._exchange.amend(order, replace(order.ticket, qty=size, stop_px=order.stop_px), now_ns)
 
     def _reducible(self, placed: Placed, symbol: str) -> Decimal:
         trade = self._ledger.trades.get(placed.trade_id)
@@ -596,6 +654,14 @@ def _texts(given: object) -> object:
     if isinstance(given, dict):
         return {name: _texts(value) for name, value in given.items() if value is not None}
     return str(given) if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+
+def _extensions(body: bytes, name: str) -> wire.Extensions:
+    """Raises Refusal: there are none in it."""
+    try:
+        return msgspec.convert(msgspec.json.decode(body)[name], wire.Extensions)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, KeyError, TypeError):
+        raise bad(name) from None
 
 
 def _field(body: bytes, name: str, default: str) -> str:
