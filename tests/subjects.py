@@ -161,8 +161,8 @@ KRAKEN = Subject(
 
 
 def _bybit(*, requests_per_minute: int, **changes: Any) -> BybitTwin:
-    """What the suite asks as one question is up to four here: two categories, among the living and in the history."""
-    return BybitTwin(requests_per_minute=requests_per_minute * 3, **changes)
+    """What the suite asks as one question is up to six here: three categories, among the living and in the history."""
+    return BybitTwin(requests_per_minute=requests_per_minute * 5, **changes)
 
 
 BYBIT = Subject(
@@ -176,6 +176,7 @@ BYBIT = Subject(
         AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USDT"),
         AssetClass.CRYPTO: InstrumentID("BTC/USDT"),
         AssetClass.FUTURE: InstrumentID("SOL-25DEC26/USDT"),
+        AssetClass.CRYPTO_OPTION: InstrumentID("BTC-25DEC26-140000-C/USDT"),
     },
     nobody=InstrumentID("NOBODY/USDT"),
     misspelt=InstrumentID("SOLUSDT"),

@@ -98,7 +98,7 @@ class Wired:
 
 
 @asynccontextmanager
-async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: float = 0.4) -> AsyncIterator[Wired]:
+async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: float = 3.0) -> AsyncIterator[Wired]:
     module = __import__(f"trading_system.brokers.{subject.broker}.connector", fromlist=["connector"])
     monkeypatch.setattr(module, "ANSWER_WITHIN_NS", int(within_s * 1_000_000_000))
     for name, plenty in PLENTY.items():

@@ -1,6 +1,7 @@
 """Options: a chain whose prices are what one trades at, several legs as one order, and what covers what."""
 
 import asyncio
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,23 +18,33 @@ from trading_system.domain.errors import BadRequest, RiskRefused
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.option import OptionSnapshot, Right
+from trading_system.domain.option import OptionSnapshot, Right, option_name, underlying_of
 from trading_system.domain.order import Leg, NewOrder, Order
 from trading_system.domain.ports import OptionData
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 
 D = Decimal
-WITH_OPTIONS = [subject for subject in SUBJECTS if AssetClass.OPTION in subject.instruments]
+WITH_OPTIONS = [subject for subject in SUBJECTS if any(asset_class.is_option for asset_class in subject.instruments)]
 each_chain = pytest.mark.parametrize("subject", WITH_OPTIONS, ids=name)
 each_multileg = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.facts.legs_max], ids=name)
+TELLING = [subject for subject in WITH_OPTIONS if subject.tells_settlements]
+each_told = pytest.mark.parametrize("subject", TELLING, ids=name)
+each_assigned = pytest.mark.parametrize("subject", [subject for subject in TELLING if subject.facts.legs_max], ids=name)
 
-each_told = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.tells_settlements], ids=name)
+
+def kind_of(subject: Subject) -> AssetClass:
+    return next(asset_class for asset_class in subject.instruments if asset_class.is_option)
+
+
+def about(subject: Subject) -> InstrumentID:
+    """What its options are on: a stock, or a coin."""
+    return underlying_of(subject.instruments[kind_of(subject)])
 
 
 async def chain(desk: Desk, subject: Subject, right: Right = Right.CALL, place: int = -3) -> list[OptionSnapshot]:
     """The options of one kind of a day some weeks off, from the strike at the money upwards."""
-    source, stock = desk.brokers[subject.broker], subject.instruments[AssetClass.EQUITY]
+    source, stock = desk.brokers[subject.broker], about(subject)
     assert isinstance(source, OptionData)
     days = await source.expiries(stock)
     assert list(days) == sorted(days)
@@ -53,7 +64,7 @@ async def spread(desk: Desk, subject: Subject, intent: str, *, sell: bool = Fals
     net = sum((side.sign * price for side, price in zip(sides, asked, strict=True)), D(0))
     return NewOrder(
         broker=subject.broker,
-        instrument=subject.instruments[AssetClass.EQUITY],
+        instrument=about(subject),
         side=Side.BUY,
         ord_type=OrdType.LIMIT,
         time_in_force=TimeInForce.DAY,
@@ -85,7 +96,6 @@ async def rested(desk: Desk, whole: Order) -> Order:
 def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            before = desk.accounts[subject.broker].cash
             lines = await chain(desk, subject)
             assert [line.contract.strike for line in lines] == sorted({line.contract.strike for line in lines})
             at_money = lines[0]
@@ -93,7 +103,8 @@ def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subj
             assert at_money.quote.ask_px is not None
             assert at_money.greeks is not None
             assert D("0.3") < at_money.greeks.delta < D("0.7")
-            request = order(subject, AssetClass.OPTION, "a", "1", instrument=at_money.instrument, ord_type=OrdType.LIMIT, price=at_money.quote.ask_px)
+            held = desk.accounts[subject.broker].cash
+            request = order(subject, kind_of(subject), "a", "1", instrument=at_money.instrument, ord_type=OrdType.LIMIT, price=at_money.quote.ask_px)
             done = await settled(desk, await desk.submit(request))
             await desk.refresh_account(subject.broker)
 
@@ -102,10 +113,10 @@ def test_a_chain_has_the_prices_that_one_trades_at(tmp_path: Path, subject: Subj
             assert at_money.quote.bid_px <= done.avg_px <= at_money.quote.ask_px  # type: ignore[operator]
             instrument = await desk.instrument(subject.broker, at_money.instrument)
             assert instrument.contract == at_money.contract
-            spent = before - desk.accounts[subject.broker].cash
-            assert spent == done.avg_px * instrument.multiplier
+            fees = sum((fill.fee for fill in done.fills), D(0))
+            assert held - desk.accounts[subject.broker].cash == done.avg_px * instrument.multiplier + fees
             with pytest.raises(BadRequest, match="no option"):
-                await desk.instrument(subject.broker, InstrumentID("AAPL990116C00001000"))
+                await desk.instrument(subject.broker, option_name(changed(at_money.contract, expiry=date(2026, 1, 1))))
 
     conform(tmp_path, subject, story)
 
@@ -176,11 +187,12 @@ def test_what_nothing_covers_is_refused_before_sending_and_shares_cover_a_call(t
         async with bench.desk(WIDE) as desk:
             line = (await chain(desk, subject))[0]
             assert line.quote is not None
-            sell = order(subject, AssetClass.OPTION, "a", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.bid_px)
+            sell = order(subject, kind_of(subject), "a", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.bid_px)
             with pytest.raises(RiskRefused, match="UNCOVERED"):
                 await desk.submit(sell)
             assert between.placed == 0
-            await settled(desk, await desk.submit(order(subject, AssetClass.EQUITY, "shares", "100")))
+            enough = "100" if kind_of(subject) is AssetClass.OPTION else "1.01"  # a fee may come out of coins
+            await settled(desk, await desk.submit(order(subject, kind_of(subject), "shares", enough, instrument=about(subject))))
             done = await settled(desk, await desk.submit(sell))
             await asyncio.sleep(30)
 
@@ -188,10 +200,10 @@ def test_what_nothing_covers_is_refused_before_sending_and_shares_cover_a_call(t
             assert desk.books.halts == {}
             with pytest.raises(RiskRefused, match="UNCOVERED"):
                 await desk.submit(
-                    order(subject, AssetClass.OPTION, "b", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=sell.price)
+                    order(subject, kind_of(subject), "b", "1", Side.SELL, instrument=line.instrument, ord_type=OrdType.LIMIT, price=sell.price)
                 )
 
-    conform(tmp_path, subject, story)
+    conform(tmp_path, subject, story, cash=D(1_000_000))
 
 
 @each_multileg
@@ -224,7 +236,7 @@ def test_a_multileg_order_that_rests_is_cancelled_with_its_legs(tmp_path: Path, 
     conform(tmp_path, subject, story)
 
 
-@each_told
+@each_assigned
 def test_what_is_assigned_is_booked_told_and_halts_nothing(tmp_path: Path, subject: Subject) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
@@ -253,10 +265,10 @@ def test_what_ends_is_settled_while_nobody_looks(tmp_path: Path, subject: Subjec
             bought = {}
             for intent, line in (("out", first), ("in", deep)):
                 assert line.quote is not None
-                request = order(subject, AssetClass.OPTION, intent, "1", instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.ask_px)
+                request = order(subject, kind_of(subject), intent, "1", instrument=line.instrument, ord_type=OrdType.LIMIT, price=line.quote.ask_px)
                 bought[line.instrument] = await settled(desk, await desk.submit(request))
             assert [one.ord_status for one in bought.values()] == [OrdStatus.FILLED] * 2
-            stock = subject.instruments[AssetClass.EQUITY]
+            stock = about(subject)
         await asyncio.sleep(6 * 86_400)
         async with bench.desk(WIDE) as desk:
             await asyncio.sleep(120)
@@ -264,6 +276,8 @@ def test_what_ends_is_settled_while_nobody_looks(tmp_path: Path, subject: Subjec
 
             assert {instrument: desk.books.ledger.position(subject.broker, instrument) for instrument in there} == there
             assert set(there) <= {stock}
+            money = bench.twin.exchange.money
+            assert abs(desk.books.ledger.cash(subject.broker, money) - bench.twin.exchange.cash) <= D("0.01")
             assert [desk.books.ledger.position(subject.broker, instrument) for instrument in bought] == [0, 0]
             assert desk.books.halts == {}
             assert desk.ready[subject.broker]

@@ -29,6 +29,7 @@ WIDE = Limits(
     crypto_max_position_pct=D(1),
     option_max_premium_pct=D(1),
     max_spread_pct=D(1),
+    crypto_max_spread_pct=D(1),
     max_orders_per_second=1000,
     max_orders_per_minute=1000,
     crypto_quote_max_age_ns=60 * SECOND_NS,
@@ -104,7 +105,7 @@ def test_instruments_have_a_grid_and_unknown_names_a_hint(tmp_path: Path, subjec
             (instrument,) = await connector.instruments((instrument_id,))
 
             assert instrument.asset_class is asset_class
-            assert asset_class is AssetClass.OPTION or everything[instrument_id].symbol == instrument.symbol  # chains list options
+            assert asset_class.is_option or everything[instrument_id].symbol == instrument.symbol  # chains list options
             assert instrument.ticks[0].from_price == 0
             assert min(instrument.lot, instrument.whole_lot, instrument.multiplier, *(band.tick for band in instrument.ticks)) > 0
         with pytest.raises(BadRequest):

@@ -26,7 +26,7 @@ D = Decimal
 def test_what_fills_while_the_stream_is_down_is_booked_before_new_entries(tmp_path: Path, subject: Subject, asset_class: AssetClass) -> None:
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
-            ask = await priced(desk, subject, asset_class, "1.001")
+            ask = await priced(desk, subject, asset_class, "1.02")
             limit = {"ord_type": OrdType.LIMIT, "price": ask, "time_in_force": gtc_or_day(subject, asset_class)}
             qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
             bench.network.faults = Faults(lost_answer=1.0)  # nothing is heard, by stream or by answer

@@ -123,6 +123,26 @@ def test_a_change_that_came_too_late_leaves_the_old_order_as_it_ended() -> None:
     assert old.ord_status is OrdStatus.FILLED
 
 
+def test_a_change_whose_order_filled_before_it_was_told_is_booked_once() -> None:
+    """The old name is told of as filled, the new one too, and then the execution comes by the old name."""
+    blotter = Blotter()
+    blotter.open(approved())
+    blotter.apply(report(ExecType.NEW, OrdStatus.NEW))
+    blotter.open(replace(approved(), cl_ord_id=SECOND, orig_cl_ord_id=CL, orig_order_id=OrderID("o1")))
+    blotter.apply(report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cum_qty=D(10)))
+    filled = report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cl_ord_id=SECOND, cum_qty=D(10))
+    blotter.succeed(blotter.get(SECOND), filled)  # type: ignore[arg-type]
+    blotter.apply(filled)
+    execution = trade("e1", "10", "100", None, full=True)
+    blotter.apply(execution)
+    old, new = blotter.get(CL), blotter.get(SECOND)
+    assert old is not None
+    assert new is not None
+
+    assert (old.ord_status, old.cum_qty, new.ord_status, new.cum_qty) == (OrdStatus.REPLACED, 0, OrdStatus.FILLED, 10)
+    assert (old.settled, new.settled, blotter.total) == (True, True, NOTHING)
+
+
 def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
     blotter = Blotter()
     found = report(ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, cl_ord_id=ClOrdID(""), cum_qty=D(4), price=D(90))

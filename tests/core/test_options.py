@@ -167,6 +167,11 @@ def test_an_option_on_a_coin_is_of_one_coin_and_under_the_crypto_limits_too() ->
     assert on_bitcoin(bitcoin("0.5", price="25"), mid="10")[0] == "OPTION_PRICE_COLLAR_PCT"
 
 
+def test_no_stop_is_promised_where_the_broker_takes_none() -> None:
+    assert on_bitcoin(replace(bitcoin("0.5"), protect_stop_px=D(1500)))[0] == "CAPABILITY"
+    assert gate(asked(CALL, protect_stop_px=D(4)), CALL)[0] == "CAPABILITY"
+
+
 def test_what_has_expired_is_not_entered() -> None:
     old = option(contract(expiry=date(2026, 9, 20)))
     last = option(contract(expiry=date(2026, 9, 21)))  # NOW is that day

@@ -249,6 +249,70 @@ def the_market_by_socket() -> None:
     stream.exit()
 
 
+def contract() -> dict[str, Any]:
+    """The call of the quarter's end whose strike is the lowest there is."""
+    listed = session.get_instruments_info(category="option", baseCoin="BTC", limit=1000)["result"]["list"]
+    last_day = max(listed, key=lambda row: int(row["deliveryTime"]))["deliveryTime"]
+    calls = [row for row in listed if row["deliveryTime"] == last_day and row["optionsType"] == "Call"]
+    return min(calls, key=lambda row: D(row["symbol"].split("-")[2]))
+
+
+@step
+def a_chain_of_options() -> None:
+    listed = contract()
+    assert (listed["settleCoin"], listed["lotSizeFilter"]["qtyStep"], listed["priceFilter"]["tickSize"]) == ("USDT", "0.01", "5")
+    chain = session.get_tickers(category="option", baseCoin="BTC", expDate=listed["symbol"].split("-")[1])["result"]["list"]
+    assert all(D(row["markIv"]) > 0 and -1 <= D(row["delta"]) <= 1 for row in chain)
+    book = session.get_orderbook(category="option", symbol=listed["symbol"], limit=25)["result"]
+    assert D(book["b"][0][0]) < D(book["a"][0][0])
+    assert session.get_public_trade_history(category="option", symbol=listed["symbol"], limit=3)["result"]["list"][0]["symbol"] == listed["symbol"]
+
+
+@step
+def an_option_rests_is_changed_and_cancelled() -> None:
+    symbol = contract()["symbol"]
+    fields = {"category": "option", "symbol": symbol, "side": "Buy", "orderType": "Limit", "qty": "0.1"}
+    refused(10001, lambda: session.place_order(**fields, price="100"))  # without an orderLinkId
+    order_id = session.place_order(**fields, price="100", orderLinkId="option-rests")["result"]["orderId"]
+    reaches(order_id, "New", category="option")
+    session.amend_order(category="option", symbol=symbol, orderId=order_id, price="105")
+    until(lambda: order(order_id, "option")["price"] == "105", "amended")
+    session.cancel_order(category="option", symbol=symbol, orderLinkId="option-rests")
+    reaches(order_id, "Cancelled", category="option")
+    ask = session.get_orderbook(category="option", symbol=symbol)["result"]["a"][0][0]
+    crossing = session.place_order(**fields, price=str(D(ask) + 500), timeInForce="PostOnly", orderLinkId="option-post")["result"]["orderId"]
+    assert reaches(crossing, "Cancelled", category="option")["rejectReason"] == "EC_PostOnlyWillTakeLiquidity"
+
+
+@step
+def an_option_is_bought_and_sold() -> None:
+    symbol = contract()["symbol"]
+    what = {"category": "option", "symbol": symbol, "orderType": "Market", "qty": "0.1"}
+    bought = session.place_order(**what, side="Buy", orderLinkId="option-buy")["result"]["orderId"]
+    reaches(bought, "Filled", category="option")
+    (position,) = session.get_positions(category="option", baseCoin="BTC")["result"]["list"]
+    assert (position["symbol"], position["side"], position["size"]) == (symbol, "Buy", "0.1")
+    fills = session.get_executions(category="option", orderId=bought)["result"]["list"]
+    assert {(fill["execType"], fill["feeCurrency"]) for fill in fills} == {("Trade", "USDT")}
+    reaches(session.place_order(**what, side="Sell", reduceOnly=True, orderLinkId="option-sell")["result"]["orderId"], "Filled", category="option")
+    assert session.get_positions(category="option")["result"]["list"] == []
+    assert session.get_option_delivery_record(category="option")["result"]["list"] == []
+
+
+@step
+def options_by_socket() -> None:
+    symbol = contract()["symbol"]
+    heard: dict[str, list[Any]] = {"book": [], "trade": [], "ticker": []}
+    stream = patient(WebSocket(testnet=False, channel_type="option"))
+    stream.orderbook_stream(25, symbol, heard["book"].append)
+    stream.trade_stream("BTC", heard["trade"].append)
+    stream.ticker_stream(symbol, heard["ticker"].append)
+    until(lambda: all(heard.values()), "all three topics")
+    assert heard["ticker"][-1]["data"]["symbol"] == symbol
+    assert all(row["s"].startswith("BTC-") for message in heard["trade"] for row in message["data"])
+    stream.exit()
+
+
 for name, act in STEPS:
     try:
         act()

@@ -37,7 +37,7 @@ def exchange() -> Any:
         made.urls["api"] |= {"public": URL, "private": URL}
         made.urls["api"]["ws"] = {name: WS_URL + ("/v2" if name.endswith("V2") else "") for name in streams}
     if NAME == "bybit":
-        made.options["fetchMarkets"] = {"types": ["linear", "spot"]}
+        made.options["fetchMarkets"] = {"types": ["linear", "spot", "option"]}
         made.has["fetchCurrencies"] = False
     return made
 
@@ -190,6 +190,40 @@ class Judge:
         await asyncio.sleep(2)
         placed = await self.ex.create_order(SYMBOL, "market", "buy", self.amount)
         holds(placed["id"] in [trade["order"] for trade in await watching], "not told")
+
+    async def options(self) -> None:
+        """Where the exchange has them and the symbol is a coin's: markets, an order, its cancel, a trade, the position."""
+        if NAME != "bybit" or self.ex.market(SYMBOL)["swap"]:
+            return
+        markets = [market for market in self.ex.markets.values() if market["option"] and market["base"] == "BTC" and market["settle"] == "USDT"]
+        last = max(market["expiry"] for market in markets)
+        market = min((one for one in markets if one["expiry"] == last and one["optionType"] == "call"), key=lambda one: one["strike"])
+        symbol, amount = market["symbol"], market["limits"]["amount"]["min"]
+        holds((market["linear"], market["precision"]["price"], amount) == (True, 5, 0.01), market)
+        book = await self.ex.fetch_order_book(symbol, 25)
+        holds(book["bids"][0][0] < book["asks"][0][0], book)
+        holds((await self.ex.fetch_ticker(symbol))["bid"] > 0, "no bid")
+        known = {"acknowledged": True}
+        resting = await self.ex.create_order(symbol, "limit", "buy", amount, 100, {"clientOrderId": "ccxt-option-1"})
+        await self._option(resting["id"], symbol, "open", known)
+        await self.ex.cancel_order(resting["id"], symbol)
+        await self._option(resting["id"], symbol, "canceled", known)
+        bought = await self.ex.create_order(symbol, "limit", "buy", amount, book["asks"][0][0] + 100, {"clientOrderId": "ccxt-option-2"})
+        await self._option(bought["id"], symbol, "closed", known)
+        mine = [trade for trade in await self.ex.fetch_my_trades(symbol) if trade["order"] == bought["id"]]
+        holds(abs(sum(trade["amount"] for trade in mine) - amount) < 1e-9, mine)
+        held = [position for position in await self.ex.fetch_positions(None, {"type": "option"}) if position["symbol"] == symbol]
+        holds([(position["side"], position["contracts"]) for position in held] == [("long", amount)], held)
+
+    async def _option(self, order_id: str, symbol: str, status: str, known: Any) -> None:
+        for _ in range(40):
+            try:
+                if (await self.ex.fetch_order(order_id, symbol, known))["status"] == status:
+                    return
+            except OrderNotFound:
+                pass
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{order_id} never became {status}")
 
     async def eventually(self, order_id: str, status: str) -> Any:
         """The order, once it stands so: an acknowledgement is not yet an order everywhere."""

@@ -15,7 +15,7 @@ from trading_system.sim.host import serve
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 SPEED = 10  # a minute bar every six seconds
-STEPS = 23
+STEPS = 24
 TWINS = {
     "binance ETH/USDT": BinanceTwin,
     "kraken ETH/USD": KrakenTwin,

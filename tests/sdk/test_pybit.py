@@ -13,7 +13,7 @@ from trading_system.sim.host import serve
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 INSTALLED = any((ROOT / ".venv-judges").glob("lib/python*/site-packages/pybit"))
-MIN_STEPS = 14
+MIN_STEPS = 18
 
 
 @pytest.mark.judge

@@ -22,12 +22,13 @@ from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.fix import OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
+from trading_system.domain.option import Right, is_option, option_name
 from trading_system.journal.replay import Books
 from trading_system.sim.clock import START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
 from trading_system.transport.message import Request
 
-DEAD_MAN_EVERY = 3
+DEAD_MAN_EVERY = OPTIONS_EVERY = 3
 
 
 class PairTruth(TwinTruth):
@@ -207,7 +208,7 @@ class BybitTruth(KeptTruth):
     """A pair and its swap are one symbol to Bybit, and two markets to the exchange."""
 
     def symbol(self, instrument: InstrumentID) -> str:
-        return instrument.replace("-PERP/", "")
+        return instrument.replace("/", "-") if is_option(instrument) else instrument.replace("-PERP/", "")
 
     def kept(self) -> Iterable[tuple[str, TwinOrder]]:
         return [(order.order_id, self._shown(order)) for order in self._exchange.orders.values()]
@@ -217,10 +218,17 @@ class BybitWorld(TwinWorld):
     """A desk on the Bybit twin."""
 
     broker = BrokerName("bybit")
+    options_share = 0.6
     names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"))
 
     def make(self, seed: int) -> BybitTwin:
-        return BybitTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+        """In every third world options are traded, too: two calls from the money upwards."""
+        twin = BybitTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+        if seed % OPTIONS_EVERY == 0:
+            price, contracts = twin.exchange.mark("BTC/USDT", START_NS), [product.contract for product in twin.universe.of("option")]
+            calls = [one for one in contracts if one is not None and one.underlying == "BTC/USDT" and one.right is Right.CALL and one.strike >= price]
+            self.contracts = tuple(option_name(one) for one in sorted(calls, key=lambda one: (one.expiry, one.strike))[:2])
+        return twin
 
     def truth(self) -> TwinTruth:
         return BybitTruth(self.twin.exchange, self.clock, lambda: self.desk.books)

@@ -24,7 +24,7 @@ from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
-from trading_system.domain.option import underlying_of
+from trading_system.domain.option import parse_option, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
 from trading_system.domain.ports import Connector
 from trading_system.journal.record import encode
@@ -102,6 +102,7 @@ class Stage(ABC):
     protects = False  # whether the layer's venues take stops
     dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
+    options_share = 0.2  # of what is submitted, where there are contracts
 
     def __init__(
         self,
@@ -367,7 +368,7 @@ class Stage(ABC):
         await self.attempt(rng, lambda: self._submit(rng, f"w{place}"))
 
     async def _submit(self, rng: random.Random, intent: str, *, big: bool = False) -> None:
-        if self.contracts and rng.random() < 0.2:
+        if self.contracts and rng.random() < self.options_share:
             await self.desk.submit(await self._option(rng, next(iter(self.desk.brokers)), intent))
             return
         broker, name = rng.choice(tuple(self.desk.brokers)), rng.choice(self.names)
@@ -419,7 +420,9 @@ class Stage(ABC):
         )
 
     async def _option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
-        """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests."""
+        """A call bought or sold again, or two as one order, at a price that the market gives, or one at which it rests. On a coin always one."""
+        if parse_option(self.contracts[0]).in_cash:
+            return await self._coin_option(rng, broker, intent)
         low, high = self.contracts
         sell = self.desk.books.ledger.position(broker, low) > 0 and rng.random() < 0.5
         order = NewOrder(broker=broker, instrument=low, side=Side.BUY, ord_type=OrdType.LIMIT, order_qty=Decimal(1), intent=IntentID(intent))
@@ -434,6 +437,24 @@ class Stage(ABC):
         net = sides[0].sign * (near.touch(sides[0]) or Decimal(1)) + sides[1].sign * (far.touch(sides[1]) or Decimal(1))
         underlying = underlying_of(low)
         return changed(order, instrument=underlying, legs=(Leg(low, sides[0], 1), Leg(high, sides[1], 1)), price=net + away)
+
+    async def _coin_option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
+        self.hit["option"] += 1
+        name = rng.choice(self.contracts)
+        instrument, quote = await self.desk.instrument(broker, name), await self.desk.hub.fetch(broker, name)
+        held = self.desk.books.ledger.position(broker, name)
+        side = Side.SELL if held > 0 and rng.random() < 0.5 else Side.BUY
+        price = (quote.touch(side) or Decimal(100)) + side.sign * instrument.ticks[0].tick * rng.choice((1, 1, -10))
+        return NewOrder(
+            broker=broker,
+            instrument=name,
+            side=side,
+            ord_type=OrdType.LIMIT,
+            time_in_force=rng.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC)),
+            order_qty=min(instrument.lot * rng.randrange(1, 60), held if side is Side.SELL else Decimal(1)),
+            price=max(price, instrument.ticks[0].tick),
+            intent=IntentID(intent),
+        )
 
     def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
         """With exits so near that one or the other goes off."""

@@ -177,7 +177,7 @@ def _option_view(line: OptionSnapshot) -> View:
         "bid_px": None if quote is None else _number(quote.bid_px),
         "ask_px": None if quote is None else _number(quote.ask_px),
         "implied_volatility": _number(line.implied_volatility),
-        "greeks": None if greeks is None else {name: plain(getattr(greeks, name)) for name in names},
+        "greeks": None if greeks is None else {name: _number(getattr(greeks, name)) for name in names},
     }
 
 

@@ -97,13 +97,13 @@ class Blotter:
         return tuple(line)
 
     def succeed(self, order: Order, report: ExecutionReport) -> Order | None:
-        """The first word on a changed order that the broker kept ends the one it was; what that had filled counts as filled before. Gives the old
-        one, where there is one."""
+        """The first word on a changed order that the broker kept ends the one it was; what that had filled counts as filled before, what is known to
+        have filled and was not told yet is the new one's. Gives the old one, where there is one."""
         old = self._orders.get(order.orig_cl_ord_id or ClOrdID(""))
         if old is None or order.order_id is not None or report.order_id is None or old.order_id != report.order_id:
             return None
         self.put(replace(order, prior_qty=old.cum_qty, cum_qty=old.cum_qty, stated_cum_qty=old.cum_qty, order_id=old.order_id))
-        ended = old if old.ord_status.terminal else replace(old, ord_status=OrdStatus.REPLACED, doubt=Doubt.NONE)
+        ended = old if old.settled else replace(old, ord_status=OrdStatus.REPLACED, doubt=Doubt.NONE, stated_cum_qty=old.cum_qty)
         self.put(ended)
         return ended
 

@@ -27,6 +27,7 @@ from trading_system.domain.ports import Facts
 _SECOND_NS = 1_000_000_000
 DOLLAR_COINS = frozenset({"USDT", "USDC", "FDUSD", "TUSD", "DAI", "PYUSD"})
 DEPEG_MAX = Decimal("0.01")  # of a dollar: further away no entry is taken in it (RELIABILITY.md §5)
+_STOPS = frozenset({OrdType.STOP, OrdType.STOP_LIMIT})
 _OPTION_COLLAR_MIN = Decimal("0.10")  # money per unit: of a cheap option a fraction is less than its spread
 
 
@@ -421,12 +422,15 @@ def _capability(terms: Terms, state: RiskState) -> None:
 
 
 def _protection(terms: Terms, state: RiskState) -> None:
-    """The stop that an entry asks for must be one that can rest: on the grid, and on the losing side of the price."""
+    """The stop that an entry asks for must be one that can rest: of a kind the broker takes, on the grid, and on the losing side of the price."""
     stop_px, request = terms.request.protect_stop_px, terms.request
     if stop_px is None:
         return
     if terms.reducing:
         raise RiskRefused("PROTECT", "a stop for what opens", f"{request.side} only closes", "Leave --protect away.")
+    asset_class = state.instrument.asset_class
+    if not any(rule.asset_class is asset_class and rule.ord_types & _STOPS for rule in state.facts.rules):
+        raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes", f"a stop for {asset_class}", "Leave --protect away.")
     _exit_beyond(stop_px, request.side, request.price or request.stop_px or _mid(state), "PROTECT", "a stop", state)
 
 

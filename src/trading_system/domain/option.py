@@ -48,13 +48,14 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Greeks(msgspec.Struct, frozen=True, kw_only=True):
-    """Sensitivities of one unit's price, as brokers state them: vega per point of volatility, theta per calendar day, rho per point of rate."""
+    """Sensitivities of one unit's price, as brokers state them: vega per point of volatility, theta per calendar day, rho per point of rate, where it
+    is stated."""
 
     delta: Decimal
     gamma: Decimal
     theta: Decimal
     vega: Decimal
-    rho: Decimal
+    rho: Decimal | None
 
 
 class OptionSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,13 +38,15 @@ NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money. A price is of one
-    of `multiplier` units that each quantity is about."""
+    """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money; where there is an
+    index, of what that is worth, and of the money no more than fee_cap. A price is of one of `multiplier` units that each quantity is about."""
 
     base: str
     maker_fee: Decimal = ZERO
     taker_fee: Decimal = ZERO
     fees_in_money: bool = False  # of contracts, of which nothing can be taken
+    index: str = ""
+    fee_cap: Decimal = ONE
     multiplier: Decimal = ONE
     contract: Contract | None = None
     expires_ns: int = 0
@@ -67,6 +69,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     trail_pct: Decimal | None = None
     collar: Decimal | None = None  # a triggered stop becomes a limit order at this price
     extended: bool = False
+    post_only: bool = False  # what would take is cancelled
     reserve_px: Decimal = ZERO
     opening: bool  # what opens holds money, what closes holds quantity
     covered: Decimal = ZERO  # units of the underlying that each contract holds back as well
@@ -616,6 +619,10 @@ class Exchange:
         book = self._book(order.symbol)
         limit = order.price if order.ticket.ord_type.has_price else (order.ticket.collar if order.triggered else None)
         units = None if limit is None else self._units(order.symbol, limit)
+        best = book.best(order.side.opposite)
+        if order.ticket.post_only and units is not None and best is not None and (units - best) * order.side.sign >= 0:
+            self._finish(order, OrdStatus.CANCELED, ExecType.CANCELED, now_ns)
+            return
         immediate = order.time_in_force not in (TimeInForce.DAY, TimeInForce.GTC)
         lots = self._lots_left(order, book, limit)
         if lots:
@@ -1014,7 +1021,10 @@ class Exchange:
         rate = terms.maker_fee if maker else terms.taker_fee
         in_kind = side is Side.BUY and not terms.fees_in_money
         fee_asset = order.ticket.fee_asset or (terms.base if in_kind else self.money)
-        fee = ((qty if fee_asset == terms.base else qty * price) * rate).quantize(LOT, ROUND_UP)
+        charged = (qty if fee_asset == terms.base else qty * price) * rate
+        if terms.index:
+            charged = qty * min(self.mark(terms.index, now_ns) * rate, price * terms.fee_cap)
+        fee = charged.quantize(LOT, ROUND_UP)
         self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
         order.filled_money += qty * price

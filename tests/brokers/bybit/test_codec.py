@@ -313,7 +313,7 @@ def test_a_delivery_closes_what_its_profit_says_was_open(side: str, price: str, 
         fee="0.1",
         deliveryRpl=made,
     )
-    report = codec.decode_delivery(record, NOW)
+    report = codec.decode_delivery(record, "linear", NOW)
 
     assert (report.side, report.last_qty, report.last_px, report.fee, report.fee_currency) == (closes, 2, D(price), D("0.1"), "USDT")
     assert (report.instrument, report.exec_id, report.cl_ord_id) == ("BTC-26DEC26/USDT", "delivery-BTCUSDT-26DEC26-1700000000000", "")
@@ -331,7 +331,7 @@ def wallet(*coins: dict[str, str], **totals: str) -> wire.Wallet:
 
 def snapshot(found: wire.Wallet, *positions: wire.Position, **changes: Any) -> Any:
     fields: dict[str, Any] = {"account": "1", "environment": "paper", "pairs": PAIRS, "rates": {}, "blocked": "", "recv_ns": NOW}
-    return codec.decode_account(found, positions, **(fields | changes))
+    return codec.decode_account(found, {"linear": positions}, **(fields | changes))
 
 
 def test_published_wallets_and_positions_are_read() -> None:
@@ -408,12 +408,10 @@ def test_what_the_log_says_beside_the_fills() -> None:
 def test_what_is_done_by_hand_where_executions_are_not_read_the_log_alone_tells() -> None:
     closed = log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSD")
     funding = log("SETTLEMENT", "-0.00002", currency="BTC", category="inverse", symbol="BTCUSD")
-    premium = log("TRADE", "-310", category="option", symbol="BTC-26DEC26-100000-C-USDT")
 
     assert (closed.kind, closed.instrument, closed.qty, closed.amount) == (FlowKind.UNKNOWN, PAIR, D("0.1"), 0)
     assert (funding.kind, funding.instrument, funding.qty, funding.currency) == (FlowKind.FEE, PAIR, D("-0.00002"), "USDT")
-    assert (premium.kind, premium.instrument, premium.amount) == (FlowKind.UNKNOWN, None, -310)
-    assert all(log("TRADE", "1", category=category) is None for category in ("linear", "spot", ""))
+    assert all(log("TRADE", "1", category=category) is None for category in ("linear", "spot", "option", ""))
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------------------------------------

@@ -148,11 +148,14 @@ def test_cash_and_positions_at_their_marks_are_the_equity(tmp_path: Path) -> Non
             await settled(desk, await desk.submit(wish("b", "0.2", Side.SELL, BTC)))
             await settled(desk, await desk.submit(wish("c", "0.1", instrument=PAIR)))
             await asyncio.sleep(600)
-            account = await desk.brokers[BYBIT.broker].account()
-            marked = sum((held.qty * (held.mark_px or D(0)) for held in account.positions), account.balances["USDT"])
+            offs = []
+            for _ in range(5):  # wallet and positions are two reads, and a price may move between them
+                account = await desk.brokers[BYBIT.broker].account()
+                marked = sum((held.qty * (held.mark_px or D(0)) for held in account.positions), account.balances["USDT"])
+                offs.append(abs(marked - account.equity))
 
             assert {held.instrument: held.qty for held in account.positions} == {SOL: D(100), BTC: D("-0.2"), PAIR: D("0.0999")}
-            assert abs(marked - account.equity) < D("0.01")
+            assert min(offs) < D("0.01")
 
     run(tmp_path, story)
 
@@ -225,7 +228,7 @@ def test_a_liquidation_is_somebody_elses_order_and_is_booked(tmp_path: Path) -> 
         async with bench.desk(WIDE) as desk:
             bought = await settled(desk, await desk.submit(wish("a", "400")))
             worth = D(bench.twin.margin.balance(bench.clock.now_ns()))
-            bench.twin.transfer(-(worth - D(100)))
+            bench.twin.transfer(-(worth - D(5)))  # so little that a part of the position needs more, too
             await asyncio.sleep(300)
             forced = [order for order in desk.books.blotter if order.external]
 

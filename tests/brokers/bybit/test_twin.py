@@ -93,7 +93,6 @@ def test_all_requests_together_have_a_minute() -> None:
         ({"positionIdx": 1}, 10001),
         ({"orderLinkId": "no spaces"}, 10001),
         ({"orderLinkId": "x" * 37}, 10001),
-        ({"timeInForce": "PostOnly", "price": "90000"}, 10001),
         ({"takeProfit": "200000"}, 10001),
         ({"triggerPrice": "100"}, 10001),
         ({"triggerPrice": "100", "triggerDirection": 1}, 110092),

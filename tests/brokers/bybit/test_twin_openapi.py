@@ -147,6 +147,8 @@ def test_answers_have_the_fields_of_the_published_samples() -> None:
         "wallet": client.get("/v5/account/wallet-balance", accountType="UNIFIED")["list"][0],
         "instruments_linear": client.get("/v5/market/instruments-info", **linear)["list"][0],
         "instrument_spot": client.get("/v5/market/instruments-info", category="spot", symbol="BTCUSDT")["list"][0],
+        "instrument_option": client.get("/v5/market/instruments-info", category="option")["list"][0],
+        "ticker_option": client.get("/v5/market/tickers", category="option", baseCoin="BTC")["list"][0],
         "orderbook": client.get("/v5/market/orderbook", **linear),
         "print": client.get("/v5/market/recent-trade", **linear)["list"][0],
         "fee_rate": client.get("/v5/account/fee-rate", **linear)["list"][0],

@@ -1,4 +1,4 @@
-"""Bybit v5: spot pairs and perpetual swaps of the unified account. connect(), hosts() and FACTS; everything else stays inside the folder."""
+"""Bybit v5: spot pairs, swaps, futures and options of the unified account. connect(), hosts() and FACTS; everything else stays inside the folder."""
 
 import random
 from collections.abc import Mapping

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import wire
-from trading_system.brokers.bybit.facts import CATEGORIES, LINEAR, MONEY, NAME, PARTIAL, QUOTE, SPOT
+from trading_system.brokers.bybit.facts import CATEGORIES, LINEAR, MONEY, NAME, OPTION, PARTIAL, QUOTE, SPOT
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
@@ -17,10 +18,12 @@ from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, is
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal, plain
+from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, is_option, option_name, parse_option
 from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.report import ExecutionReport
 
 _MS = 1_000_000
+_SECOND_NS = 1_000_000_000
 _SIDE = {"Buy": Side.BUY, "Sell": Side.SELL}
 _SAID = {side: word for word, side in _SIDE.items()}
 _ORD_TYPE = {"Market": OrdType.MARKET, "Limit": OrdType.LIMIT}
@@ -71,6 +74,7 @@ _FLOW = {
 _FUNDING = "SETTLEMENT"
 _FROM_FILLS = frozenset({"TRADE", "LIQUIDATION", "ADL", "BLOCK_TRADE", "MOVE_POSITION", "DELIVERY"})  # what executions tell, and more exactly
 _CONTRACT = {"LinearPerpetual": AssetClass.PERPETUAL, "LinearFutures": AssetClass.FUTURE}
+_RIGHT = {"Call": Right.CALL, "Put": Right.PUT}
 _TRADABLE = {"Trading": True, "PreLaunch": False, "Delivering": False, "Closed": False}
 _QUOTES = (
     "USDT",
@@ -108,7 +112,11 @@ def instrument_id(category: str, symbol: str) -> InstrumentID:
     ('BTC/USDT', 'BTC-PERP/USDT', 'BTC-26DEC26/USDT')
     >>> instrument_id("linear", "BTCPERP"), instrument_id("linear", "BTC-26DEC26")
     ('BTC-PERP/USDC', 'BTC-26DEC26/USDC')
+    >>> instrument_id("option", "BTC-26DEC26-95000-C-USDT"), instrument_id("option", "BTC-26DEC26-95000-C")
+    ('BTC-26DEC26-95000-C/USDT', 'BTC-26DEC26-95000-C/USDC')
     """
+    if category == OPTION:
+        return option_name(_contract(symbol))
     base, quote, ends = symbol, "", ""
     dated = _DATED.fullmatch(symbol)
     if category == LINEAR and dated is not None:
@@ -131,7 +139,11 @@ def symbol_of(instrument: InstrumentID) -> str:
 
     >>> symbol_of(InstrumentID("BTC/USDT")), symbol_of(InstrumentID("BTC-PERP/USDT")), symbol_of(InstrumentID("BTC-26DEC26/USDT"))
     ('BTCUSDT', 'BTCUSDT', 'BTCUSDT-26DEC26')
+    >>> symbol_of(InstrumentID("BTC-26DEC26-95000-C/USDT"))
+    'BTC-26DEC26-95000-C-USDT'
     """
+    if is_option(instrument):
+        return instrument.removesuffix("/USDC").replace("/", "-")
     name, _, quote = instrument.partition("/")
     base, _, ends = name.partition("-")
     if ends == "PERP":
@@ -142,8 +154,28 @@ def symbol_of(instrument: InstrumentID) -> str:
 
 
 def category_of(instrument: InstrumentID) -> str:
-    """Where Bybit keeps it: contracts are linear."""
+    """Where Bybit keeps it: swaps and futures are linear."""
+    if is_option(instrument):
+        return OPTION
     return LINEAR if "-" in instrument.partition("/")[0] else SPOT
+
+
+def _contract(symbol: str) -> Contract:
+    """What an option's symbol says: without a coin at its end it is settled in USDC. Raises ProtocolError."""
+    name, _, right = symbol.removesuffix("-USDT").rpartition("-")
+    try:
+        return parse_option(f"{name}-{right}/{'USDT' if symbol.endswith('-USDT') else 'USDC'}")
+    except ValueError as error:
+        raise ProtocolError(str(error), symbol.encode()) from None
+
+
+def day_of(expiry: date) -> str:
+    """A day as Bybit writes it.
+
+    >>> day_of(date(2026, 12, 5))
+    '5DEC26'
+    """
+    return f"{expiry.day}{expiry:%b%y}".upper()
 
 
 def coin_pair(coin: str) -> InstrumentID:
@@ -160,7 +192,7 @@ def encode_order(approved: Approved) -> wire.CreateRequest:
     Source: bybit-exchange.github.io/docs/v5/order/create-order
     """
     request, category = approved.request, category_of(approved.request.instrument)
-    market, linear, stop = not request.ord_type.has_price, category == LINEAR, request.ord_type.has_stop
+    market, linear, spot, stop = not request.ord_type.has_price, category == LINEAR, category == SPOT, request.ord_type.has_stop
     in_money = request.order_qty is None
     amount = request.cash_order_qty if request.order_qty is None else request.order_qty
     assert amount is not None
@@ -173,12 +205,12 @@ def encode_order(approved: Approved) -> wire.CreateRequest:
         timeInForce="IOC" if market else request.time_in_force.value.upper(),
         orderLinkId=approved.cl_ord_id,
         price=_sent(request.price),
-        marketUnit=None if linear or not market else "quoteCoin" if in_money else "baseCoin",  # left out, a buy's quantity would be money
+        marketUnit=None if not spot or not market else "quoteCoin" if in_money else "baseCoin",  # left out, a buy's quantity would be money
         triggerPrice=_sent(request.stop_px),
         triggerDirection=(1 if request.side is Side.BUY else 2) if stop and linear else None,
         triggerBy="LastPrice" if stop and linear else None,
-        orderFilter="StopOrder" if stop and not linear else None,
-        reduceOnly=True if linear and (request.reduce_only or approved.reducing) else None,
+        orderFilter="StopOrder" if stop and spot else None,
+        reduceOnly=True if not spot and (request.reduce_only or approved.reducing) else None,
         positionIdx=0 if linear else None,
         **_exits(request),
     )
@@ -364,18 +396,23 @@ def _row_of(execution: wire.Execution, category: str, instrument: InstrumentID, 
     )
 
 
-def decode_delivery(record: wire.Delivery, recv_ns: int) -> ExecutionReport:
-    """The end of a contract: its position is closed at the delivery's price, by an order of Bybit's own. Which way it was, its profit says, because
-    `side` may be the position's or the delivery's.
+def decode_delivery(record: wire.Delivery, category: str, recv_ns: int) -> ExecutionReport:
+    """The end of a contract: its position is closed at the delivery's price, an option's at what it gives there, by an order of Bybit's own. Which
+    way it was, its profit says, because `side` may be the position's or the delivery's; of an option without profit it is the delivery's, as in the
+    documents' examples.
 
     Source: bybit-exchange.github.io/docs/v5/asset/delivery
     """
-    entry, price = _positive(record.entryPrice, "entryPrice"), _positive(record.deliveryPrice, "deliveryPrice")
+    instrument, price = instrument_id(category, record.symbol), _positive(record.deliveryPrice, "deliveryPrice")
+    entry = _positive(record.entryPrice, "entryPrice") if category == LINEAR else _optional(record.entryPrice)
+    if category == OPTION:
+        price = parse_option(instrument).payoff(price)
     made, qty = _number(record.deliveryRpl), _positive(record.position, "position")
     side = _word(_SIDE, record.side, "delivery side")
-    if made and entry != price:
+    if category == OPTION:
+        side = side.opposite
+    if made and entry is not None and entry != price:
         side = Side.BUY if (made > 0) is (price > entry) else Side.SELL
-    instrument = instrument_id(LINEAR, record.symbol)
     name = f"delivery-{record.symbol}-{record.deliveryTime}"
     return ExecutionReport(
         broker=NAME,
@@ -412,7 +449,7 @@ def _fee_currency(coin: str, category: str, instrument: InstrumentID, side: Side
 
 def decode_account(
     wallet: wire.Wallet,
-    positions: Sequence[wire.Position],
+    positions: Mapping[str, Sequence[wire.Position]],
     *,
     account: str,
     environment: str,
@@ -421,22 +458,23 @@ def decode_account(
     blocked: str,
     recv_ns: int,
 ) -> AccountSnapshot:
-    """A unified account in dollars. Of money that bought contracts, what they cost at their average entry is theirs; a coin that has a pair here is
-    a position in it. pairs: the spot pairs there are. rates: of money that the wallet holds none of, from tickers. blocked: why it may not trade.
+    """A unified account in dollars. Of money that bought contracts, what they cost at their average entry is theirs, but for options, whose premium
+    has left the wallet; a coin that has a pair here is a position in it. positions: by category. pairs: the spot pairs there are. rates: of money
+    that the wallet holds none of, from tickers. blocked: why it may not trade.
 
     Source: bybit-exchange.github.io/docs/v5/account/wallet-balance, docs/decisions/0009
     """
     coins = {coin.coin: coin for coin in wallet.coin}
     worth = {name: decode_worth(coin) for name, coin in coins.items()}
     rates = {**rates, **{name: rate for name, rate in worth.items() if rate is not None and (name in MONEY or coin_pair(name) not in pairs)}}
-    contracts = tuple(_contract(position) for position in positions if _number(position.size))
+    contracts = tuple(_position(row, category) for category, rows in positions.items() for row in rows if _number(row.size))
     held = tuple(
         _coin(name, qty, worth[name], rates.get(QUOTE))
         for name, coin in coins.items()
         if name not in MONEY and coin_pair(name) in pairs and (qty := _own(coin))
     )
     balances = {name: _own(coin) for name, coin in coins.items() if name in MONEY or coin_pair(name) not in pairs}
-    for contract in contracts:
+    for contract in (contract for contract in contracts if not is_option(contract.instrument)):
         currency = contract.instrument.partition("/")[2]
         balances[currency] = balances.get(currency, ZERO) - contract.qty * contract.avg_px
     equity = _number(wallet.totalEquity) if wallet.totalEquity else sum((_optional(coin.usdValue) or ZERO for coin in coins.values()), ZERO)
@@ -481,9 +519,9 @@ def _available(wallet: wire.Wallet, money: wire.Coin | None, rate: Decimal) -> D
     return max(ZERO, (_own(money) - sum((_optional(text) or ZERO for text in taken), ZERO)) * rate)
 
 
-def _contract(position: wire.Position) -> Position:
+def _position(position: wire.Position, category: str) -> Position:
     return Position(
-        instrument=instrument_id(LINEAR, position.symbol),
+        instrument=instrument_id(category, position.symbol),
         qty=_word(_SIDE, position.side, "position side").sign * _number(position.size),
         avg_px=_number(position.avgPrice),
         mark_px=_positive_or_none(position.markPrice),
@@ -505,27 +543,74 @@ def decode_rate(ticker: wire.Ticker) -> Decimal:
 def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
     """One listing with every grid and least size that it states.
 
-    Raises: ProtocolError: a kind of contract or a status we do not know.
+    Raises: ProtocolError: a kind of contract or a status we do not know; an option that is not what its symbol says.
     Source: bybit-exchange.github.io/docs/v5/market/instrument
     """
     lots, linear = entry.lotSizeFilter, category == LINEAR
-    lot = _positive(lots.qtyStep if linear else lots.basePrecision, "quantity step")
+    lot = _positive(lots.basePrecision if category == SPOT else lots.qtyStep, "quantity step")
+    contract = _stated(entry) if category == OPTION else None
+    asset_class = AssetClass.CRYPTO if contract is None else AssetClass.CRYPTO_OPTION
     return Instrument(
         id=instrument_id(category, entry.symbol),
         broker=NAME,
         symbol=entry.symbol,
-        asset_class=_word(_CONTRACT, entry.contractType, "kind of contract") if linear else AssetClass.CRYPTO,
+        asset_class=_word(_CONTRACT, entry.contractType, "kind of contract") if linear else asset_class,
         base=entry.baseCoin,
         currency=entry.quoteCoin,
         ticks=(TickBand(ZERO, _positive(entry.priceFilter.tickSize, "tickSize")),),
         lot=lot,
         whole_lot=lot,
         min_qty=_optional(lots.minOrderQty) or ZERO,
-        min_notional=_optional(lots.minNotionalValue if linear else lots.minOrderAmt) or ZERO,
+        min_notional=_optional(lots.minOrderAmt if category == SPOT else lots.minNotionalValue) or ZERO,
         hours=ALWAYS,
         tradable=_word(_TRADABLE, entry.status, "instrument status"),
         shortable=linear,
         marginable=linear,
+        contract=contract,
+    )
+
+
+def _stated(entry: wire.Instrument) -> Contract:
+    """The contract of a listing's symbol, held against its other fields."""
+    contract = _contract(entry.symbol)
+    ends = datetime.fromtimestamp(_time(entry.deliveryTime) // _SECOND_NS, UTC).date()
+    if (contract.right, contract.expiry) != (_word(_RIGHT, entry.optionsType, "kind of option"), ends):
+        raise ProtocolError(f"an option that is not what its symbol {entry.symbol} says", f"{entry.optionsType} {entry.deliveryTime}".encode())
+    return contract
+
+
+def decode_snapshot(ticker: wire.Ticker, now_ns: int) -> OptionSnapshot:
+    """One line of a chain. A ticker has no time of its own. Rho it does not state.
+
+    Source: bybit-exchange.github.io/docs/v5/market/tickers
+    """
+    instrument = instrument_id(OPTION, ticker.symbol)
+    stated = [_number(text) for text in (ticker.delta, ticker.gamma, ticker.theta, ticker.vega) if text]
+    greeks = Greeks(**dict(zip(("delta", "gamma", "theta", "vega"), stated, strict=True)), rho=None) if len(stated) == 4 else None
+    return OptionSnapshot(
+        contract=parse_option(instrument),
+        instrument=instrument,
+        quote=_ticker_quote(instrument, (ticker.bid1Price, ticker.bid1Size), (ticker.ask1Price, ticker.ask1Size), now_ns, now_ns),
+        implied_volatility=_positive_or_none(ticker.markIv),
+        greeks=greeks,
+    )
+
+
+def decode_stream_option(data: wire.StreamOption, instrument: InstrumentID, time_ms: int, recv_ns: int) -> Quote:
+    return _ticker_quote(instrument, (data.bidPrice, data.bidSize), (data.askPrice, data.askSize), time_ms * _MS, recv_ns)
+
+
+def _ticker_quote(instrument: InstrumentID, bid: tuple[str, str], ask: tuple[str, str], transact_ns: int, recv_ns: int) -> Quote:
+    """A price of 0, or none: nobody quotes that side."""
+    bid_px, ask_px = _positive_or_none(bid[0]), _positive_or_none(ask[0])
+    return Quote(
+        instrument=instrument,
+        bid_px=bid_px,
+        bid_qty=ZERO if bid_px is None else _number(bid[1]),
+        ask_px=ask_px,
+        ask_qty=ZERO if ask_px is None else _number(ask[1]),
+        transact_ns=transact_ns,
+        recv_ns=recv_ns,
     )
 
 

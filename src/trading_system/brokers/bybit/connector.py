@@ -5,6 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import NamedTuple, TypeVar
@@ -28,7 +29,9 @@ from trading_system.brokers.bybit.facts import (
     LEFT_HEADER,
     LIMIT_HEADER,
     LINEAR,
+    LISTED,
     LOG_PAGE_MAX,
+    OPTION,
     ORDERS_PAGE_MAX,
     PAPER,
     PARTIAL,
@@ -56,6 +59,7 @@ from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, Protoc
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, NewOrder, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
@@ -111,7 +115,7 @@ class _Signed:
 
 
 class BybitConnector:
-    """Broker, MarketData and DepthData for one unified account at Bybit."""
+    """Broker, MarketData, DepthData and OptionData for one unified account at Bybit."""
 
     facts = FACTS
 
@@ -181,7 +185,7 @@ class BybitConnector:
         wallets = await self._ask("/v5/account/wallet-balance", {"accountType": "UNIFIED"}, wire.Wallets)
         if not wallets.list:
             raise ProtocolError("Bybit told of no unified account")
-        positions = await self._positions()
+        positions = {category: await self._positions(category) for category in (LINEAR, OPTION)}
         if not self._pairs:
             await self._load_pairs()
         return codec.decode_account(
@@ -195,12 +199,13 @@ class BybitConnector:
             recv_ns=self._clock.now_ns(),
         )
 
-    async def _positions(self) -> list[wire.Position]:
-        query = {"category": LINEAR, "settleCoin": QUOTE, "limit": str(POSITIONS_PAGE_MAX)}
+    async def _positions(self, category: str) -> list[wire.Position]:
+        """Of contracts that are settled in USDT."""
+        query = {"category": category, "limit": str(POSITIONS_PAGE_MAX)} | ({"settleCoin": QUOTE} if category == LINEAR else {})
         found: list[wire.Position] = []
         for _ in range(PAGES_MAX):
             page = await self._ask("/v5/position/list", query, wire.Positions)
-            found += page.list
+            found += [row for row in page.list if category == LINEAR or row.symbol.endswith(f"-{QUOTE}")]
             if not page.nextPageCursor:
                 return found
             query["cursor"] = page.nextPageCursor
@@ -214,37 +219,39 @@ class BybitConnector:
         return {QUOTE: codec.decode_rate(ticker)}
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
-        """What is quoted in USDT: pairs, swaps and dated contracts."""
+        """What is quoted in USDT: pairs, swaps and dated contracts; options by name, or as chains."""
         if symbols:
             return tuple([await self._instrument(symbol) for symbol in symbols])
-        return tuple([instrument for category in CATEGORIES for instrument in await self._listed(category)])
+        return tuple([instrument for category in LISTED for instrument in await self._listed({"category": category})])
 
-    async def _listed(self, category: str) -> list[Instrument]:
-        query = {"category": category, "limit": str(INSTRUMENTS_PAGE_MAX)}
+    async def _listed(self, which: Mapping[str, str]) -> list[Instrument]:
+        query = {**which, "limit": str(INSTRUMENTS_PAGE_MAX)}
         found: list[Instrument] = []
         for _ in range(PAGES_MAX):
             page = await self._ask("/v5/market/instruments-info", query, wire.Instruments)
-            found += [codec.decode_instrument(entry, category) for entry in page.list if entry.quoteCoin == QUOTE]
+            found += [codec.decode_instrument(entry, query["category"]) for entry in page.list if entry.quoteCoin == QUOTE]
             if not page.nextPageCursor:
                 return found
             query["cursor"] = page.nextPageCursor
         raise ProtocolError(f"more than {PAGES_MAX} pages of instruments")
 
     async def _load_pairs(self) -> None:
-        self._pairs = frozenset(instrument.id for instrument in await self._listed(SPOT))
+        self._pairs = frozenset(instrument.id for instrument in await self._listed({"category": SPOT}))
 
     async def _instrument(self, symbol: InstrumentID) -> Instrument:
         """Raises BadRequest: Bybit does not have it, or not quoted in USDT; with what may have been meant."""
         if symbol.endswith(f"/{QUOTE}"):
             category, name = codec.category_of(symbol), codec.symbol_of(symbol)
-            for more in ({}, {"status": "Delivering"}, {"status": "Closed"}) if category == LINEAR else ({},):
+            for more in ({},) if category == SPOT else ({}, {"status": "Delivering"}, {"status": "Closed"}):
                 with suppress(BadRequest):  # a symbol that it does not know is a parameter error there
                     page = await self._ask("/v5/market/instruments-info", {"category": category, "symbol": name, **more}, wire.Instruments)
                     for listed in page.list:
                         return codec.decode_instrument(listed, category)
+        if is_option(symbol):
+            raise BadRequest(f"Bybit has no option {symbol}. `trading chain {underlying_of(symbol)}` lists those it has.")
         base = symbol.partition("/")[0].partition("-")[0].removesuffix(QUOTE)
         hint = f" Did you mean {base}/{QUOTE} (spot) or {base}-PERP/{QUOTE} (swap)?" if codec.coin_pair(base) in self._pairs else ""
-        raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}; nothing else is traded here.")
+        raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}.")
 
     # -- orders -----------------------------------------------------------------------------------------------------------------
 
@@ -318,17 +325,20 @@ class BybitConnector:
         return codec.decode_order(row, category, self._clock.now_ns())
 
     async def cancel_all(self) -> None:
-        """All contracts in USDT, what rests of pairs, what waits of pairs: of which there is any. Bybit takes 500 orders of contracts at a time."""
+        """All contracts in USDT, all options, what rests of pairs, what waits of pairs: of which there is any. Of contracts Bybit takes 500 orders at
+        a time."""
         wanted = []
         if await self._open({"category": LINEAR, "settleCoin": QUOTE}):
             wanted.append(wire.CancelAllRequest(category=LINEAR, settleCoin=QUOTE))
+        if await self._open({"category": OPTION}):
+            wanted.append(wire.CancelAllRequest(category=OPTION))
         filters = {codec.filter_of(row) for row in await self._open({"category": SPOT})}
         wanted += [wire.CancelAllRequest(category=SPOT, orderFilter=kind) for kind in sorted(filters)]
         for body in wanted:
             await self._ordered("/v5/order/cancel-all", body, self._name(), urgent=True)
 
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
-        """Every order that is not terminal, of both categories, all pages."""
+        """Every order that is not terminal, of all categories, all pages."""
         found: dict[str, ExecutionReport] = {}
         for category in CATEGORIES:
             query = {"category": category} | ({"settleCoin": QUOTE} if category == LINEAR else {})
@@ -393,7 +403,7 @@ class BybitConnector:
             known.popitem(last=False)
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
-        """Every execution of both categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended."""
+        """Every execution of all categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended."""
         found: list[tuple[wire.Execution, str]] = []
         for category in CATEGORIES:
             query = {"category": category, "limit": str(EXECUTIONS_PAGE_MAX)}
@@ -410,10 +420,12 @@ class BybitConnector:
 
     async def _deliveries(self) -> list[ExecutionReport]:
         """The last ones: more than a page of them does not end at once."""
-        query = {"category": LINEAR, "limit": str(LOG_PAGE_MAX)}
-        page = await self._ask("/v5/asset/delivery-record", query, wire.Deliveries)
-        found = [record for record in page.list if codec.instrument_id(LINEAR, record.symbol).endswith(f"/{QUOTE}")]
-        return [codec.decode_delivery(record, self._clock.now_ns()) for record in found]
+        found = []
+        for category in (LINEAR, OPTION):
+            page = await self._ask("/v5/asset/delivery-record", {"category": category, "limit": str(LOG_PAGE_MAX)}, wire.Deliveries)
+            told = [record for record in page.list if codec.instrument_id(category, record.symbol).endswith(f"/{QUOTE}")]
+            found += [codec.decode_delivery(record, category, self._clock.now_ns()) for record in told]
+        return found
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
         """The transaction log without what executions tell, in windows of seven days, oldest first."""
@@ -529,6 +541,8 @@ class BybitConnector:
         return tuple(trade for trade in found if start_ns <= trade.transact_ns < end_ns)
 
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
+        if is_option(instrument):
+            raise BadRequest(f"Bybit keeps no bars of options, such as {instrument}; there are quotes, and the newest trades")
         minutes, rest = divmod(period_ns, _MINUTE_NS)
         if rest or minutes not in _INTERVALS:
             raise BadRequest(f"Bybit has bars of {', '.join(map(str, _INTERVALS))} minutes")
@@ -548,8 +562,22 @@ class BybitConnector:
         over_ns = self._now_ms() * _MS - period_ns  # Bybit tells the bar that runs as well, which is not what its name says yet
         return tuple(found[open_ns] for open_ns in sorted(found) if start_ns <= open_ns < end_ns and open_ns <= over_ns)
 
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        base, _, quote = underlying.partition("/")
+        listed = await self._listed({"category": OPTION, "baseCoin": base}) if quote == QUOTE else []
+        return tuple(sorted({instrument.contract.expiry for instrument in listed if instrument.contract is not None and instrument.tradable}))
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        query = {"category": OPTION, "baseCoin": underlying.partition("/")[0], "expDate": codec.day_of(expiry)}
+        page = await self._ask("/v5/market/tickers", query, wire.Tickers)
+        lines = [codec.decode_snapshot(ticker, self._clock.now_ns()) for ticker in page.list]
+        found = [line for line in lines if line.contract.underlying == underlying and line.contract.right in (right or line.contract.right,)]
+        return tuple(sorted(found, key=lambda line: (line.contract.strike, line.contract.right)))
+
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
-        """A socket for each category; what falls behind ends its connection and begins anew."""
+        """A socket for each category; what falls behind ends its connection and begins anew. Raises BadRequest: bars of an option."""
+        if kinds.bars and any(map(is_option, instruments)):
+            raise BadRequest("Bybit has no bars of options: ask for quotes and trades")
         sessions = {
             category: DataSession(self._urls.public, category, tuple(group), kinds)
             for category, group in groupby(sorted(instruments, key=codec.category_of), codec.category_of)
@@ -560,13 +588,12 @@ class BybitConnector:
 
     async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
         """Raises BadRequest: more levels than Bybit tells changes of."""
-        depth = next((depth for depth in DEPTHS if depth >= levels), None)
-        if depth is None or levels < 1:
-            raise BadRequest(f"Bybit's books that follow every change have {DEPTHS[-1]} levels")
-        sessions = {
-            category: DataSession(self._urls.public, category, tuple(group), Kinds(), depth=depth, levels=levels)
-            for category, group in groupby(sorted(instruments, key=codec.category_of), codec.category_of)
-        }
+        sessions = {}
+        for category, group in groupby(sorted(instruments, key=codec.category_of), codec.category_of):
+            depth = next((depth for depth in DEPTHS[category] if depth >= levels), None)
+            if depth is None or levels < 1:
+                raise BadRequest(f"Bybit's books that follow every change have {DEPTHS[category][-1]} levels ({category})")
+            sessions[category] = DataSession(self._urls.public, category, tuple(group), Kinds(), depth=depth, levels=levels)
         async for event in self._joined(sessions):
             if isinstance(event, BookSnapshot | StreamState):
                 yield event

@@ -99,32 +99,38 @@ EXECUTIONS_PAGE_MAX = 100
 POSITIONS_PAGE_MAX = 200
 LOG_PAGE_MAX = 50
 KLINES_MAX = 1_000
-PRINTS_MAX: Mapping[str, int] = {"spot": 60, "linear": 1_000}
+PRINTS_MAX: Mapping[str, int] = {"spot": 60, "linear": 1_000, "option": 1_000}
 HISTORY_WINDOW_NS = 7 * 86_400_000_000_000  # the most that one question about the past may span
 PING_EVERY_NS = 20_000_000_000
 SILENCE_NS = 70_000_000_000  # no pong for so long: the socket is dead
 TOPICS_MAX = 10  # of one subscribe request (spot's limit; the others have more)
-DEPTHS = (50, 200)  # order books that send changes
+DEPTHS: Mapping[str, tuple[int, ...]] = {"spot": (50, 200), "linear": (50, 200), "option": (25, 100)}  # order books that send changes
 
 # -- what ------------------------------------------------------------------------------------------------------------------------------------------
 
-SPOT, LINEAR = "spot", "linear"
+SPOT, LINEAR, OPTION = "spot", "linear", "option"
 PARTIAL = "Partial"  # tpslMode: exits that belong to what one order filled, not to the position
-CATEGORIES = (LINEAR, SPOT)
+LISTED = (LINEAR, SPOT)  # what is listed whole; of options there are chains
+CATEGORIES = (*LISTED, OPTION)
 MONEY = frozenset({"USDT", "USDC"})  # coins that are money here; every other one is a position in its USDT pair
 QUOTE = "USDT"
 _GTC, _ALL = frozenset({TimeInForce.GTC}), frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK})
+_NOW = frozenset({TimeInForce.GTC, TimeInForce.IOC})
 _CLASSES = ((AssetClass.CRYPTO, True), (AssetClass.PERPETUAL, False), (AssetClass.FUTURE, False))
-ORDER_RULES = tuple(
-    rule
-    for asset_class, fractional in _CLASSES
-    for rule in (
-        OrderRule(asset_class, frozenset({OrdType.LIMIT}), _ALL, fractional=fractional),
-        # a market order is always IOC there; GTC is taken because it says the same: all of it, now
-        OrderRule(asset_class, frozenset({OrdType.MARKET}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=fractional),
-        OrderRule(asset_class, frozenset({OrdType.STOP}), _GTC, fractional=fractional),
-        OrderRule(asset_class, frozenset({OrdType.STOP_LIMIT}), _ALL, fractional=fractional),
-    )
+ORDER_RULES = (
+    *(
+        rule
+        for asset_class, fractional in _CLASSES
+        for rule in (
+            OrderRule(asset_class, frozenset({OrdType.LIMIT}), _ALL, fractional=fractional),
+            # a market order is always IOC there; GTC is taken because it says the same: all of it, now
+            OrderRule(asset_class, frozenset({OrdType.MARKET}), _NOW, fractional=fractional),
+            OrderRule(asset_class, frozenset({OrdType.STOP}), _GTC, fractional=fractional),
+            OrderRule(asset_class, frozenset({OrdType.STOP_LIMIT}), _ALL, fractional=fractional),
+        )
+    ),
+    OrderRule(AssetClass.CRYPTO_OPTION, frozenset({OrdType.LIMIT}), _ALL, fractional=False),  # options have no conditional orders
+    OrderRule(AssetClass.CRYPTO_OPTION, frozenset({OrdType.MARKET}), _NOW, fractional=False),
 )
 # Pairs of exits under tpslMode Partial: made for what the entry fills, named after it. One alone was never seen to be, and none was moved as a limit.
 LINK_RULES = tuple(
@@ -134,6 +140,8 @@ LINK_RULES = tuple(
 CLIENT_ID_MAX = 36
 SPOT_TAKER_FEE = SPOT_MAKER_FEE = Decimal("0.001")  # VIP 0; a spot fee is taken from what is credited: coins of a buy, money of a sale
 LINEAR_TAKER_FEE, LINEAR_MAKER_FEE = Decimal("0.00055"), Decimal("0.0002")
+OPTION_FEE, OPTION_DELIVERY_FEE = Decimal("0.0002"), Decimal("0.00015")  # of the coin's price, in money …
+OPTION_FEE_CAP = Decimal("0.07")  # … and no more than so much of the option's
 
 FACTS = Facts(
     broker=NAME,
@@ -163,8 +171,8 @@ KEYS_HELP = (
     f"the main net, and the reverse. Keys: {PAGES['keys_paper']} (testnet), {PAGES['keys_live']} (live)."
 )
 PERMISSION_HELP = (
-    "The key needs the permissions Orders and Positions (contracts) and Trade (spot), read and write, and this machine's address if it is bound to "
-    f"any. Keys: {PAGES['keys_paper']} (testnet), {PAGES['keys_live']} (live)."
+    "The key needs the permissions Orders and Positions (contracts, options) and Trade (spot), read and write, and this machine's address if it is "
+    f"bound to any. Keys: {PAGES['keys_paper']} (testnet), {PAGES['keys_live']} (live)."
 )
 CLOCK_HELP = "This machine's clock is off: let NTP set it."
 BUDGET_HELP = (

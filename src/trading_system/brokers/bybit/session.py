@@ -8,7 +8,7 @@ import msgspec
 from trading_system.brokers.bybit import codec, errors, wire
 from trading_system.brokers.bybit.auth import login, trade_frame
 from trading_system.brokers.bybit.book import DepthBook
-from trading_system.brokers.bybit.facts import CATEGORIES, KEYS_HELP, LOGIN_AHEAD_NS, NAME, SILENCE_NS, TOPICS_MAX
+from trading_system.brokers.bybit.facts import CATEGORIES, KEYS_HELP, LOGIN_AHEAD_NS, NAME, OPTION, SILENCE_NS, TOPICS_MAX
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -28,7 +28,10 @@ _ORDERS = msgspec.json.Decoder(list[wire.Order])
 _EXECUTIONS = msgspec.json.Decoder(list[wire.Execution])
 _BOOK = msgspec.json.Decoder(wire.StreamBook)
 _TRADES = msgspec.json.Decoder(list[wire.StreamTrade])
+_OPTION = msgspec.json.Decoder(wire.StreamOption)
+_ACK = msgspec.json.Decoder(wire.OptionAck)
 _KLINES = msgspec.json.Decoder(list[wire.StreamKline])
+_TRADE = "publicTrade"
 _CROWDED = 10003  # on the line for orders: too many connections of this account. It is tried again
 PING = '{"op":"ping"}'
 Market = Quote | Trade | Bar | BookSnapshot
@@ -74,7 +77,7 @@ class OrdersSession:
 
     @staticmethod
     def _events(message: wire.StreamFrame, now_ns: int) -> tuple[ExecutionReport, ...]:
-        """What is done by hand in inverse contracts and options is not this desk's to see."""
+        """What is done by hand in inverse contracts is not this desk's to see."""
         if message.topic == "order":
             orders = _ORDERS.decode(message.data)
             return tuple(codec.decode_order(order, order.category, now_ns) for order in orders if order.category in CATEGORIES)
@@ -161,11 +164,15 @@ class DataSession:
     """
 
     def __init__(self, url: str, category: str, instruments: Sequence[InstrumentID], kinds: Kinds, *, depth: int = 0, levels: int = 0) -> None:
-        """depth: order books of so many levels instead of `kinds`; levels: how many of them are shown."""
+        """depth: order books of so many levels instead of `kinds`; levels: how many of them are shown. Options have no books of one level, so that
+        their tickers quote them, and their trades come by coin."""
         self._url = f"{url}/{category}"
         self._names = {codec.symbol_of(instrument): instrument for instrument in instruments}
-        wanted = (f"orderbook.{depth}",) if depth else _topics(kinds)
-        self._topics = tuple(f"{topic}.{symbol}" for symbol in self._names for topic in wanted)
+        wanted = (f"orderbook.{depth}",) if depth else _topics(kinds, category)
+        topics = (
+            f"{topic}.{symbol.partition('-')[0] if category == OPTION and topic == _TRADE else symbol}" for symbol in self._names for topic in wanted
+        )
+        self._topics = tuple(dict.fromkeys(topics))
         self._depth, self._levels = depth, levels
         self._books: dict[str, DepthBook] = {}
         self._unanswered = 0
@@ -195,7 +202,20 @@ class DataSession:
                 raise StreamRefused(f"Bybit's data stream refuses: {message.ret_msg}")
             self._unanswered -= 1
             return Step(ready=not self._unanswered)
+        if message.type == "COMMAND_RESP":
+            return self._acknowledged(message, frame)
         raise ProtocolError("a frame of no kind we know on a data stream", frame)
+
+    def _acknowledged(self, message: wire.StreamFrame, frame: bytes) -> Step:
+        """The options' line answers a subscription in a form of its own."""
+        try:
+            refused = _ACK.decode(message.data).failTopics
+        except wire.UNREADABLE as error:
+            raise ProtocolError(f"an answer that cannot be read on a data stream ({error})", frame) from None
+        if refused or not message.success:
+            raise StreamRefused(f"Bybit's data stream refuses: {', '.join(refused) or message.ret_msg}")
+        self._unanswered -= 1
+        return Step(ready=not self._unanswered)
 
     def stale_after_ns(self) -> int:
         return SILENCE_NS
@@ -203,6 +223,9 @@ class DataSession:
     def _events(self, message: wire.StreamFrame, now_ns: int) -> tuple[Market, ...]:
         kind, _, rest = message.topic.partition(".")
         symbol = rest.rpartition(".")[2]
+        if kind == _TRADE:
+            named = ((entry, self._names.get(entry.s)) for entry in _TRADES.decode(message.data))
+            return tuple(codec.decode_stream_trade(entry, name, now_ns) for entry, name in named if name is not None)
         instrument = self._names.get(symbol)
         if instrument is None:
             return ()
@@ -213,8 +236,8 @@ class DataSession:
             case "orderbook":
                 best = _BOOK.decode(message.data)
                 return (codec.decode_quote(best.b, best.a, instrument, message.ts, now_ns),)
-            case "publicTrade":
-                return tuple(codec.decode_stream_trade(entry, instrument, now_ns) for entry in _TRADES.decode(message.data))
+            case "tickers":
+                return (codec.decode_stream_option(_OPTION.decode(message.data), instrument, message.ts, now_ns),)
             case "kline":
                 bars = [entry for entry in _KLINES.decode(message.data) if entry.confirm]
                 return tuple(codec.decode_stream_kline(entry, instrument, _MINUTE_NS) for entry in bars)
@@ -222,8 +245,8 @@ class DataSession:
                 raise ProtocolError("a topic that was not asked for on a data stream", message.topic.encode())
 
 
-def _topics(kinds: Kinds) -> tuple[str, ...]:
-    wanted = (("orderbook.1", kinds.quotes), ("publicTrade", kinds.trades), ("kline.1", kinds.bars))
+def _topics(kinds: Kinds, category: str) -> tuple[str, ...]:
+    wanted = (("tickers" if category == OPTION else "orderbook.1", kinds.quotes), (_TRADE, kinds.trades), ("kline.1", kinds.bars))
     return tuple(topic for topic, yes in wanted if yes)
 
 

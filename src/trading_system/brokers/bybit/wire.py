@@ -66,7 +66,7 @@ class LeverageFilter(msgspec.Struct, kw_only=True):
 
 
 class Instrument(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One of GET /v5/market/instruments-info. contractType, settleCoin and what stands beside them are not spot's."""
+    """One of GET /v5/market/instruments-info. contractType, settleCoin and what stands beside them are not spot's; optionsType is options'."""
 
     symbol: str
     baseCoin: str
@@ -75,6 +75,7 @@ class Instrument(msgspec.Struct, kw_only=True, omit_defaults=True):
     priceFilter: PriceFilter
     lotSizeFilter: LotSizeFilter
     contractType: str = ""
+    optionsType: str = ""
     settleCoin: str = ""
     launchTime: str = ""
     deliveryTime: str = ""
@@ -108,7 +109,7 @@ class Book(msgspec.Struct, kw_only=True):
 
 
 class Ticker(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One of GET /v5/market/tickers, spot's and contracts' fields together."""
+    """One of GET /v5/market/tickers, all categories' fields together. Volatilities are a year's, as fractions."""
 
     symbol: str
     lastPrice: str
@@ -131,6 +132,15 @@ class Ticker(msgspec.Struct, kw_only=True, omit_defaults=True):
     nextFundingTime: str = ""
     fundingIntervalHour: str = ""
     deliveryTime: str = ""
+    bid1Iv: str = ""
+    ask1Iv: str = ""
+    markIv: str = ""
+    underlyingPrice: str = ""
+    delta: str = ""
+    gamma: str = ""
+    vega: str = ""
+    theta: str = ""
+    change24h: str = ""
 
 
 class Tickers(msgspec.Struct, kw_only=True):
@@ -251,8 +261,9 @@ class KeyInfo(msgspec.Struct, kw_only=True):
     isMaster: bool = True
 
 
-class FeeRate(msgspec.Struct, kw_only=True):
+class FeeRate(msgspec.Struct, kw_only=True, omit_defaults=True):
     symbol: str = ""
+    baseCoin: str = ""  # of options
     takerFeeRate: str
     makerFeeRate: str
 
@@ -330,14 +341,15 @@ class Log(msgspec.Struct, kw_only=True):
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One of GET /v5/asset/delivery-record: what a contract's end made, fees apart."""
+    """One of GET /v5/asset/delivery-record: what a contract's end made, fees apart. Examples of options have no entryPrice."""
 
     deliveryTime: int
     symbol: str
     side: str
     position: str
-    entryPrice: str
+    entryPrice: str = ""
     deliveryPrice: str
+    strike: str = ""
     fee: str
     deliveryRpl: str
 
@@ -550,6 +562,23 @@ class StreamTrade(msgspec.Struct, kw_only=True):
     L: str = ""
     BT: bool = False
     seq: int = 0
+
+
+class StreamOption(msgspec.Struct, kw_only=True):
+    """`data` of an option's tickers.{symbol}, whole each time: what a quote is made of. A price of 0: nobody quotes that side."""
+
+    symbol: str
+    bidPrice: str
+    bidSize: str
+    askPrice: str
+    askSize: str
+
+
+class OptionAck(msgspec.Struct, kw_only=True):
+    """`data` of COMMAND_RESP, which answers a subscription on the options' line."""
+
+    failTopics: Sequence[str] = ()
+    successTopics: Sequence[str] = ()
 
 
 class StreamKline(msgspec.Struct, kw_only=True):

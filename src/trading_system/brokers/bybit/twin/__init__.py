@@ -18,6 +18,7 @@ from trading_system.brokers.bybit.twin.data import MarketData
 from trading_system.brokers.bybit.twin.entry import TradeStreams
 from trading_system.brokers.bybit.twin.forms import Refusal, answer, bad, refused, too_many
 from trading_system.brokers.bybit.twin.gate import Crowded, Gate
+from trading_system.brokers.bybit.twin.options import list_options, next_eight_ns
 from trading_system.brokers.bybit.twin.rules import NamedBody, Rules, read
 from trading_system.brokers.bybit.twin.streams import PrivateStreams, PublicStreams
 from trading_system.brokers.bybit.twin.trading import Orders, late_cancel, told
@@ -60,6 +61,7 @@ class BybitTwin:
         self.secret = secret or "".join(names.choices(letters, k=36))
         self.universe = universe(hours, start_ns)
         self.market = Market(self.universe.listings, seed, _sources(self.universe, seed, recordings or {}))
+        list_options(self.universe, self.market, start_ns)
         self.exchange = Exchange(
             self.market,
             self.universe.terms,
@@ -85,7 +87,8 @@ class BybitTwin:
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
         self._funding_ns = (start_ns // FUNDING_NS + 1) * FUNDING_NS
-        self._delivery_ns = max((product.expires_ns for product in self.universe.products.values()), default=None)
+        self._delivery_ns = next_eight_ns(start_ns)
+        self._ended_ns = start_ns  # up to here what ends has ended
 
     @property
     def credentials(self) -> Mapping[str, str]:
@@ -256,8 +259,8 @@ class BybitTwin:
         self.public.advance(now_ns)
 
     def _next_step_ns(self) -> int:
-        due_ns = self._funding_ns if self._delivery_ns is None else min(self._funding_ns, self._delivery_ns)
-        if not any(True for _ in self.margin.contracts()):
+        due_ns = min(self._funding_ns, self._delivery_ns)
+        if not self.account.closing():
             return due_ns
         return min(due_ns, (self.now_ns // SECOND_NS + 1) * SECOND_NS)
 
@@ -280,18 +283,23 @@ class BybitTwin:
         self._funding_ns += FUNDING_NS
 
         def tell(product: Product, qty: Decimal, mark: Decimal, paid: Decimal) -> None:
-            self.private.publish("execution", facts.LINEAR, [self.orders.funded(product, qty, mark, paid, now_ns)], now_ns)
+            self.private.publish("execution", facts.LINEAR, [self.orders.booked("Funding", product, qty, mark, paid, now_ns)], now_ns)
 
         self.account.fund(now_ns, tell)
         self._tell_wallet()
 
     def _deliver(self, now_ns: int) -> None:
-        """The contracts of the quarter end: their orders go, their positions are paid out."""
-        self._delivery_ns = None
-        ended = [product for product in self.universe.products.values() if product.expires_ns]
+        """What ends on this day ends: its orders go, its positions are paid out. And options of other days are listed."""
+        ended = [product for product in self.universe.products.values() if self._ended_ns < product.expires_ns <= now_ns]
+        self._delivery_ns, self._ended_ns = next_eight_ns(now_ns), now_ns
         self.orders.end_all("CancelBySettle", now_ns, ended)
         for product in ended:
-            self.account.deliver(product, now_ns)
+            qty = self.account.deliver(product, now_ns)
+            if qty:
+                price, fee = self.exchange.mark(product.pair, now_ns), Decimal(self.account.deliveries[-1].fee)
+                row = self.orders.booked("Delivery", product, -qty, price, fee, now_ns)
+                self.private.publish("execution", product.category, [row], now_ns)
+        list_options(self.universe, self.market, now_ns)
         self._collect()
         self._tell_wallet()
 
@@ -299,7 +307,7 @@ class BybitTwin:
         """Liquidation: first the orders go, then the positions, at the market."""
         if not self.account.broke(now_ns) or self.orders.forced():
             return
-        self.orders.end_all("CancelAllBeforeLiq", now_ns, self.universe.of(facts.LINEAR))
+        self.orders.end_all("CancelAllBeforeLiq", now_ns, [product for product in self.universe.products.values() if not product.spot])
         for product, side, qty in self.account.closing():
             self.orders.force(product, side, qty, "CreateByLiq", now_ns)
         self._collect()
@@ -328,7 +336,7 @@ class BybitTwin:
         if event.exec_type is ExecType.CANCEL_REJECTED:
             shown = late_cancel(shown)
         self.private.publish("order", product.category, [shown], now_ns)
-        if product.linear:
+        if not product.spot:
             self.private.publish("position", product.category, [self._stream_position(product)], now_ns)
         self._tell_wallet()
 

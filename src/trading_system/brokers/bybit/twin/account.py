@@ -1,7 +1,8 @@
-"""The unified account: wallet, margin, positions, funding, liquidation, and the transaction log.
+"""The unified account: wallet, margin, positions, funding, deliveries, liquidation, and the transaction log.
 
-The exchange takes what a swap costs out of its cash; Bybit shows it as wallet balance and position instead, which is the same sum. Coins are no
-collateral here.
+The exchange takes what a swap costs out of its cash; Bybit shows it as wallet balance and position instead, which is the same sum. A premium leaves
+the wallet, at Bybit too: an option that is held is worth something in the equity, and is no collateral; one that is sold ties up margin
+(twin/options.py). Coins are no collateral here either.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from decimal import Decimal
 
 from trading_system.brokers.bybit import facts, wire
 from trading_system.brokers.bybit.twin.forms import MS, Refusal, amount, bad, ms, page, shown, span
+from trading_system.brokers.bybit.twin.options import initial_margin, maintenance_margin
 from trading_system.brokers.bybit.twin.universe import FUNDING_HOURS, MAX_LEVERAGE, Product, Universe
 from trading_system.domain.fix import Side
 from trading_system.domain.money import ONE, ZERO, plain
@@ -54,9 +56,19 @@ class Margin:
             raise Refusal(110043, "Set leverage has not been modified.")
         self._leverage[product.symbol] = wanted
 
-    def reserve_px(self, product: Product, price: Decimal) -> Decimal:
+    def reserve_px(self, product: Product, side: Side, price: Decimal, now_ns: int) -> Decimal:
         """What an order of one unit at this price holds of the money."""
+        if product.contract is not None and side is Side.SELL:
+            return initial_margin(product.contract, self.mark(self._universe.names[product.pair], now_ns), self.mark(product, now_ns))
         return price / self.leverage(product) if product.linear else price
+
+    def held(self, product: Product) -> Decimal:
+        """Signed units."""
+        return self._exchange.holdings.get(product.asset, ZERO)
+
+    def average(self, product: Product) -> Decimal:
+        """Average entry; 0: nothing is held."""
+        return self._exchange.avg_px.get(product.asset, ZERO)
 
     def mark(self, product: Product, now_ns: int) -> Decimal:
         return self._exchange.mark(product.name, now_ns)
@@ -71,7 +83,25 @@ class Margin:
         for name, qty in self._exchange.positions():
             product = self._universe.names[name]
             if product.linear:
-                yield product, qty, self._exchange.avg_px[self._exchange.terms[name].base]
+                yield product, qty, self.average(product)
+
+    def options(self) -> Iterator[tuple[Product, Decimal]]:
+        """Option positions, signed."""
+        for name, qty in self._exchange.positions():
+            product = self._universe.names[name]
+            if product.contract is not None:
+                yield product, qty
+
+    def option_value(self, now_ns: int) -> Decimal:
+        """What the options are marked at, what is sold below zero."""
+        return sum((qty * self.mark(product, now_ns) for product, qty in self.options()), ZERO)
+
+    def sold(self, now_ns: int) -> Iterator[tuple[Decimal, Decimal]]:
+        """Of every option that is sold, what it ties up and what it needs at least."""
+        for product, qty in self.options():
+            if qty < 0 and product.contract is not None:
+                spot, mark = self.mark(self._universe.names[product.pair], now_ns), self.mark(product, now_ns)
+                yield -qty * initial_margin(product.contract, spot, mark), -qty * maintenance_margin(spot, mark)
 
     def wallet(self) -> Decimal:
         """Money, that in positions included at what they cost."""
@@ -86,16 +116,18 @@ class Margin:
 
     def initial(self, now_ns: int) -> Decimal:
         """What the positions hold."""
-        return sum((abs(qty) * self.mark(product, now_ns) / self.leverage(product) for product, qty, _ in self.contracts()), ZERO)
+        held = sum((abs(qty) * self.mark(product, now_ns) / self.leverage(product) for product, qty, _ in self.contracts()), ZERO)
+        return held + sum((initial for initial, _ in self.sold(now_ns)), ZERO)
 
     def maintenance(self, now_ns: int) -> Decimal:
         """What the positions need at least."""
-        return sum((abs(qty) * self.mark(product, now_ns) * product.maintenance for product, qty, _ in self.contracts()), ZERO)
+        held = sum((abs(qty) * self.mark(product, now_ns) * product.maintenance for product, qty, _ in self.contracts()), ZERO)
+        return held + sum((least for _, least in self.sold(now_ns)), ZERO)
 
-    def reserved(self, *, linear: bool) -> Decimal:
-        """What orders of swaps, or of pairs, hold of the money."""
+    def reserved(self, *, spot: bool) -> Decimal:
+        """What orders of pairs, or of all else, hold of the money."""
         orders = self._exchange.open_orders()
-        return sum((order.reserve for order in orders if self._universe.names[order.symbol].linear is linear), ZERO)
+        return sum((order.reserve for order in orders if self._universe.names[order.symbol].spot is spot), ZERO)
 
     def available(self, now_ns: int) -> Decimal:
         return max(ZERO, self.balance(now_ns) - self.initial(now_ns) - self._exchange.reserved)
@@ -159,12 +191,12 @@ class Account:
         coins = [self._money(now_ns)] + [self._coin(product, now_ns) for product in self._universe.of(facts.SPOT)]
         wanted = [coin for coin in coins if (coin.coin in only if only else coin.walletBalance != "0" or coin.coin == facts.QUOTE)]
         balance, initial, maintenance = margin.balance(now_ns), margin.initial(now_ns), margin.maintenance(now_ns)
-        orders = margin.reserved(linear=True)
+        orders, options = margin.reserved(spot=False), margin.option_value(now_ns)
         total = sum((Decimal(coin.usdValue) for coin in coins), ZERO)
         return wire.Wallet(
             accountType="UNIFIED",
             totalEquity=shown(total),
-            totalWalletBalance=shown(total - margin.unrealised(now_ns) * rate),
+            totalWalletBalance=shown(total - (margin.unrealised(now_ns) + options) * rate),
             totalMarginBalance=shown(balance * rate),
             totalAvailableBalance=shown(margin.available(now_ns) * rate),
             totalPerpUPL=shown(margin.unrealised(now_ns) * rate),
@@ -178,18 +210,18 @@ class Account:
 
     def _money(self, now_ns: int) -> wire.Coin:
         margin = self._margin
-        equity = margin.balance(now_ns)
+        equity = margin.balance(now_ns) + margin.option_value(now_ns)
         return wire.Coin(
             coin=facts.QUOTE,
             equity=shown(equity),
             walletBalance=shown(margin.wallet()),
             usdValue=shown(equity * self.usdt_usd),
-            locked=shown(margin.reserved(linear=False)),
+            locked=shown(margin.reserved(spot=True)),
             spotBorrow="0",
             borrowAmount="0",
             unrealisedPnl=shown(margin.unrealised(now_ns)),
             cumRealisedPnl=shown(sum(self.realised.values(), ZERO)),
-            totalOrderIM=shown(margin.reserved(linear=True)),
+            totalOrderIM=shown(margin.reserved(spot=False)),
             totalPositionIM=shown(margin.initial(now_ns)),
             totalPositionMM=shown(margin.maintenance(now_ns)),
             accruedInterest="0",
@@ -219,26 +251,34 @@ class Account:
         )
 
     def positions(self, query: Mapping[str, str], now_ns: int) -> wire.Positions:
-        """By symbol even when flat, by settlement coin what is open."""
-        if query.get("category") != facts.LINEAR:
+        """By symbol even when flat, by settlement coin what is open; options by their coin, or all."""
+        category = query.get("category", "")
+        if category not in (facts.LINEAR, facts.OPTION):
             raise bad("Illegal category")
         if query.get("symbol"):
-            product = self._universe.products.get((facts.LINEAR, query["symbol"]))
+            product = self._universe.products.get((category, query["symbol"]))
             if product is None:
                 raise bad("symbol invalid")
             rows = [self.position(product, now_ns)] if not self.hedge else [self.position(product, now_ns, side=side) for side in (1, 2)]
+        elif category == facts.OPTION:
+            rows = [self.position(product, now_ns) for product, _ in self._margin.options() if query.get("baseCoin", "") in ("", product.base)]
         elif query.get("settleCoin"):
             rows = [self.position(product, now_ns) for product, _, _ in self._margin.contracts()] if query["settleCoin"] == facts.QUOTE else []
         else:
             raise bad("symbol or settleCoin is required")
         found, cursor = page(rows, query, 20, facts.POSITIONS_PAGE_MAX)
-        return wire.Positions(category=facts.LINEAR, list=found, nextPageCursor=cursor)
+        return wire.Positions(category=category, list=found, nextPageCursor=cursor)
 
     def position(self, product: Product, now_ns: int, *, side: int = 0) -> wire.Position:
         """side: positionIdx, of an account in hedge mode."""
-        margin, qty = self._margin, self._exchange.position(product.name)
-        average, mark = self._exchange.avg_px.get(self._exchange.terms[product.name].base, ZERO), margin.mark(product, now_ns)
+        margin, qty = self._margin, self._margin.held(product)
+        average, mark = margin.average(product), margin.mark(product, now_ns)
         worth = abs(qty) * mark
+        initial, least = worth / margin.leverage(product), worth * product.maintenance
+        if product.contract is not None:
+            spot = margin.mark(self._universe.names[product.pair], now_ns)
+            units = max(ZERO, -qty)
+            initial, least = units * initial_margin(product.contract, spot, mark), units * maintenance_margin(spot, mark)
         return wire.Position(
             positionIdx=side,
             symbol=product.symbol,
@@ -248,9 +288,9 @@ class Account:
             markPrice=shown(mark),
             unrealisedPnl=shown(qty * (mark - average)),
             positionValue=shown(abs(qty) * average),
-            leverage=plain(margin.leverage(product)),
-            positionIM=shown(worth / margin.leverage(product)),
-            positionMM=shown(worth * product.maintenance),
+            leverage=plain(margin.leverage(product)) if product.linear else "",
+            positionIM=shown(initial),
+            positionMM=shown(least),
             curRealisedPnl="0",
             cumRealisedPnl=shown(self.realised.get(product.symbol, ZERO)),
             riskLimitValue="2000000",
@@ -262,12 +302,13 @@ class Account:
         category = query.get("category", "")
         if category not in facts.CATEGORIES:
             raise bad("Illegal category")
-        linear = category == facts.LINEAR
-        taker, maker = (facts.LINEAR_TAKER_FEE, facts.LINEAR_MAKER_FEE) if linear else (facts.SPOT_TAKER_FEE, facts.SPOT_MAKER_FEE)
+        taker, maker = fee_rates(category)
         products = [product for product in self._universe.of(category) if query.get("symbol") in (None, "", product.symbol)]
         if not products:
             raise bad("symbol invalid")
-        rows = [wire.FeeRate(symbol=product.symbol, takerFeeRate=plain(taker), makerFeeRate=plain(maker)) for product in products]
+        names = dict.fromkeys(product.base for product in products) if category == facts.OPTION else [product.symbol for product in products]
+        key = "baseCoin" if category == facts.OPTION else "symbol"
+        rows = [wire.FeeRate(**{key: name}, takerFeeRate=plain(taker), makerFeeRate=plain(maker)) for name in names]
         return wire.FeeRates(category=category, list=rows)
 
     def transactions(self, query: Mapping[str, str], now_ns: int) -> wire.Log:
@@ -285,7 +326,7 @@ class Account:
     # -- what happens ----------------------------------------------------------------------------------------------------------------------------
 
     def executed(self, execution: Execution, now_ns: int) -> None:
-        """Enter a trade. A swap's change is what was made less the fee, a pair's moves two coins."""
+        """Enter a trade. A swap's change is what was made less the fee, an option's its premium and the fee, a pair's moves two coins."""
         product = self._universe.names[execution.symbol]
         sign, fee = execution.side.sign, execution.fee
         shared = {
@@ -297,7 +338,12 @@ class Account:
             "orderId": execution.order_id,
             "tradeId": execution.exec_id,
         }
-        if not product.linear:
+        if product.contract is not None:
+            moved = -sign * execution.qty * execution.price
+            more = {"fee": shown(fee), "cashFlow": shown(moved), "size": plain(execution.position_qty), **shared}
+            self._enter("TRADE", facts.QUOTE, moved - fee, now_ns, **more)
+            return
+        if product.spot:
             for coin, moved in ((product.base, sign * execution.qty), (facts.QUOTE, -sign * execution.qty * execution.price)):
                 own = fee if coin == execution.fee_asset else ZERO
                 self._enter("TRADE", coin, moved - own, now_ns, fee=shown(own), cashFlow=shown(moved), **shared)
@@ -355,39 +401,49 @@ class Account:
             )
             tell(product, qty, mark, paid)
 
-    def deliver(self, product: Product, now_ns: int) -> None:
-        """A contract's end: what it made since its entry is paid, at its coin's price then."""
-        qty, base = self._exchange.position(product.name), self._exchange.terms[product.name].base
+    def deliver(self, product: Product, now_ns: int) -> Decimal:
+        """A contract's end, at its coin's price then: of a future what it made since its entry is paid, of an option what it gives. The units that
+        were held, signed."""
+        qty = self._margin.held(product)
         if not qty:
-            return
-        entry, price = self._exchange.avg_px.pop(base), self._exchange.mark(product.pair, now_ns)
-        self._exchange.deposit(base, -qty)
-        self._exchange.deposit(facts.QUOTE, qty * price)
-        made, side = qty * (price - entry), "Buy" if qty > 0 else "Sell"
-        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made
+            return qty
+        entry, price = self._exchange.avg_px.pop(product.asset), self._exchange.mark(product.pair, now_ns)
+        worth = price if product.contract is None else product.contract.payoff(price)
+        fee = ZERO if product.contract is None else abs(qty) * min(price * facts.OPTION_DELIVERY_FEE, worth * facts.OPTION_FEE_CAP)
+        fee = fee.quantize(_RATE_GRAIN)
+        self._exchange.deposit(product.asset, -qty)
+        self._exchange.deposit(facts.QUOTE, qty * worth - fee)
+        made, side = qty * (worth - entry), "Buy" if qty > 0 else "Sell"
+        moved = made if product.contract is None else qty * worth
+        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made - fee
         self._averages.pop(product.symbol, None)
+        closing = {"Buy": "Sell", "Sell": "Buy"}[side]
         self.deliveries.append(
             wire.Delivery(
                 deliveryTime=now_ns // MS,
                 symbol=product.symbol,
-                side=side,
+                side=side if product.contract is None else closing,  # as the documents' examples of options have it
                 position=plain(abs(qty)),
                 entryPrice=shown(entry),
                 deliveryPrice=shown(price),
-                fee="0",
+                strike="" if product.contract is None else plain(product.contract.strike),
+                fee=shown(fee),
                 deliveryRpl=shown(made),
             )
         )
-        more = {"symbol": product.symbol, "category": facts.LINEAR, "side": side, "size": "0", "qty": plain(abs(qty)), "tradePrice": shown(price)}
-        self._enter("DELIVERY", facts.QUOTE, made, now_ns, cashFlow=shown(made), **more)
+        more = {"symbol": product.symbol, "category": product.category, "side": side, "size": "0", "qty": plain(abs(qty))}
+        self._enter("DELIVERY", facts.QUOTE, moved - fee, now_ns, fee=shown(fee), cashFlow=shown(moved), tradePrice=shown(price), **more)
+        return qty
 
     def delivery_records(self, query: Mapping[str, str]) -> wire.Deliveries:
         """Newest first."""
-        if query.get("category") != facts.LINEAR:
+        category = query.get("category", "")
+        if category not in (facts.LINEAR, facts.OPTION):
             raise bad("Illegal category")
-        rows = [row for row in reversed(self.deliveries) if query.get("symbol", "") in ("", row.symbol)]
+        known = [row for row in reversed(self.deliveries) if bool(row.strike) is (category == facts.OPTION)]
+        rows = [row for row in known if query.get("symbol", "") in ("", row.symbol)]
         found, cursor = page(rows, query, 20, facts.LOG_PAGE_MAX)
-        return wire.Deliveries(category=facts.LINEAR, list=found, nextPageCursor=cursor)
+        return wire.Deliveries(category=category, list=found, nextPageCursor=cursor)
 
     def broke(self, now_ns: int) -> bool:
         """Whether what stands behind the positions is less than they need."""
@@ -395,8 +451,11 @@ class Account:
         return needed > 0 and self._margin.balance(now_ns) < needed
 
     def closing(self) -> list[tuple[Product, Side, Decimal]]:
-        """What closes every position."""
-        return [(product, Side.SELL if qty > 0 else Side.BUY, abs(qty)) for product, qty, _ in self._margin.contracts()]
+        """What closes every position that margin stands behind."""
+        held = [(product, qty) for product, qty, _ in self._margin.contracts()] + [
+            (product, qty) for product, qty in self._margin.options() if qty < 0
+        ]
+        return [(product, Side.SELL if qty > 0 else Side.BUY, abs(qty)) for product, qty in held]
 
     def _enter(self, kind: str, coin: str, change: Decimal, now_ns: int, **more: str) -> None:
         self._entries += 1
@@ -412,6 +471,13 @@ class Account:
                 **more,
             )
         )
+
+
+def fee_rates(category: str) -> tuple[Decimal, Decimal]:
+    """Of who takes and of who makes, in one category."""
+    if category == facts.OPTION:
+        return facts.OPTION_FEE, facts.OPTION_FEE
+    return (facts.LINEAR_TAKER_FEE, facts.LINEAR_MAKER_FEE) if category == facts.LINEAR else (facts.SPOT_TAKER_FEE, facts.SPOT_MAKER_FEE)
 
 
 def _share(part: Decimal, whole: Decimal) -> str:

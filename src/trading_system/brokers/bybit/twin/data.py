@@ -22,7 +22,17 @@ INTERVALS: Mapping[str, int] = {
     "W": 7 * DAY_NS,
 }
 _THURSDAY_NS = 4 * DAY_NS  # weeks begin on Mondays; the epoch was a Thursday
+_DELIVERING_NS = 4 * HOUR_NS  # until noon, as the documents of the delivery price have it
 _OPEN_INTEREST = "100000"  # scenery
+_STREAMED = {  # names of an option's ticker in its topic
+    "bid1Price": "bidPrice",
+    "bid1Size": "bidSize",
+    "bid1Iv": "bidIv",
+    "ask1Price": "askPrice",
+    "ask1Size": "askSize",
+    "ask1Iv": "askIv",
+    "markIv": "markPriceIv",
+}
 Levels = list[tuple[str, str]]
 Row = tuple[str, str, str, str, str, str, str]
 
@@ -46,59 +56,71 @@ class MarketData:
         return product
 
     def instruments(self, query: Mapping[str, str], now_ns: int) -> wire.Instruments:
-        """spot ignores limit and cursor. What has ended is told only to who asks for it."""
+        """spot ignores limit and cursor; options are of BTC unless another coin is named, and those that are being delivered are among them. What
+        else has ended is told only to who asks for it."""
         category = query.get("category", "")
         if category not in facts.CATEGORIES:
             raise bad("Illegal category")
         if query.get("symbol"):
             self.product(query)
+        base = query.get("baseCoin") or ("BTC" if category == facts.OPTION and not query.get("symbol") else "")
+        wanted = (query["status"],) if query.get("status") else ("Trading", "Delivering") if category == facts.OPTION else ("Trading",)
         rows = [
             msgspec.structs.replace(product.entry, status=status)
             for product in self._universe.of(category)
-            if query.get("symbol", "") in ("", product.symbol)
-            and query.get("baseCoin", "") in ("", product.base)
-            and (status := "Closed" if 0 < product.expires_ns <= now_ns else "Trading") == (query.get("status") or "Trading")
+            if query.get("symbol", "") in ("", product.symbol) and base in ("", product.base) and (status := _status(product, now_ns)) in wanted
         ]
-        found, cursor = page(rows, query, 500, facts.INSTRUMENTS_PAGE_MAX) if category == facts.LINEAR else (rows, "")
+        found, cursor = (rows, "") if category == facts.SPOT else page(rows, query, 500, facts.INSTRUMENTS_PAGE_MAX)
         return wire.Instruments(category=category, list=found, nextPageCursor=cursor)
 
     def book(self, query: Mapping[str, str], now_ns: int) -> wire.Book:
         product = self.product(query)
         tick = self._market.latest(product.name, now_ns)
-        depth = number(query, "limit", 25 if product.linear else 1, 1000)
+        depth = number(query, "limit", 25 if product.linear else 1, 25 if product.contract is not None else 1000)
         bids, asks = levels(product, tick, depth)
         return wire.Book(s=product.symbol, b=bids, a=asks, ts=now_ns // MS, u=tick.number, seq=tick.number, cts=tick.time_ns // MS)
 
     def tickers(self, query: Mapping[str, str], now_ns: int) -> wire.Tickers:
-        category = query.get("category", "")
+        """Options by symbol or coin, and by their day."""
+        category, base, day = (query.get(name, "") for name in ("category", "baseCoin", "expDate"))
         products = [self.product(query)] if query.get("symbol") else self._universe.of(category)
         if category not in facts.CATEGORIES:
             raise bad("Illegal category")
+        if category == facts.OPTION and not query.get("symbol"):
+            if not base:
+                raise bad("symbol or baseCoin is required")
+            products = [one for one in products if one.base == base and one.expires_ns > now_ns and day in ("", one.symbol.split("-")[1])]
         return wire.Tickers(category=category, list=[self.ticker(product, now_ns) for product in products])
 
     def ticker(self, product: Product, now_ns: int) -> wire.Ticker:
         tick = self._market.latest(product.name, now_ns)
         bids, asks = levels(product, tick, 1)
-        minute = now_ns // MINUTE_NS
-        day = [self._market.minute(product.name, number) for number in range(minute - 24 * 60, minute, 60)]  # one an hour is near enough for scenery
+        minute, apart = now_ns // MINUTE_NS, 60 if product.contract is None else 360  # a minute of so many is near enough for scenery
+        day = [self._market.minute(product.name, number) for number in range(minute - 24 * 60, minute, apart)]
         before = day[0].open * product.tick
         last = self._margin.last_px(product, now_ns)
-        volume = sum(one.volume for one in day) * 60 * self._market.listings[product.name].size
+        volume = sum(one.volume for one in day) * apart * self._market.listings[product.name].size
         shared = {
             "symbol": product.symbol,
             "lastPrice": plain(last),
-            "bid1Price": bids[0][0],
-            "bid1Size": bids[0][1],
+            "bid1Price": bids[0][0] if bids else "0",
+            "bid1Size": bids[0][1] if bids else "0",
             "ask1Price": asks[0][0],
             "ask1Size": asks[0][1],
-            "prevPrice24h": plain(before),
-            "price24hPcnt": plain(((last - before) / before).quantize(Decimal("0.0001"))),
             "highPrice24h": plain(max(max(one.high for one in day) * product.tick, last)),
             "lowPrice24h": plain(min(min(one.low for one in day) * product.tick, last)),
             "volume24h": plain(volume),
             "turnover24h": shown(volume * last),
         }
-        if not product.linear:
+        if product.contract is not None:
+            return wire.Ticker(
+                **self._valued(product, tick),
+                change24h=plain(((last - before) / before).quantize(Decimal("0.00000001"))),
+                openInterest=_OPEN_INTEREST,
+                **shared,
+            )
+        shared |= {"prevPrice24h": plain(before), "price24hPcnt": plain(((last - before) / before).quantize(Decimal("0.0001")))}
+        if product.spot:
             return wire.Ticker(usdIndexPrice=shown(self._margin.mark(product, now_ns) * self._account.usdt_usd), **shared)
         return wire.Ticker(
             markPrice=shown(self._margin.mark(product, now_ns)),
@@ -111,6 +133,26 @@ class MarketData:
             deliveryTime=ms(product.expires_ns),
             **shared,
         )
+
+    def _valued(self, product: Product, tick: Tick) -> Mapping[str, str]:
+        """What an option is worth and what moves it: one model's word, so both sides of the quote have its volatility."""
+        source = self._universe.options[product.name]
+        value, spot = source.value(tick.number), source.spot(tick.number)
+        volatility, greeks = plain(value.volatility), value.greeks
+        return {
+            "bid1Iv": volatility if tick.bids else "0",
+            "ask1Iv": volatility,
+            "markIv": volatility,
+            "markPrice": plain(value.price),
+            "indexPrice": plain(spot),
+            "underlyingPrice": plain(spot),
+            **{name: plain(getattr(greeks, name)) for name in ("delta", "gamma", "vega", "theta")},
+        }
+
+    def stream_ticker(self, product: Product, now_ns: int) -> Mapping[str, str]:
+        """A ticker as the stream has it, where some names of an option's are others."""
+        ticker: Mapping[str, str] = msgspec.to_builtins(self.ticker(product, now_ns))
+        return ticker if product.contract is None else {_STREAMED.get(name, name): value for name, value in ticker.items()}
 
     def prints(self, query: Mapping[str, str], now_ns: int) -> wire.Prints:
         product = self.product(query)
@@ -132,6 +174,8 @@ class MarketData:
     def klines(self, query: Mapping[str, str], now_ns: int) -> wire.Klines:
         """Newest first, the one that runs included. Without bounds the last ones, with a start alone those behind it."""
         product, interval = self.product(query), INTERVALS.get(query.get("interval", ""))
+        if product.contract is not None:
+            raise bad("Illegal category")
         if interval is None:
             raise bad("interval invalid")
         limit = number(query, "limit", 200, facts.KLINES_MAX)
@@ -200,6 +244,12 @@ class MarketData:
             for at in times
         ]
         return wire.FundingRates(category=product.category, list=rows)
+
+
+def _status(product: Product, now_ns: int) -> str:
+    if not 0 < product.expires_ns <= now_ns:
+        return "Trading"
+    return "Delivering" if product.contract is not None and now_ns < product.expires_ns + _DELIVERING_NS else "Closed"
 
 
 def levels(product: Product, tick: Tick, depth: int) -> tuple[Levels, Levels]:

@@ -1,7 +1,8 @@
 """What Bybit refuses: every check on a create or an amend, in one place and under Bybit's codes.
 
-Taken are market, limit and stop orders of pairs and swaps in one-way mode. Attached exits, post-only, and conditionals that wait for a better price
-are refused as parameters that this twin does not model. Here a pair's waiting stop holds what it sells; Bybit's holds it only once it goes off.
+Taken are market, limit and stop orders of pairs and contracts in one-way mode, and market and limit orders of options. Other exits than pairs under
+tpslMode Partial, and conditionals that wait for a better price, are refused as parameters that this twin does not model. Here a pair's waiting stop
+holds what it sells; Bybit's holds it only once it goes off.
 Source: bybit-exchange.github.io/docs/v5/order/create-order, /error
 """
 
@@ -15,6 +16,7 @@ import msgspec
 from trading_system.brokers.bybit import facts
 from trading_system.brokers.bybit.twin.account import Margin
 from trading_system.brokers.bybit.twin.forms import Refusal, amount, bad, shown
+from trading_system.brokers.bybit.twin.options import option_terms
 from trading_system.brokers.bybit.twin.universe import Product, Universe
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.money import ZERO, on_grid, plain
@@ -22,11 +24,11 @@ from trading_system.sim.exchange import Exchange, SimOrder, Ticket
 
 T = TypeVar("T")
 SIDES = {"Buy": Side.BUY, "Sell": Side.SELL}
-TIFS = {"": TimeInForce.GTC, "GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
+TIFS = {"": TimeInForce.GTC, "GTC": TimeInForce.GTC, "PostOnly": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 _LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _BAND = Decimal("0.05")  # how far a limit price may be on the wrong side of the last one
 _MARKET_ROOM = Decimal("1.01")  # what a market order is counted at, above the touch
-OPEN_MAX = 500  # orders of one symbol
+OPEN_MAX, OPTIONS_OPEN_MAX = 500, 50  # orders of one symbol; of all options on one coin
 _UNMODELLED = ("slippageTolerance", "bboSideType", "orderIv", "mmp")
 
 
@@ -113,7 +115,7 @@ class Rules:
             raise bad("Illegal category")
         product = self._universe.products.get((category, symbol or ""))
         if product is None:
-            raise bad("symbol invalid") if category == facts.LINEAR else Refusal(170121, "Invalid symbol.")
+            raise Refusal(170121, "Invalid symbol.") if category == facts.SPOT else bad("symbol invalid")
         return product
 
     @staticmethod
@@ -138,15 +140,18 @@ class Rules:
         if product.linear and body.positionIdx not in (None, 0):
             raise bad("position idx not match position mode")
         self._link_id(product, body.orderLinkId)
-        if len(self._exchange.open_orders(product.name)) >= OPEN_MAX:
-            raise Refusal(110020, "Not allowed to have more than 500 active orders")
-        in_money = not product.linear and market and body.marketUnit != "baseCoin" and (body.marketUnit == "quoteCoin" or side is Side.BUY)
+        self._room(product)
+        if product.contract is not None:
+            if body.triggerPrice or body.orderFilter not in (None, "", "Order"):
+                raise bad("options take no conditional orders")
+            self._universe.terms.setdefault(product.name, option_terms(product))
+        in_money = product.spot and market and body.marketUnit != "baseCoin" and (body.marketUnit == "quoteCoin" or side is Side.BUY)
         price = None if market else self._price(product, body.price, side, now_ns)
         stop_px = self._trigger(product, body, side, now_ns)
         last = self._touch(product, side, now_ns)
         qty = self._qty(product, body.qty, market=market, in_money=in_money)
         worth = qty if in_money else qty * (price or stop_px or last)
-        reduce_only = bool(body.reduceOnly) and product.linear
+        reduce_only = bool(body.reduceOnly) and not product.spot
         self._least(product, worth, reduce_only=reduce_only)
         opening = self._opening(product, side, None if in_money else qty, reduce_only=reduce_only)
         counted = price or (stop_px or last) * _MARKET_ROOM
@@ -160,7 +165,8 @@ class Rules:
             notional=qty if in_money else None,
             price=price,
             stop_px=stop_px,
-            reserve_px=self._margin.reserve_px(product, counted),
+            post_only=not market and body.timeInForce == "PostOnly",
+            reserve_px=self._margin.reserve_px(product, side, counted, now_ns),
             opening=opening,
         )
         self._affordable(product, ticket, worth if price else worth * _MARKET_ROOM, now_ns)
@@ -180,11 +186,13 @@ class Rules:
         if (qty, price, stop_px) == (order.qty, order.price, order.stop_px):
             raise Refusal(10001, "order not modified")
         if qty is not None and qty <= order.filled_qty:
-            raise Refusal(110017 if product.linear else 170136, "orderQty will be truncated to zero.")
+            raise Refusal(170136 if product.spot else 110017, "orderQty will be truncated to zero.")
         counted = price or (stop_px or self._touch(product, ticket.side, now_ns)) * _MARKET_ROOM
         worth = (qty or ZERO) * counted
         self._least(product, worth, reduce_only=not ticket.opening)
-        new = msgspec.structs.replace(ticket, qty=qty, price=price, stop_px=stop_px, reserve_px=self._margin.reserve_px(product, counted))
+        new = msgspec.structs.replace(
+            ticket, qty=qty, price=price, stop_px=stop_px, reserve_px=self._margin.reserve_px(product, ticket.side, counted, now_ns)
+        )
         self._affordable(product, new, worth, now_ns, besides=order)
         return new
 
@@ -212,23 +220,36 @@ class Rules:
     # -- one check each --------------------------------------------------------------------------------------------------------------------------
 
     def _link_id(self, product: Product, link_id: str | None) -> None:
+        if not link_id and product.contract is not None:
+            raise bad("orderLinkId is required")
         if not link_id:
             return
         if _LINK_ID.fullmatch(link_id) is None:
             raise bad("orderLinkId invalid")
         if self._taken(link_id):
-            raise Refusal(110072, "OrderLinkedID is duplicate") if product.linear else Refusal(170141, "Duplicate clientOrderId")
+            raise Refusal(170141, "Duplicate clientOrderId") if product.spot else Refusal(110072, "OrderLinkedID is duplicate")
+
+    def _room(self, product: Product) -> None:
+        orders = self._exchange.open_orders(None if product.contract is not None else product.name)
+        if product.contract is None and len(orders) >= OPEN_MAX:
+            raise Refusal(110020, f"Not allowed to have more than {OPEN_MAX} active orders")
+        names = self._universe.names
+        alike = sum(names[order.symbol].contract is not None and names[order.symbol].base == product.base for order in orders)
+        if product.contract is not None and alike >= OPTIONS_OPEN_MAX:
+            raise Refusal(110020, f"Not allowed to have more than {OPTIONS_OPEN_MAX} active orders")
 
     def _on_tick(self, product: Product, text: str | None) -> Decimal:
         price = amount(text)
         if price is None:
             raise bad("price invalid")
         if not on_grid(price, product.tick):
-            raise bad("price invalid") if product.linear else Refusal(170134, "Order price has too many decimals.")
+            raise Refusal(170134, "Order price has too many decimals.") if product.spot else bad("price invalid")
         return price
 
     def _price(self, product: Product, text: str | None, side: Side, now_ns: int) -> Decimal:
         price = self._on_tick(product, text)
+        if product.contract is not None:
+            return price  # the documents state no band for options
         last = self._touch(product, side, now_ns)
         if (price - last) * side.sign > last * _BAND:
             if product.linear:
@@ -270,8 +291,8 @@ class Rules:
                 raise Refusal(170124, "Order amount too large.")
             return qty
         least, most = Decimal(lots.minOrderQty), Decimal(lots.maxOrderQty)
-        if product.linear:
-            most = Decimal(lots.maxMktOrderQty) if market else most
+        if not product.spot:
+            most = Decimal(lots.maxMktOrderQty) if market and product.linear else most
             if qty < least:
                 raise Refusal(110017, "orderQty will be truncated to zero.")
             if qty > most or not on_grid(qty, product.step):
@@ -289,14 +310,14 @@ class Rules:
         lots = product.entry.lotSizeFilter
         if product.linear and worth < Decimal(lots.minNotionalValue) and not reduce_only:
             raise Refusal(110094, f"Order does not meet minimum order value {lots.minNotionalValue}USDT")
-        if not product.linear and worth < Decimal(lots.minOrderAmt):
+        if product.spot and worth < Decimal(lots.minOrderAmt):
             raise Refusal(170140, "Order value exceeded lower limit.")
 
     def _opening(self, product: Product, side: Side, qty: Decimal | None, *, reduce_only: bool) -> bool:
         """Whether an order holds money; what it closes it holds itself. Raises Refusal: reduce-only, and there is not so much to reduce."""
-        if not product.linear:
+        if product.spot:
             return side is Side.BUY
-        against = -self._exchange.position(product.name) * side.sign  # what it could close
+        against = -self._margin.held(product) * side.sign  # what it could close
         if reduce_only and against <= 0:
             raise Refusal(110017, "current position is zero, cannot fix reduce-only order qty")
         if reduce_only and qty is not None and qty > against:
@@ -308,6 +329,11 @@ class Rules:
         if product.linear:
             free = self._margin.available(now_ns) + (ZERO if besides is None else besides.reserve)
             if ticket.opening and worth / self._margin.leverage(product) + worth * facts.LINEAR_TAKER_FEE > free:
+                raise Refusal(110007, "ab not enough for new order")
+            return
+        if product.contract is not None:
+            free = self._margin.available(now_ns) + (ZERO if besides is None else besides.reserve)
+            if ticket.opening and (ticket.qty or ZERO) * ticket.reserve_px > free:
                 raise Refusal(110007, "ab not enough for new order")
             return
         if ticket.side is Side.BUY:
@@ -322,7 +348,8 @@ class Rules:
 
     def _touch(self, product: Product, side: Side, now_ns: int) -> Decimal:
         tick = self._exchange.market.latest(product.name, now_ns)
-        return (tick.asks if side is Side.BUY else tick.bids)[0][0] * product.tick
+        depth = tick.asks if side is Side.BUY else tick.bids
+        return depth[0][0] * product.tick if depth else ZERO  # nobody bids for an option that is worth nothing
 
 
 def _ord_type(*, market: bool, waits: bool) -> OrdType:

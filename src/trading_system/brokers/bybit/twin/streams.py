@@ -18,7 +18,7 @@ CATCH_UP_TICKS = 4 * 60  # a stream that was not asked for longer than a minute 
 REPEAT_TICKS = 12  # the best prices are told again after three seconds of silence
 PRIVATE_TOPICS = ("order", "execution", "position", "wallet")
 _KLINE_TICKS = 4  # a bar is told every second
-_DEPTHS = ("1", "50", "200", "1000")
+_DEPTHS = {category: ("25", "100") if category == facts.OPTION else ("1", "50", "200", "1000") for category in facts.CATEGORIES}
 
 
 class Command(msgspec.Struct, kw_only=True):
@@ -108,7 +108,7 @@ class _Shown:
 
 
 class PublicStreams:
-    """/v5/public/{spot,linear}: books, trades, tickers and bars as the market ticks."""
+    """/v5/public/{spot,linear,option}: books, trades, tickers and bars as the market ticks."""
 
     def __init__(self, universe: Universe, market: Market, data: MarketData, send: Send) -> None:
         self._universe = universe
@@ -127,6 +127,8 @@ class PublicStreams:
         state, command = self.conns[conn], _read(frame)
         if command is None:
             self._tell(conn, {"success": False, "ret_msg": "Params Error", "conn_id": _conn_id(conn), "op": ""})
+        elif command.op == "ping" and state.category == facts.OPTION:
+            self._tell(conn, {"args": [str(now_ns // MS)], "op": "pong"})
         elif command.op == "ping":
             self._tell(conn, {"success": True, "ret_msg": "pong", "conn_id": _conn_id(conn), "req_id": _named(command), "op": "ping"})
         elif command.op in ("subscribe", "unsubscribe"):
@@ -136,7 +138,8 @@ class PublicStreams:
 
     def _subscribe(self, conn: int, state: _Public, command: Command, now_ns: int) -> None:
         topics = [str(topic) for topic in command.args]
-        odd = next((topic for topic in topics if self._read_topic(state.category, topic) is None), None)
+        strange = [topic for topic in topics if self._read_topic(state.category, topic) is None]
+        odd = strange[0] if strange else None
         text = "subscribe" if state.category == facts.SPOT else ""
         if odd is not None or (state.category == facts.SPOT and len(topics) > facts.TOPICS_MAX):
             text = f"error:handler not found,topic:{odd}" if odd is not None else "args size >10"
@@ -148,7 +151,11 @@ class PublicStreams:
                 state.topics[topic] = False
             else:
                 state.topics.pop(topic, None)
-        self._tell(conn, {"success": not refused, "ret_msg": text, "conn_id": _conn_id(conn), "req_id": _named(command), "op": command.op})
+        if state.category == facts.OPTION:
+            told = {"failTopics": strange, "successTopics": [topic for topic in topics if topic not in strange]}
+            self._tell(conn, {"success": not refused, "conn_id": _conn_id(conn), "data": told, "type": "COMMAND_RESP"})
+        else:
+            self._tell(conn, {"success": not refused, "ret_msg": text, "conn_id": _conn_id(conn), "req_id": _named(command), "op": command.op})
         if not refused and command.op == "subscribe":
             self._first(conn, state, now_ns)
 
@@ -160,7 +167,7 @@ class PublicStreams:
             state.topics[topic] = True
             found = self._read_topic(state.category, topic)
             assert found is not None
-            kind, middle, product = found
+            kind, middle, (product, *_) = found
             if kind == "orderbook":
                 shown = self._books.get((product.name, middle))
                 if shown is None or shown.tick < self._tick:
@@ -169,13 +176,18 @@ class PublicStreams:
             elif kind == "tickers":
                 self._publish_ticker(conn, topic, product, self._told(product, now_ns), "snapshot", now_ns)
 
-    def _read_topic(self, category: str, topic: str) -> tuple[str, str, Product] | None:
-        """Kind, what stands in the middle, and whose it is; None: there is no such topic."""
+    def _read_topic(self, category: str, topic: str) -> tuple[str, str, list[Product]] | None:
+        """Kind, what stands in the middle, and whose it is; None: there is no such topic. Trades of options are all those on a coin."""
         kind, _, rest = topic.partition(".")
         middle, _, symbol = rest.rpartition(".")
-        product = self._universe.products.get((category, symbol))
-        there = {"orderbook": middle in _DEPTHS, "kline": middle in INTERVALS, "publicTrade": not middle, "tickers": not middle}
-        return (kind, middle, product) if product is not None and there.get(kind, False) else None
+        options = category == facts.OPTION
+        bars = not options and middle in INTERVALS
+        there = {"orderbook": middle in _DEPTHS[category], "kline": bars, "publicTrade": not middle, "tickers": not middle}
+        if options and kind == "publicTrade":
+            products = [product for product in self._universe.of(category) if product.base == symbol]
+        else:
+            products = [product for product in (self._universe.products.get((category, symbol)),) if product is not None]
+        return (kind, middle, products) if products and there.get(kind, False) else None
 
     # -- time ------------------------------------------------------------------------------------------------------------------------------------
 
@@ -204,19 +216,27 @@ class PublicStreams:
         for (category, topic), conns in wanted.items():
             found = self._read_topic(category, topic)
             assert found is not None
-            kind, middle, product = found
-            tick = self._market.tick(product.name, number)
+            kind, middle, products = found
+            product = products[0]
             match kind:
                 case "orderbook":
-                    self._tell_book(conns, topic, product, middle, tick)
-                case "publicTrade" if tick.printed is not None:
-                    self._all(conns, {"topic": topic, "type": "snapshot", "ts": now_ns // MS, "data": [stream_trade(product, tick.printed)]})
+                    self._tell_book(conns, topic, product, middle, self._market.tick(product.name, number))
+                case "publicTrade":
+                    rows = self._trades(products, number)
+                    if rows:
+                        self._all(conns, {"topic": topic, "type": "snapshot", "ts": now_ns // MS, "data": rows})
                 case "tickers":
                     self._tell_ticker(conns, topic, product, now_ns)
                 case "kline" if number % _KLINE_TICKS == 0:
                     self._tell_bar(conns, topic, product, middle, now_ns)
                 case _:
                     pass
+
+    def _trades(self, products: list[Product], number: int) -> list[wire.StreamTrade]:
+        """Options trade only as their coin does."""
+        if products[0].contract is not None and self._market.tick(products[0].pair, number).printed is None:
+            return []
+        return [stream_trade(product, printed) for product in products if (printed := self._market.tick(product.name, number).printed) is not None]
 
     def _moved(self, product: Product, depth: str, tick: Tick) -> tuple[_Shown, tuple[Levels, Levels]]:
         """The book as it is now, and what changed since it was last told."""
@@ -252,12 +272,12 @@ class PublicStreams:
             self._all(conns, {"topic": topic, "data": [bar], "ts": now_ns // MS, "type": "snapshot"})
 
     def _told(self, product: Product, now_ns: int) -> Mapping[str, str]:
-        ticker: Mapping[str, str] = msgspec.to_builtins(self._data.ticker(product, now_ns))
+        ticker = self._data.stream_ticker(product, now_ns)
         self._tickers[product.name] = ticker
         return ticker
 
     def _tell_ticker(self, conns: list[int], topic: str, product: Product, now_ns: int) -> None:
-        """Of a swap only what changed; of a pair all of it, when anything has."""
+        """Of a swap only what changed; of a pair or an option all of it, when anything has."""
         before = self._tickers.get(product.name, {})
         ticker = self._told(product, now_ns)
         changed = {name: value for name, value in ticker.items() if before.get(name) != value}

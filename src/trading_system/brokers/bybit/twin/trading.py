@@ -8,7 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import facts, wire
-from trading_system.brokers.bybit.twin.account import Account
+from trading_system.brokers.bybit.twin.account import Account, fee_rates
 from trading_system.brokers.bybit.twin.forms import Refusal, bad, ms, page, shown, span
 from trading_system.brokers.bybit.twin.rules import CreateBody, Exits, NamedBody, Rules, read
 from trading_system.brokers.bybit.twin.universe import Product, Universe
@@ -56,7 +56,7 @@ class Orders:
             self._attached[order.order_id] = exits
         if body.orderLinkId:
             self._by_link_id[body.orderLinkId] = order
-        if body.reduceOnly and body.category == facts.LINEAR:
+        if body.reduceOnly and body.category != facts.SPOT:
             self._reducing[order.order_id] = None
         return wire.Placed(orderId=order.order_id, orderLinkId=order.cl_ord_id)
 
@@ -73,7 +73,7 @@ class Orders:
         body = read(raw, NamedBody)
         product, order = self._named(body)
         waits = order.ticket.waits and not order.triggered
-        if not product.linear and waits is not (body.orderFilter == "StopOrder"):
+        if product.spot and waits is not (body.orderFilter == "StopOrder"):
             raise _gone(product)
         self._working(product, order, fresh=True)
         self._ends[order.order_id] = self.BY_USER
@@ -81,10 +81,9 @@ class Orders:
         return wire.Placed(orderId=order.order_id, orderLinkId=order.cl_ord_id)
 
     def cancel_all(self, raw: bytes, now_ns: int) -> Mapping[str, object]:
-        """Of linear one of symbol, baseCoin and settleCoin says which; of spot the filter, which is plain orders where nothing is said."""
+        """Of linear one of symbol, baseCoin and settleCoin says which; of spot the filter, plain orders where nothing is said; options all go."""
         body = read(raw, NamedBody)
-        linear = body.category == facts.LINEAR
-        if body.category not in facts.CATEGORIES or (linear and not (body.symbol or body.baseCoin or body.settleCoin)):
+        if body.category not in facts.CATEGORIES or (body.category == facts.LINEAR and not (body.symbol or body.baseCoin or body.settleCoin)):
             raise bad("category, symbol, baseCoin or settleCoin invalid")
         found = []
         for order in self._exchange.open_orders():
@@ -94,7 +93,7 @@ class Orders:
                 product.category == body.category
                 and body.symbol in (None, "", product.symbol)
                 and body.baseCoin in (None, "", product.base)
-                and (linear or waits is (body.orderFilter == "StopOrder"))
+                and (not product.spot or waits is (body.orderFilter == "StopOrder"))
             )
             if matches and order.ord_status in (*_WORKING, OrdStatus.PENDING_NEW):
                 found.append(order)
@@ -277,12 +276,12 @@ class Orders:
             avgPrice="" if order.avg_px is None else shown(order.avg_px),
             leavesQty=plain(left),
             leavesValue=shown(left * (order.price or ZERO)),
-            timeInForce="IOC" if market else _TIF[order.time_in_force],
+            timeInForce="IOC" if market else "PostOnly" if ticket.post_only else _TIF[order.time_in_force],
             triggerPrice="" if trigger is None else plain(trigger),
             triggerDirection=direction,
             triggerBy="LastPrice" if trigger is not None and product.linear else "",
             stopOrderType=("Stop" if ticket.waits else "") if parent is None else _EXIT[profit],
-            marketUnit="" if product.linear or not market else "quoteCoin" if in_money else "baseCoin",
+            marketUnit="" if not product.spot or not market else "quoteCoin" if in_money else "baseCoin",
             reduceOnly=order.order_id in self._reducing or parent is not None,
             closeOnTrigger=parent is not None,
             rejectReason=reason,
@@ -308,6 +307,8 @@ class Orders:
             return self._ends[order.order_id]
         if order.order_id in self._parents:
             return "CancelByTpSlTsClear", "EC_NoError"
+        if order.ticket.post_only:
+            return "UNKNOWN", "EC_PostOnlyWillTakeLiquidity"
         if order.time_in_force is TimeInForce.FOK:
             return "UNKNOWN", "EC_NoEnoughQtyToFill"
         return "UNKNOWN", "EC_CancelForNoFullFill" if order.filled_qty else "EC_NoImmediateQtyToFill"
@@ -321,7 +322,7 @@ class Orders:
         self._account.executed(done, event.transact_ns)
         fees = self._fees.setdefault(order.order_id, {})
         fees[done.fee_asset] = fees.get(done.fee_asset, ZERO) + done.fee
-        maker, taker = (facts.LINEAR_MAKER_FEE, facts.LINEAR_TAKER_FEE) if product.linear else (facts.SPOT_MAKER_FEE, facts.SPOT_TAKER_FEE)
+        taker, maker = fee_rates(product.category)
         liquidation = self._forced.get(order.order_id)
         row = wire.Execution(
             category=product.category,
@@ -351,20 +352,20 @@ class Orders:
         self.executions.append(row)
         return row
 
-    def funded(self, product: Product, qty: Decimal, mark: Decimal, paid: Decimal, now_ns: int) -> wire.Execution:
-        """Funding is in the list of executions, and is none."""
+    def booked(self, kind: str, product: Product, qty: Decimal, price: Decimal, paid: Decimal, now_ns: int) -> wire.Execution:
+        """Funding and deliveries are in the list of executions, and are none."""
         row = wire.Execution(
-            category=facts.LINEAR,
+            category=product.category,
             symbol=product.symbol,
             side="Buy" if qty > 0 else "Sell",
             orderId=self._exchange.new_id(),
             orderType="UNKNOWN",
             orderQty="0",
             execId=self._exchange.new_id(),
-            execType="Funding",
+            execType=kind,
             execQty=plain(abs(qty)),
-            execPrice=plain(mark),
-            execValue=shown(abs(qty) * mark),
+            execPrice=shown(price),
+            execValue=shown(abs(qty) * price),
             execTime=ms(now_ns),
             execFee=shown(paid),
             feeCurrency=facts.QUOTE,
@@ -386,9 +387,9 @@ def late_cancel(order: wire.Order) -> wire.Order:
 
 
 def _gone(product: Product) -> Refusal:
-    if product.linear:
-        return Refusal(110001, "order not exists or too late to cancel")
-    return Refusal(170213, "Order does not exist.")
+    if product.spot:
+        return Refusal(170213, "Order does not exist.")
+    return Refusal(110001, "order not exists or too late to cancel")
 
 
 def _pair(entry: SimOrder, exits: Exits, qty: Decimal) -> list[Ticket]:
@@ -416,7 +417,7 @@ def _status(product: Product, order: SimOrder, *, profit: bool) -> str:
         case OrdStatus.CANCELED | OrdStatus.EXPIRED if waits:
             return "Deactivated"
         case OrdStatus.CANCELED | OrdStatus.EXPIRED:
-            return "PartiallyFilledCanceled" if order.filled_qty and not product.linear else "Cancelled"
+            return "PartiallyFilledCanceled" if order.filled_qty and product.spot else "Cancelled"
         case OrdStatus.REJECTED:
             return "Rejected"
         case _ if order.filled_qty:

@@ -1,15 +1,16 @@
-"""What the twin lists: pairs, perpetual swaps, and contracts of the quarter of some coins in USDT. Prices are scenery."""
+"""What the twin lists: pairs, perpetual swaps, and contracts of the quarter of some coins in USDT; options come later. Prices are scenery."""
 
 from calendar import monthrange
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
 
 from trading_system.brokers.bybit import facts, wire
+from trading_system.domain.option import Contract
 from trading_system.sim.exchange import Terms
 from trading_system.sim.market import Listing
+from trading_system.sim.options import OptionMarket
 from trading_system.sim.sessions import DAY_NS, HOUR_NS, SECOND_NS, Sessions
 
 FUNDING_HOURS = 8
@@ -37,24 +38,35 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     pair: str  # the market of the coin itself: a swap's index
     base: str
+    asset: str  # what the exchange holds it as
     tick: Decimal
     step: Decimal
     entry: wire.Instrument
     maintenance: Decimal = Decimal(0)
     expires_ns: int = 0  # 0: never
+    contract: Contract | None = None  # of an option
 
     @property
     def linear(self) -> bool:
         return self.category == facts.LINEAR
 
+    @property
+    def spot(self) -> bool:
+        return self.category == facts.SPOT
+
 
 class Universe(msgspec.Struct, frozen=True):
     """Products by category and symbol, and by the name of their market."""
 
-    products: Mapping[tuple[str, str], Product]
-    names: Mapping[str, Product]
+    products: dict[tuple[str, str], Product]
+    names: dict[str, Product]
     listings: tuple[Listing, ...]
-    terms: dict[str, Terms]
+    terms: dict[str, Terms]  # of an option from its first order on: the exchange looks through all of them
+    options: dict[str, OptionMarket]  # by the name of their market
+
+    def add(self, product: Product) -> None:
+        self.products[product.category, product.symbol] = product
+        self.names[product.name] = product
 
     def of(self, category: str) -> list[Product]:
         return [product for product in self.products.values() if product.category == category]
@@ -69,7 +81,7 @@ def universe(hours: str, start_ns: int = 0) -> Universe:
     listings = tuple(_listing(product, *rows[product.base][1:6]) for product in products)
     terms = {product.name: _terms(product) for product in products}
     by_key = {(product.category, product.symbol): product for product in products}
-    return Universe(by_key, {product.name: product for product in products}, listings, terms)
+    return Universe(by_key, {product.name: product for product in products}, listings, terms, {})
 
 
 def quarter_end_ns(start_ns: int) -> int:
@@ -102,9 +114,8 @@ def _listing(product: Product, price: str, tick: str, volatility: float, size: s
 
 def _terms(product: Product) -> Terms:
     if not product.linear:
-        return Terms(base=product.base, maker_fee=facts.SPOT_MAKER_FEE, taker_fee=facts.SPOT_TAKER_FEE)
-    base = f"{product.base}-{'PERP' if not product.expires_ns else 'DATED'}"
-    return Terms(base=base, maker_fee=facts.LINEAR_MAKER_FEE, taker_fee=facts.LINEAR_TAKER_FEE, fees_in_money=True)
+        return Terms(base=product.asset, maker_fee=facts.SPOT_MAKER_FEE, taker_fee=facts.SPOT_TAKER_FEE)
+    return Terms(base=product.asset, maker_fee=facts.LINEAR_MAKER_FEE, taker_fee=facts.LINEAR_TAKER_FEE, fees_in_money=True)
 
 
 def _dated(swap: Product, ends_ns: int) -> Product:
@@ -113,7 +124,7 @@ def _dated(swap: Product, ends_ns: int) -> Product:
     entry = msgspec.structs.replace(
         swap.entry, symbol=symbol, contractType="LinearFutures", deliveryTime=str(ends_ns // 1_000_000), deliveryFeeRate="0", fundingInterval=0
     )
-    return msgspec.structs.replace(swap, symbol=symbol, name=symbol, entry=entry, expires_ns=ends_ns)
+    return msgspec.structs.replace(swap, symbol=symbol, name=symbol, asset=f"{swap.base}-DATED", entry=entry, expires_ns=ends_ns)
 
 
 def _pair(base: str, price: str, tick: str, volatility: float, size: str, touch: int, step: str, *_: str) -> Product:
@@ -138,7 +149,9 @@ def _pair(base: str, price: str, tick: str, volatility: float, size: str, touch:
             maxMarketOrderQty="500000000",
         ),
     )
-    return Product(category=facts.SPOT, symbol=symbol, name=name, pair=name, base=base, tick=Decimal(tick), step=Decimal(step), entry=entry)
+    return Product(
+        category=facts.SPOT, symbol=symbol, name=name, pair=name, base=base, asset=base, tick=Decimal(tick), step=Decimal(step), entry=entry
+    )
 
 
 def _swap(base: str, price: str, tick: str, volatility: float, size: str, touch: int, _: str, step: str, maintenance: str) -> Product:
@@ -173,6 +186,7 @@ def _swap(base: str, price: str, tick: str, volatility: float, size: str, touch:
         name=symbol,
         pair=f"{base}/{facts.QUOTE}",
         base=base,
+        asset=f"{base}-PERP",
         tick=Decimal(tick),
         step=Decimal(step),
         entry=entry,
