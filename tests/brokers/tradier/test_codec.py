@@ -13,9 +13,9 @@ from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import Hours
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
+from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, IntentID, OrderID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.order import Approved, Attached, Leg, NewOrder
+from trading_system.domain.order import Approved, Attached, Fill, Leg, NewOrder, Order
 from trading_system.domain.times import parse_rfc3339
 from trading_system.transport import strict
 from trading_system.transport.message import Response
@@ -279,6 +279,22 @@ def test_what_came_between_two_looks_is_told_once_at_its_own_price() -> None:
     ]
     assert again == later
     assert sum(part.qty * part.price for part in later) == D("72.1")
+
+
+def test_parts_that_an_earlier_run_booked_are_not_told_in_other_words() -> None:
+    def order(**changes: Any) -> Order:
+        fields: dict[str, Any] = {"instrument": InstrumentID("AAPL"), "side": Side.BUY, "ord_type": OrdType.LIMIT, "order_qty": D(7)} | changes
+        return Order(cl_ord_id=OURS, broker=BrokerName("tradier"), account="VA1", time_in_force=TimeInForce.DAY, order_id=OrderID("7"), **fields)
+
+    executed, found = Executed(), Executed()
+    executed.recall([order(fills=(Fill(exec_id=ExecID("7-3"), qty=D(3), price=D(10), cum_qty=D(3), transact_ns=1),))])
+    found.recall([order(external=True, prior_qty=D(3))])  # there before the desk was
+
+    assert [(part.exec_id, part.qty, part.price) for part in executed.learn(row("7", "10.30"), 2)] == [
+        ("7-3", D(3), D(10)),
+        ("7-7", D(4), D("10.525")),
+    ]
+    assert [(part.exec_id, part.qty) for part in found.learn(row("7", "10.30", "4", "10.50"), 2)] == [("7-7", D(4))]
 
 
 def test_a_fill_without_a_price_waits_for_it() -> None:

@@ -233,6 +233,13 @@ def test_a_quantity_is_not_changed(tmp_path: Path) -> None:
             assert refused.ord_status is OrdStatus.REJECTED
             assert "changes no order's quantity" in refused.text
             assert len(between.asked) == asked
+            stranger = bench.connector()  # that has seen none of its rows
+            await stranger.connect()
+            made = approved_of(desk, sent)
+            more = changed(made, request=changed(made.request, order_qty=D(3)), cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaab"), orig_order_id=sent.order_id)
+            with pytest.raises(Rejected, match="changes no order's quantity"):
+                await stranger.replace(more)
+            assert len(between.asked) == asked
 
     story(tmp_path, tell)
 

@@ -225,8 +225,10 @@ class TradierConnector:
         """Tradier changes type, duration and prices, and goes on calling the order what it was. Raises Rejected: it changes no quantity."""
         order_id = approved.orig_order_id
         assert order_id is not None
-        known = self._reports.get(order_id)
-        if known is not None and known.order_qty != approved.request.order_qty:
+        known = self._reports.get(order_id) or await self._status(order_id)
+        if known is None:
+            raise Rejected("Tradier does not know the order that was to change")
+        if known.order_qty != approved.request.order_qty:
             raise Rejected("Tradier changes no order's quantity: cancel it, then place the rest")
         async with self._turn(approved):
             self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))

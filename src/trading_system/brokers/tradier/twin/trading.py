@@ -367,7 +367,7 @@ class TradingDesk:
             type=placed.form["type"] if net else ticket.ord_type.value,
             symbol=self._exchange.terms[order.symbol].contract.underlying if option else order.symbol,  # type: ignore[union-attr]
             side=_verb(ticket, option=option),
-            quantity=number(order.ticket.qty or ZERO),
+            quantity=number(order.qty or ZERO),
             status=self._status(order),
             duration=placed.form.get("duration", "day") if placed.kind not in GROUPS else order.time_in_force.value,
             price=None if order.price is None else number(abs(order.price)),
