@@ -26,7 +26,7 @@ from trading_system.app.records import JOURNAL_VERBS, Args
 from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, RemoteError, Server
 from trading_system.app.switch import Switch, pull, pulled
-from trading_system.app.verbs import READY_WITHIN_NS, VERBS
+from trading_system.app.verbs import ORDERS, PRICES, READY_WITHIN_NS, VERBS
 from trading_system.app.views import halt_view
 from trading_system.brokers import registry
 from trading_system.core.risk import Halt, Level, Limits
@@ -541,24 +541,20 @@ async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Ar
             async with _offline_desk(config, folder) as desk:
                 done = await VERBS[verb](desk, args)
             return await _cancel_entries(config, folder, done) if args.get("level") == Level.KILL else done
-        async with open_desk(config, folder=folder, listen=False, dry_run=dry_run, reconciled=verb not in _PRICES) as desk:
-            if verb in _ORDERS and verb != "cancel":
+        async with open_desk(config, folder=folder, listen=False, dry_run=dry_run, reconciled=verb not in PRICES) as desk:
+            if verb in ORDERS and verb != "cancel":
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             return await VERBS[verb](desk, args)
     except LeaseHeld:
         if not _there(folder / "desk.sock"):
             raise
-    if (dry_run or config.dry_run) and verb in _ORDERS:
+    if (dry_run or config.dry_run) and verb in ORDERS:
         raise BadRequest("a dry run has a desk of its own: stop the running desk, or start that one with DRY_RUN=true")
     client = await Client.connect(folder / "desk.sock")
     try:
         return await client.call(verb, args)
     finally:
         await client.aclose()
-
-
-_ORDERS = frozenset({"submit", "spread", "replace", "cancel", "flatten"})
-_PRICES = frozenset({"quote", "book", "bars", "chain", "news"})  # they look at no account, and a look costs requests
 
 
 async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:

@@ -343,7 +343,9 @@ class Watch:
         known = {order.cl_ord_id: order for order in books.blotter if order.broker == self.name}
         for difference in compare_orders(ours, known, theirs):
             await self._heal(difference, first=first)
-        for order in books.childless(self.name):
+        childless = books.childless(self.name)
+        self._barren &= {order.cl_ord_id for order in childless}
+        for order in childless:
             if order.cl_ord_id in self._barren:
                 continue
             report = await self._broker.order_status(order.cl_ord_id)

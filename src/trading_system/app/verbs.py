@@ -305,11 +305,15 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
     return verb
 
 
-_CHANGES = (submit, spread, replace, cancel, flatten, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, quote, book, bars, chain, equity, news, alerts, status)
+_ORDERS = (submit, spread, replace, cancel, flatten)
+_PRICES = (quote, book, bars, chain, news)
+_CHANGES = (*_ORDERS, halt, resume, acknowledge, arm)
+_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }
+ORDERS = frozenset(verb.__name__ for verb in _ORDERS)  # in a dry run they need a desk that is in one
+PRICES = frozenset(verb.__name__ for verb in _PRICES)  # they look at no account, and a look costs requests
 CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it is not known whether they happened
 
 

@@ -17,7 +17,6 @@ _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT",
 _PLAIN = r"[1-9][0-9]*|(?:0|[1-9][0-9]*)\.[0-9]*[1-9]"
 _COIN = re.compile(rf"([A-Z0-9]{{2,10}})-([1-9][0-9]?)({'|'.join(_MONTHS)})([0-9]{{2}})-({_PLAIN})-([CP])/([A-Z]{{3,5}})")
 _MILLE = Decimal(1000)
-_RIGHT = {"C": "call", "P": "put"}
 
 
 class Right(StrEnum):
@@ -27,6 +26,9 @@ class Right(StrEnum):
     @property
     def letter(self) -> str:
         return self.value[0].upper()
+
+
+_RIGHT = {right.letter: right for right in Right}
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,7 @@ def parse_occ(text: str) -> Contract:
     if not price:
         raise ValueError(f"{text[:30]!r} has no strike")
     expiry = date(2000 + int(year), int(month), int(day))
-    return Contract(underlying=InstrumentID(root), expiry=expiry, right=Right(_RIGHT[right]), strike=Decimal(plain(price)))
+    return Contract(underlying=InstrumentID(root), expiry=expiry, right=_RIGHT[right], strike=Decimal(plain(price)))
 
 
 def occ(contract: Contract) -> InstrumentID:
@@ -113,7 +115,7 @@ def parse_option(text: str) -> Contract:
         return parse_occ(text)
     base, day, month, year, strike, right, currency = found.groups()
     expiry = date(2000 + int(year), _MONTHS.index(month) + 1, int(day))
-    return Contract(underlying=InstrumentID(f"{base}/{currency}"), expiry=expiry, right=Right(_RIGHT[right]), strike=Decimal(strike))
+    return Contract(underlying=InstrumentID(f"{base}/{currency}"), expiry=expiry, right=_RIGHT[right], strike=Decimal(strike))
 
 
 def option_name(contract: Contract) -> InstrumentID:

@@ -148,7 +148,7 @@ class Books:
         """Orders of ours that the broker has, and made others for that we have not met."""
         known = [self.blotter.get(cl_ord_id) for cl_ord_id, made in self.children.items() if not made]
         there = [order for order in known if order is not None and order.broker == broker and order.order_id is not None]
-        return tuple(order for order in there if not order.external)
+        return tuple(order for order in there if order.ord_status is not OrdStatus.REJECTED and not order.external)
 
     def _pass_on(self, order: Order) -> None:
         """Of two exits that end one another one reserved: when that goes and has not closed all, the other reserves for itself."""

@@ -11,7 +11,7 @@ OVER = 3  # how far above the most a full one is taken to be
 
 
 class Counter:
-    """One of Kraken's counters, as we reckon it. Never above the most; who is urgent may use all of it, an order leaves the reserve."""
+    """One of Kraken's counters, as we reckon it. Who is urgent may use all of it, an order leaves the reserve."""
 
     def __init__(self, most: int, decay: Decimal) -> None:
         """decay: what it falls in a second."""
