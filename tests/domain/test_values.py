@@ -4,16 +4,19 @@ import decimal
 import threading
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import AAPL, NOW, SECOND, D, quote, stock
+from tests.factories import AAPL, FACTS, NOW, SECOND, D, quote, stock
 from trading_system.domain import errors
-from trading_system.domain.fix import OrdType, Side
+from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window, is_open, next_open_ns
 from trading_system.domain.ids import IntentID, derive_cl_ord_id, is_ours, parse_instrument, parse_intent
+from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import bounded, on_grid, parse_decimal, plain, round_price, round_qty
+from trading_system.domain.ports import OrderRule
 from trading_system.domain.times import parse_rfc3339, rfc3339
 
 
@@ -149,3 +152,14 @@ def test_every_error_says_what_a_command_ends_with() -> None:
     assert {type(error): error.exit_code for error in codes} == {type(error): code for error, code in codes.items()}
     assert "do this" in str(errors.AuthFailed("no", "do this"))
     assert "raw" in str(errors.ProtocolError("no", b"raw"))
+
+
+def test_an_order_gets_the_usual_time_that_its_broker_takes() -> None:
+    alone = msgspec.structs.replace(
+        FACTS, rules=(OrderRule(AssetClass.FOREX, frozenset({OrdType.MARKET}), frozenset({TimeInForce.FOK}), fractional=True),)
+    )
+
+    assert FACTS.usual_time(AssetClass.EQUITY, OrdType.MARKET) is TimeInForce.DAY
+    assert FACTS.usual_time(AssetClass.CRYPTO, OrdType.LIMIT) is TimeInForce.GTC
+    assert alone.usual_time(AssetClass.FOREX, OrdType.MARKET) is TimeInForce.FOK
+    assert alone.usual_time(AssetClass.FOREX, OrdType.STOP) is TimeInForce.DAY  # taken by none: the gate says so
