@@ -37,6 +37,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     does."""
 
     trading_mode: str
+    target_wealth: Decimal
+    starting_capital: Decimal
+    time_horizon_days: int
+    kelly_fraction: Decimal
+    min_convexity_score: Decimal
     max_position_pct: Decimal
     max_leverage: Decimal
     max_daily_loss_pct: Decimal

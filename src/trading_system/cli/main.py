@@ -32,6 +32,8 @@ _COMMANDS = {
     "bars": ("market", "Price history."),
     "chain": ("market", "The options on an instrument: trading chain AAPL [--expiry 2026-12-18]."),
     "news": ("news", "The newest articles: trading news [AAPL BTC/USD] [--follow]."),
+    "plan": ("plan", "The odds of the goal, with and without your limits."),
+    "convexity": ("plan", "What a payoff gains from moves as such: trading convexity --payoff stop --stop 0.05 --vol 0.10."),
     "halt": ("risk", "Stop taking risk, now. Exits still pass."),
     "resume": ("risk", "Clear a halt; typed twice."),
     "alerts": ("risk", "What nobody has acknowledged yet; --ack says that you have seen it."),

@@ -1,0 +1,135 @@
+"""plan and convexity: the numbers of the definitions by the front door, the page, and what is said to wrong input."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from trading_system.cli.main import trading
+
+SILENT = {"TRADING_ENV_FILE": "/dev/null", "COLUMNS": "100"}
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(trading, [*args], env=SILENT, catch_exceptions=False)
+
+
+def plan(*args: str) -> dict[str, object]:
+    done = run("plan", "--json", "--paths", "200", *args)
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_goal_of_the_settings_is_a_hundredfold_and_its_odds_are_said() -> None:
+    found = plan()
+
+    assert found["required_growth"] == pytest.approx(4.6052, abs=5e-5)
+    assert found["ceiling"] == pytest.approx(0.0924, abs=5e-5)
+    assert found["p_target_terminal"] < 1e-16  # type: ignore[operator]
+    assert found["p_halved_ever"] == pytest.approx(0.125)
+    assert found["best_kelly"] == 1
+    assert found["simulated"]["p_target"] == 0  # type: ignore[index]
+
+
+def test_the_reference_values_come_out_at_the_front_door() -> None:
+    double = ("--capital", "5000", "--target", "10000", "--days", "365", "--sharpe", "1", "--rate", "0")
+
+    full, half = plan(*double, "--kelly", "1"), plan(*double, "--kelly", "0.5")
+
+    assert (full["p_target_terminal"], full["p_target_touch"]) == (pytest.approx(0.4234, abs=5e-5), pytest.approx(0.6562, abs=5e-5))
+    assert (half["p_target_terminal"], half["ceiling"]) == (pytest.approx(0.2623, abs=5e-5), pytest.approx(0.8413, abs=5e-5))
+    assert plan("--sharpe", "2")["ceiling"] == pytest.approx(0.3721, abs=5e-5)
+    assert set(half["simulated"]) >= {"p_target", "p_touch", "p_halted", "median_terminal", "percentiles", "expected_shortfall"}  # type: ignore[call-overload]
+    assert half["horizon_for_even_odds_days"] == pytest.approx(0.693147 / 0.375 * 365, rel=1e-4)
+
+
+def test_many_paths_on_several_processors_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = plan("--paths", "2600")
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+
+    assert plan("--paths", "2600") == several
+
+
+def test_the_page_stands_alone(tmp_path: Path) -> None:
+    target = tmp_path / "plan.html"
+    done = run("plan", "--paths", "200", "--target", "6000", "--html", str(target))
+    page = target.read_text()
+
+    assert done.exit_code == 0
+    assert "Under your limits" in done.output
+    assert "╌" in done.output
+    assert "<svg" in page
+    assert "chance to be there on the day" in page
+    assert "http" not in page
+    assert "<script" not in page
+
+
+def test_a_record_is_believed_less_one_standard_error(tmp_path: Path) -> None:
+    days = tmp_path / "days.csv"
+    days.write_text("day,return\n" + "".join(f"2026-01-{place:02},{value}\n" for place, value in enumerate([0.02, -0.01, 0.015, 0.0, 0.01] * 5, 1)))
+    found = plan("--returns", str(days))
+
+    assert found["tails"] == "sample"
+    assert 0 < found["sharpe"] < 0.007 / 0.01 * 252**0.5  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0.01\nnan\n0.02\n", "line 2"),
+        ("1.2%\n0.01\n0.02x\n", "line 3"),
+        ("0.01\n", "at least two"),
+        ("0.01\n0.01\n", "differ"),
+        ("0.01\n12\n", "line 2"),
+    ],
+)
+def test_a_file_that_holds_no_returns_is_refused_with_the_line(tmp_path: Path, text: str, said: str) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text(text)
+    done = CliRunner().invoke(trading, ["plan", "--returns", str(days)], env=SILENT)
+
+    assert done.exit_code != 0
+    assert said in str(done.exception)
+
+
+def test_what_contradicts_itself_is_a_usage_error(tmp_path: Path) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text("0.01\n-0.01\n")
+
+    assert run("plan", "--returns", str(days), "--sharpe", "2").exit_code == 2
+    assert run("plan", "--capital", "0").exit_code == 2
+    assert run("convexity", "--payoff", "stop").exit_code == 2
+    assert run("convexity", "--payoff", "stock", "--distribution", "empirical").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "score"),
+    [
+        (("stock",), 0),
+        (("long-call",), 0.5),
+        (("straddle",), 1),
+        (("short-put",), -0.5),
+        (("covered-call",), -0.5),
+        (("stop", "--stop", "0.2", "--gap", "0"), 0.1696),
+        (("stop", "--stop", "0.1", "--gap", "0"), 0.3801),
+        (("stop", "--stop", "0.05", "--gap", "0"), 0.2765),
+        (("stop", "--stop", "0.2", "--gap", "0.02"), 0.1298),
+        (("target", "--target", "0.2"), -0.1696),
+    ],
+)
+def test_payoffs_score_as_defined(args: tuple[str, ...], score: float) -> None:
+    done = run("convexity", "--json", "--vol", "0.2", "--payoff", *args)
+
+    assert json.loads(done.stdout)["score"] == pytest.approx(score, abs=5e-5)
+
+
+def test_a_score_is_held_against_what_an_entry_needs(tmp_path: Path) -> None:
+    days = tmp_path / "days.txt"
+    days.write_text("0.01\n-0.01\n0.03\n-0.03\n")
+
+    assert "it would pass" in run("convexity", "--payoff", "stop", "--stop", "0.02", "--distribution", "empirical", "--returns", str(days)).output
+    assert "it would not pass" in run("convexity", "--payoff", "short-put").output
