@@ -24,6 +24,7 @@ from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.sim.wire import Wire
+from trading_system.sizing.sizer import Aims
 
 BROKER = ALPACA.broker
 AAPL, BTC = InstrumentID("AAPL"), InstrumentID("BTC/USD")
@@ -83,6 +84,7 @@ class Bench:
         dry_run: bool = False,
         dead_man: bool = False,
         feeds: bool = True,
+        aims: Aims = Aims(),  # noqa: B008 frozen
     ) -> tuple[Desk, Recovery]:
         """A desk that has not come up yet. dead_man: the broker's own switch is used."""
         journal = Journal(self.folder / "journal.sqlite")
@@ -95,6 +97,7 @@ class Bench:
             limits=limits or Limits(),
             clock=self.clock,
             environment=environment,
+            aims=aims,
             dry_run=dry_run,
         )
         wanted = frozenset(desk.brokers) if dead_man else frozenset()

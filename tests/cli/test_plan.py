@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.cli.shell import Shell
 from trading_system.cli.main import trading
 
 SILENT = {"TRADING_ENV_FILE": "/dev/null", "COLUMNS": "100"}
@@ -133,3 +134,34 @@ def test_a_score_is_held_against_what_an_entry_needs(tmp_path: Path) -> None:
 
     assert "it would pass" in run("convexity", "--payoff", "stop", "--stop", "0.02", "--distribution", "empirical", "--returns", str(days)).output
     assert "it would not pass" in run("convexity", "--payoff", "short-put").output
+
+
+def test_a_size_and_a_reason_at_the_command_line(shell: Shell) -> None:
+    price = float(shell.ask("quote", "AAPL")["bid_px"])
+    stop = f"{price * 0.975:.2f}"
+    found = shell.ask("size", "AAPL", "--mean", "0.02", "--deviation", "0.05", "--stop", stop)
+
+    assert (found["taken"], found["side"]) == (True, "buy")
+    assert float(found["qty"]) * price <= 0.3 * 5_000
+    assert {"equity", "convexity", "full_kelly", "MAX_POSITION_PCT"} <= set(found["numbers"])
+    assert "No trade: its convexity score is 0.0000" in shell.run("size", "AAPL", "--mean", "0.02", "--deviation", "0.05").stdout
+    assert "bound by" in shell.run("size", "AAPL", "--weight", "0.2").stdout
+    assert shell.ask("why") == []
+    assert "No signal was given yet" in shell.run("why").stdout
+    assert shell.run("why", "nothing").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--horizon", "soon"), "whole number of minutes"),
+        ((), "say one of"),
+        (("--p", "0.5", "--weight", "1"), "say one of"),
+        (("--p", "2"), "between 0 and 1"),
+        (("--mean", "x"), "plain number"),
+    ],
+)
+def test_a_signal_that_is_none_is_refused(shell: Shell, args: tuple[str, ...], said: str) -> None:
+    done = shell.run("size", "AAPL", *args)
+
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.factories import AAPL, BROKER, BTC, FACTS, NOW, SECOND, D, account, approved, coin, mark, quote, reserved, risk_state, stock, wish
 from trading_system.core.blotter import order_of
-from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, latches, reduces, tripped
+from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, latches, reduces, room, tripped
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.hours import Hours, Window
@@ -349,3 +349,28 @@ def test_the_least_worth_is_measured_at_the_order_s_own_price() -> None:
 def test_a_quote_from_the_future_is_as_bad_as_an_old_one() -> None:
     assert approved(quote=quote(at_ns=NOW + 15 * SECOND))
     refused("QUOTE_AGE", quote=quote(at_ns=NOW + 15 * SECOND + 1))
+
+
+def test_the_room_that_a_size_is_cut_to_is_what_the_gate_lets_through() -> None:
+    """One share more than fits under the tightest of them is refused by its rule."""
+    for state in (
+        risk_state(),
+        risk_state(position=D(40)),
+        risk_state(account=account(buying_power=D(900))),
+        risk_state(limits=Limits(max_leverage=D("0.02"))),
+    ):
+        left = room(Side.BUY, D("100"), state)
+        rule = min(left, key=lambda name: left[name])
+        fits = left[rule] // 100
+
+        assert check(wish(str(fits), repeat=True), state)
+        with pytest.raises(RiskRefused, match=rule):
+            check(wish(str(fits + 1), repeat=True), state)
+
+
+def test_room_counts_positions_and_needs_no_account() -> None:
+    full = risk_state(limits=Limits(max_concurrent_positions=0), account=None)
+
+    assert room(Side.BUY, D(100), full)["MAX_CONCURRENT_POSITIONS"] == 0
+    assert "BUYING_POWER" not in room(Side.BUY, D(100), full)
+    assert {"CRYPTO_MAX_POSITION_PCT", "CRYPTO_MAX_LEVERAGE"} <= set(room(Side.BUY, D(100), risk_state(instrument=coin())))

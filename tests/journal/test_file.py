@@ -138,9 +138,7 @@ async def test_the_named_steps_of_a_life_are_these(tmp_path: Path) -> None:
 
     assert steps == [
         "migration begun",
-        "migration before its commit",
-        "migration before its commit",
-        "migration before its commit",
+        *["migration before its commit"] * SCHEMA_VERSION,
         "migrated",
         *OPENED,
     ]

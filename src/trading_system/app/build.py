@@ -40,6 +40,7 @@ from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.settings.keys import CREDENTIALS
 from trading_system.settings.secret import Secret
+from trading_system.sizing.sizer import Aims
 from trading_system.transport.nonces import Nonces
 
 if TYPE_CHECKING:
@@ -98,6 +99,17 @@ def limits_of(config: Config) -> Limits:
         quote_max_age_ns=config.quote_max_age_s * SECOND_NS,
         crypto_quote_max_age_ns=config.crypto_quote_max_age_s * SECOND_NS,
         account_max_age_ns=config.account_max_age_s * SECOND_NS,
+    )
+
+
+def aims_of(config: Config) -> Aims:
+    """What the owner set out for."""
+    return Aims(
+        capital=config.starting_capital,
+        target=config.target_wealth,
+        days=config.time_horizon_days,
+        kelly_fraction=config.kelly_fraction,
+        min_convexity=config.min_convexity_score,
     )
 
 
@@ -237,6 +249,7 @@ async def open_desk(
             brokers=brokers,
             hub=hub,
             limits=limits_of(config),
+            aims=aims_of(config),
             clock=SystemClock(),
             environment=accounts[0].environment,
             base_currency=config.base_currency,
@@ -611,7 +624,7 @@ async def open_journal(folder: Path) -> AsyncIterator[AskJournal]:
             journal.abandon()
 
 
-_OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge"})  # they must work when no broker can be reached
+_OFFLINE = frozenset({"halt", "resume", "status", "alerts", "acknowledge", "why"})  # they must work when no broker can be reached
 
 
 @asynccontextmanager

@@ -63,6 +63,7 @@ from trading_system.journal.record import (
 )
 from trading_system.journal.replay import Books, replay
 from trading_system.journal.store import Journal
+from trading_system.sizing.sizer import Aims
 
 _MINUTE_NS = 60_000_000_000
 INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between gate and socket is not sent: the machine stood still
@@ -96,6 +97,7 @@ class Desk:
         clock: Clock,
         environment: str,
         base_currency: str = "USD",
+        aims: Aims = Aims(),  # noqa: B008 frozen
         dry_run: bool = False,
         flatten_unprotected: bool = False,
         step: Step = no_step,
@@ -108,6 +110,7 @@ class Desk:
         self.clock = clock
         self.environment = environment
         self.base_currency = base_currency
+        self.aims = aims
         self.dry_run = dry_run
         self.flatten_unprotected = flatten_unprotected  # what cannot be guarded by the stop it asked for is closed
         self.flattening: set[BrokerName] = set()  # the auditor places no stops while everything goes
@@ -535,11 +538,15 @@ class Desk:
             if request.legs or not exiting or key not in self.instruments:
                 raise
 
+    async def fresh_account(self, broker: BrokerName) -> None:
+        """See that its figures are young enough for an entry."""
+        account = self.accounts.get(broker)
+        if account is None or self.clock.now_ns() - account.recv_ns > self.limits.account_max_age_ns // 2:
+            await self.refresh_account(broker)
+
     async def _freshen(self, broker: BrokerName, instrument: Instrument) -> None:
         now_ns = self.clock.now_ns()
-        account = self.accounts.get(broker)
-        if account is None or now_ns - account.recv_ns > self.limits.account_max_age_ns // 2:
-            await self.refresh_account(broker)
+        await self.fresh_account(broker)
         crypto = instrument.asset_class.is_crypto
         limit_ns = self.limits.crypto_quote_max_age_ns if crypto else self.limits.quote_max_age_ns
         quote = self.hub.latest(broker, instrument.id)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from trading_system.app import views
+from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
 from trading_system.app.records import JOURNAL_VERBS, Args, whole
 from trading_system.brokers.registry import BROKERS
@@ -17,12 +18,15 @@ from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, parse_instrument, parse_intent
 from trading_system.domain.market import BookSnapshot
-from trading_system.domain.money import parse_decimal, plain
+from trading_system.domain.money import ZERO, parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
 from trading_system.domain.ports import DepthData, EquityHistory, NewsData, OptionData
+from trading_system.domain.signal import DAY_NS, Allocation, Edge, Odds, Outlook, Record, Signal, Wish
 from trading_system.journal.record import AlertAcked, Armed
+from trading_system.journal.replay import DECISIONS_MAX
 from trading_system.journal.store import Journal
+from trading_system.sizing.sizer import NoTrade, Sized
 
 Verb = Callable[[Desk, Args], Awaitable[object]]
 _Enum = TypeVar("_Enum", bound=StrEnum)
@@ -231,6 +235,36 @@ async def news(desk: Desk, args: Args) -> object:
     return [views.news_view(item) for item in await source.news(symbols, whole(args, "count", 10, NEWS_MAX) or 10)]
 
 
+async def size(desk: Desk, args: Args) -> object:
+    """What the sizer would make of a signal now; nothing is sent."""
+    considered = await consider(desk, _wish(desk, args))
+    found = considered.found
+    taken = isinstance(found, Sized)
+    return {
+        "broker": considered.broker,
+        "instrument": considered.instrument.id,
+        "taken": taken,
+        "side": found.side.value if isinstance(found, Sized) else None,
+        "qty": plain(found.qty) if isinstance(found, Sized) else "0",
+        "price": plain(considered.px),
+        "rule": found.rule,
+        "text": found.text if isinstance(found, NoTrade) else "",
+        "numbers": found.numbers,
+    }
+
+
+async def why(desk: Desk, args: Args) -> object:
+    """The newest decisions on what strategies wished for, or the one that became an order."""
+    known = list(desk.books.decisions.values())
+    if args.get("cl_ord_id") is not None:
+        wanted = _cl_ord_id(args)
+        known = [decided for decided in known if wanted in (decided.cl_ord_id, decided.intent)]
+        if not known:
+            raise BadRequest(f"no decision led to {wanted}: it was placed by hand or by another desk, or it is long ago (`trading journal show`)")
+    count = whole(args, "count", 10, DECISIONS_MAX)
+    return [decision_view(decided) for decided in known[len(known) - min(count, len(known)) :]]
+
+
 async def halt(desk: Desk, args: Args) -> object:
     level = _enum(Level, args, "level", Level.HALT)
     return views.halt_view(await desk.halt(_scope(desk, args), level, str(args.get("text") or "set by the owner")))
@@ -308,13 +342,44 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 _ORDERS = (submit, spread, replace, cancel, flatten)
 _PRICES = (quote, book, bars, chain, news)
 _CHANGES = (*_ORDERS, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, alerts, status)
+_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, size, why, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }
 ORDERS = frozenset(verb.__name__ for verb in _ORDERS)  # in a dry run they need a desk that is in one
 PRICES = frozenset(verb.__name__ for verb in _PRICES)  # they look at no account, and a look costs requests
 CHANGING = frozenset(verb.__name__ for verb in _CHANGES)  # without an answer it is not known whether they happened
+
+
+def _wish(desk: Desk, args: Args) -> Wish:
+    """A signal or an allocation, as text says it."""
+    broker, instrument = _broker(desk, args), _instrument(args)
+    weight, chance, mean = _decimal(args, "weight"), _decimal(args, "p"), _decimal(args, "mean")
+    record = args.get("record")
+    if sum(value is not None for value in (weight, chance, mean, record)) != 1:
+        raise BadRequest("say one of: p (the chance of the target), mean with deviation, record (returns), or weight")
+    if weight is not None:
+        return Allocation(instrument=instrument, weight=weight, broker=broker)
+    observed = whole(args, "observed", 0)
+    edge: Edge
+    if chance is not None:
+        if not 0 < chance < 1:
+            raise BadRequest("p is a chance between 0 and 1")
+        edge = Odds(p=chance, count=observed)
+    elif mean is not None:
+        edge = Outlook(mean=mean, deviation=_decimal(args, "deviation") or ZERO, count=observed)
+    else:
+        edge = Record(returns=tuple(_parsed(parse_decimal, str(value)) for value in (record if isinstance(record, list | tuple) else ())))
+    return Signal(
+        instrument=instrument,
+        side=_enum(Side, args, "side", None),
+        edge=edge,
+        entry_px=_decimal(args, "price"),
+        stop_px=_decimal(args, "stop_px"),
+        target_px=_decimal(args, "target_px"),
+        horizon_ns=whole(args, "horizon_ns", DAY_NS),
+        broker=broker,
+    )
 
 
 def _at_rest(desk: Desk, order: Order) -> bool:

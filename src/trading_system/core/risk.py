@@ -658,9 +658,7 @@ def _max_position(terms: Terms, state: RiskState) -> None:
         return
     pct = state.limits.crypto_max_position_pct if terms.crypto else state.limits.max_position_pct
     equity = _equity(state)
-    buy = terms.request.side is Side.BUY
-    open_qty = state.reserved.buy_qty if buy else state.reserved.sell_qty  # exits too: beside them an entry carries further past zero
-    after = abs(state.position * (1 if buy else -1) + open_qty + terms.qty) * terms.px * _unit(state)
+    after = abs(_towards(terms.request.side, state) + terms.qty) * terms.px * _unit(state)
     if after > pct * equity:
         name = "CRYPTO_MAX_POSITION_PCT" if terms.crypto else "MAX_POSITION_PCT"
         room = max(ZERO, pct * equity - (after - terms.notional))
@@ -673,27 +671,17 @@ def _max_position(terms: Terms, state: RiskState) -> None:
 
 
 def _concurrent(terms: Terms, state: RiskState) -> None:
-    key = (terms.request.broker, underlying_of(terms.request.instrument))
-    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty}
-    open_keys |= {(broker, underlying_of(instrument)) for broker, instrument in state.reserving}
-    if terms.reducing or key in open_keys:
-        return
-    if len(open_keys) >= state.limits.max_concurrent_positions:
+    count = _others_open(terms.request.broker, terms.request.instrument, state)
+    if not terms.reducing and count is not None and count >= state.limits.max_concurrent_positions:
         limit = str(state.limits.max_concurrent_positions)
-        raise RiskRefused("MAX_CONCURRENT_POSITIONS", limit, f"{len(open_keys)} open or on their way", "Close one first.")
+        raise RiskRefused("MAX_CONCURRENT_POSITIONS", limit, f"{count} open or on their way", "Close one first.")
 
 
 def _leverage(terms: Terms, state: RiskState) -> None:
     if terms.reducing:
         return
     equity = _equity(state)
-    gross, crypto = ZERO, ZERO
-    for holding in state.holdings:
-        if holding.mark is None and holding.qty:
-            raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument} has none", "Wait for its quote.")
-        worth = abs(holding.qty) * (holding.mark or ZERO) * holding.multiplier
-        gross += worth
-        crypto += worth if holding.asset_class.is_crypto else ZERO
+    gross, crypto = _exposure(state)
     for name, limit, after, applies in (
         ("MAX_LEVERAGE", state.limits.max_leverage, gross + state.total.notional + terms.notional, True),
         ("CRYPTO_MAX_LEVERAGE", state.limits.crypto_max_leverage, crypto + state.reserved_crypto + terms.notional, terms.crypto),
@@ -701,6 +689,54 @@ def _leverage(terms: Terms, state: RiskState) -> None:
         if applies and after > limit * equity:
             advice = "Lower the quantity or close something."
             raise RiskRefused(name, f"{plain(limit)} × equity = {_money(limit * equity)}", f"exposure would be {_money(after)}", advice)
+
+
+def _towards(side: Side, state: RiskState) -> Decimal:
+    """How far the position already goes that way, with what is open; exits count too: beside them an entry carries further past zero."""
+    return state.position * side.sign + (state.reserved.buy_qty if side is Side.BUY else state.reserved.sell_qty)
+
+
+def _others_open(broker: BrokerName, instrument: InstrumentID, state: RiskState) -> int | None:
+    """In how many instruments something is held or on its way; None: this is one of them."""
+    open_keys = {(holding.broker, holding.instrument) for holding in state.holdings if holding.qty}
+    open_keys |= {(other, underlying_of(reserving)) for other, reserving in state.reserving}
+    return None if (broker, underlying_of(instrument)) in open_keys else len(open_keys)
+
+
+def _exposure(state: RiskState) -> tuple[Decimal, Decimal]:
+    """What is held in all, and in crypto. Raises RiskRefused: something without a price."""
+    gross, crypto = ZERO, ZERO
+    for holding in state.holdings:
+        if holding.mark is None and holding.qty:
+            raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument} has none", "Wait for its quote.")
+        worth = abs(holding.qty) * (holding.mark or ZERO) * holding.multiplier
+        gross += worth
+        crypto += worth if holding.asset_class.is_crypto else ZERO
+    return gross, crypto
+
+
+def room(side: Side, px: Decimal, state: RiskState) -> dict[str, Decimal]:
+    """By rule, the notional at this price that an entry may have at most, in BASE_CURRENCY: what a size is cut down to before it comes here. The gate
+    itself has the last word.
+
+    Raises: RiskRefused: no equity is known, or something is held without a price.
+    """
+    limits, instrument, equity = state.limits, state.instrument, _equity(state)
+    gross, crypto = _exposure(state)
+    is_crypto = instrument.asset_class.is_crypto
+    count = _others_open(instrument.broker, instrument.id, state)
+    name, pct = ("CRYPTO_MAX_POSITION_PCT", limits.crypto_max_position_pct) if is_crypto else ("MAX_POSITION_PCT", limits.max_position_pct)
+    found = {
+        name: pct * equity - _towards(side, state) * px * _unit(state),
+        "MAX_LEVERAGE": limits.max_leverage * equity - gross - state.total.notional,
+    }
+    if is_crypto:
+        found["CRYPTO_MAX_LEVERAGE"] = limits.crypto_max_leverage * equity - crypto - state.reserved_crypto
+    if state.account is not None:
+        found["BUYING_POWER"] = state.account.buying_power
+    if count is not None and count >= limits.max_concurrent_positions:
+        found["MAX_CONCURRENT_POSITIONS"] = ZERO
+    return {rule: max(ZERO, left) for rule, left in found.items()}
 
 
 def _buying_power(terms: Terms, state: RiskState) -> None:

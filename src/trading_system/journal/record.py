@@ -8,12 +8,13 @@ from trading_system.core.ledger import EquityMark
 from trading_system.core.risk import Halt
 from trading_system.domain.account import Flow
 from trading_system.domain.errors import JournalError
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.signal import Wish
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -162,6 +163,23 @@ class Armed(msgspec.Struct, frozen=True, kw_only=True, tag="armed"):
     now_ns: int
 
 
+class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decided"):
+    """What became of a strategy's wish: taken or not, the rule that bound, and the numbers of the size. Where the gate refuses what was sized, a
+    second one with the same intent says so, and counts."""
+
+    strategy: str
+    broker: BrokerName
+    wish: Wish
+    intent: IntentID
+    taken: bool
+    rule: str
+    text: str
+    numbers: dict[str, str]
+    qty: Decimal
+    cl_ord_id: ClOrdID | None
+    now_ns: int
+
+
 Record = (
     Started
     | Intent
@@ -180,6 +198,7 @@ Record = (
     | Alert
     | AlertAcked
     | Armed
+    | Decided
 )
 
 _decoder = msgspec.json.Decoder(Record)

@@ -12,7 +12,7 @@ from trading_system.core.lifecycle import Applied, closed_unsent, escalated, in_
 from trading_system.core.risk import Halt
 from trading_system.domain.account import Flow, FlowKind
 from trading_system.domain.fix import Doubt, OrdStatus, Side
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import NewOrder, Order
@@ -25,6 +25,7 @@ from trading_system.journal.record import (
     CancelAsked,
     CashAdjusted,
     ClosedUnsent,
+    Decided,
     Doubted,
     Escalated,
     Flowed,
@@ -42,6 +43,7 @@ NS_PER_DAY = 86_400_000_000_000
 RETIRE_NS = 7 * NS_PER_DAY  # a settled order older than this leaves memory; the journal keeps it for ever
 FLOWS_KEPT_NS = 30 * NS_PER_DAY  # flows remembered by id: more than any look reads back
 RECENT_MAX = 1_000  # approved orders, and rejects of a broker, that are remembered for the throttle: more than any limit lets through in a minute
+DECISIONS_MAX = 1_000  # the newest that are remembered; the journal keeps all
 ALERTS_MAX = 1_000  # waiting for somebody to see them; beyond this the oldest go
 
 
@@ -71,6 +73,7 @@ class Books:
         self.recent: deque[tuple[int, NewOrder]] = deque(maxlen=RECENT_MAX)  # what was approved, and when
         self.rejects: dict[BrokerName, deque[int]] = {}  # when a broker said no
         self.bookings = 0  # entries that moved units: whoever compares these books with a broker's looks whether they stood still meanwhile
+        self.decisions: dict[IntentID, Decided] = {}  # the last word on each of the newest wishes
         self.retired = 0  # orders that left memory
         self.epoch = 0
         self.first_start_ns: dict[BrokerName, int] = {}
@@ -130,6 +133,11 @@ class Books:
                 self.armed, self.armed_spent = record, ZERO
             case CancelAsked(cl_ord_id=cl_ord_id, sent=sent):
                 self.cancels[cl_ord_id] = self.cancels.get(cl_ord_id, 0) + sent
+            case Decided(intent=intent):
+                self.decisions.pop(intent, None)
+                self.decisions[intent] = record
+                if len(self.decisions) > DECISIONS_MAX:
+                    del self.decisions[next(iter(self.decisions))]
             case Alert(severity=severity):
                 self.alert_count += 1
                 if severity != "info":

@@ -421,4 +421,5 @@ _MIGRATIONS = {
     0: "CREATE TABLE records (seq INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) STRICT",
     1: f"CREATE INDEX by_order ON records ({_ORDER}) WHERE {_ORDER} IS NOT NULL",
     2: "-- linked orders: new fields, which an older program would pass over",
+    3: "-- decisions: records that an older program does not know",
 }

@@ -1,0 +1,61 @@
+"""Signals: what a strategy wants, before anybody has sized it. Prices are in the instrument's currency per unit; chances, returns are fractions."""
+
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.domain.fix import Side
+from trading_system.domain.ids import BrokerName, InstrumentID
+
+DAY_NS = 86_400_000_000_000
+
+
+class Odds(msgspec.Struct, frozen=True, kw_only=True, tag="odds"):
+    """An edge as the chance that the target is reached before the stop. count: how many observations say so; 0: it is known, and counts in full."""
+
+    p: Decimal
+    count: int = 0
+
+
+class Outlook(msgspec.Struct, frozen=True, kw_only=True, tag="outlook"):
+    """An edge as the distribution of the instrument's return over the horizon: its mean and deviation, of so many observations; 0: known."""
+
+    mean: Decimal
+    deviation: Decimal
+    count: int = 0
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record"):
+    """An edge as what earlier trades of this kind made, each as a fraction of what they held."""
+
+    returns: tuple[Decimal, ...]
+
+
+Edge = Odds | Outlook | Record
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True, tag="signal"):
+    """A wish to enter. entry None: at the market. Without an edge it is not taken: a size comes from one."""
+
+    instrument: InstrumentID
+    side: Side
+    edge: Edge | None
+    entry_px: Decimal | None = None
+    stop_px: Decimal | None = None
+    target_px: Decimal | None = None
+    horizon_ns: int = DAY_NS  # how long it is meant to be held
+    broker: BrokerName | None = None  # None: the one broker there is
+    text: str = ""
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True, tag="allocation"):
+    """A wish to hold this fraction of equity in something, whatever is held now; 0 closes. Exempt from Kelly and the convexity score, and marked so;
+    every limit holds for it."""
+
+    instrument: InstrumentID
+    weight: Decimal
+    broker: BrokerName | None = None
+    text: str = ""
+
+
+Wish = Signal | Allocation
