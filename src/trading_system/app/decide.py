@@ -54,8 +54,9 @@ def broker_of(desk: "Desk", wish: Wish) -> BrokerName:
     return name
 
 
-async def consider(desk: "Desk", wish: Wish, deviation: float | None = None) -> Considered:
-    """Size a wish. deviation: of the return over its horizon; None: its bars are asked for, where a stop or a target wants to know.
+async def consider(desk: "Desk", wish: Wish, *, deviation: float | None = None, own: Decimal | None = None) -> Considered:
+    """Size a wish. own: signed units that count as held; None: the account's. deviation: of the return over its
+    horizon; None: its bars are asked for, where a stop or a target wants to know.
 
     Raises: BadRequest, Unavailable: the instrument or its price cannot be had.
     """
@@ -74,13 +75,13 @@ async def consider(desk: "Desk", wish: Wish, deviation: float | None = None) -> 
     state = risk_state(desk, _order(desk, instrument, side, instrument.lot, None, IntentID("size")), ClOrdID("size"))
     found: Sized | NoTrade
     try:
-        found = size(wish, _state(desk, wish, instrument, px, state, deviation))
+        found = size(wish, _state(desk, wish, instrument, px, state, deviation, own))
     except RiskRefused as error:
         found = NoTrade(rule=error.rule, text=str(error), numbers={})
     return Considered(broker=name, instrument=instrument, found=found, px=px)
 
 
-async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, deviation: float | None = None) -> Decided:
+async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, deviation: float | None = None, own: Decimal | None = None) -> Decided:
     """Size a wish and place what comes of it. The same intent again gives the decision it became, and sends nothing.
 
     Raises: BadRequest, Unavailable: nothing could be decided, nothing was sent.
@@ -88,13 +89,13 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
     known = desk.books.decisions.get(intent)
     if known is not None:
         return known
-    considered = await consider(desk, wish, deviation)
+    considered = await consider(desk, wish, deviation=deviation, own=own)
     found = considered.found
     note = _decided(desk, wish, considered, strategy, intent)
     if isinstance(found, NoTrade):
         desk.record(note)
         return note
-    held = desk.books.ledger.position(considered.broker, wish.instrument)
+    held = desk.books.ledger.position(considered.broker, wish.instrument) if own is None else own
     exit_only = isinstance(wish, Allocation) and held * found.side.sign < 0
     request = _order(desk, considered.instrument, found.side, found.qty, wish, intent, reduce_only=exit_only)
     taken = msgspec.structs.replace(note, cl_ord_id=desk.cl_ord_id(request))
@@ -128,7 +129,9 @@ def _decided(desk: "Desk", wish: Wish, considered: Considered, strategy: str, in
     )
 
 
-def _state(desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state: RiskState, deviation: float | None) -> SizingState:
+def _state(
+    desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state: RiskState, deviation: float | None, own: Decimal | None
+) -> SizingState:
     aims, limits = desk.aims, desk.limits
     equity = ZERO if state.equity is None else state.equity.equity
     rate = desk.rate(instrument.broker, instrument.id)
@@ -138,7 +141,7 @@ def _state(desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state:
     ours = min(equity, aims.capital + _made(desk))  # 5,000 are 5,000 on an account of 100,000, too
     side = wish.side if isinstance(wish, Signal) else Side.BUY
     as_ours = state if state.equity is None else msgspec.structs.replace(state, equity=msgspec.structs.replace(state.equity, equity=ours))
-    position = desk.books.ledger.position(instrument.broker, instrument.id)
+    position = desk.books.ledger.position(instrument.broker, instrument.id) if own is None else own
     return SizingState(
         price=float(px),
         unit=None if unit is None else float(unit),

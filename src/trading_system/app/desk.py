@@ -605,8 +605,12 @@ class Desk:
             self.ready = dict.fromkeys(self.ready, False)
             still_s = (self.clock.now_ns() - self._ran_ns[1]) // 1_000_000_000
             self.alert("warning", f"the desk stood still for {still_s} s; it looks at everything anew before it takes new risk")
-        self._ran_ns = (self.clock.monotonic_ns(), self.clock.now_ns())
+        self.awake()
         return stood
+
+    def awake(self) -> None:
+        """It runs, whatever time has passed: for whoever drives the time himself."""
+        self._ran_ns = (self.clock.monotonic_ns(), self.clock.now_ns())
 
     async def wait(self, condition: Callable[[], bool], within_ns: int) -> bool:
         """Wait until the books satisfy something; False: not within that time."""

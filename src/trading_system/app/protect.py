@@ -48,6 +48,13 @@ class Protector:
                         await self._wake.wait()
                 self._wake.clear()
 
+    async def once(self) -> bool:
+        """One look at everything, and what it calls for done: for whoever drives the time. Gives whether there was anything to do."""
+        async with asyncio.TaskGroup() as group:
+            for key in tuple(self._desk.books.protected):
+                self._look(key, group)
+            return bool(self._busy)
+
     def _look(self, key: Key, group: asyncio.TaskGroup) -> None:
         guards = self.guards(key)
         self._judge(key, {guard.entry.cl_ord_id: guard for guard in guards if guard.naked})

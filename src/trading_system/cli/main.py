@@ -33,6 +33,8 @@ _COMMANDS = {
     "chain": ("market", "The options on an instrument: trading chain AAPL [--expiry 2026-12-18]."),
     "news": ("news", "The newest articles: trading news [AAPL BTC/USD] [--follow]."),
     "plan": ("plan", "The odds of the goal, with and without your limits."),
+    "backtest": ("backtest", "A strategy over the past, on the same desk: trading backtest ma-cross --data AAPL=prices.csv."),
+    "strategies": ("backtest", "The strategies that are here, and what can be set."),
     "size": ("signals", "What the sizer would make of a signal now: trading size AAPL --side buy --p 0.55 --stop 98 --target 104."),
     "why": ("signals", "Why a signal was taken, or not: the rule that bound, and its numbers."),
     "convexity": ("plan", "What a payoff gains from moves as such: trading convexity --payoff stop --stop 0.05 --vol 0.10."),

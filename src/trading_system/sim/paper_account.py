@@ -74,8 +74,8 @@ class PaperAccount(msgspec.Struct, kw_only=True):
         held = (order.left for order in self.open_orders(instrument) if order.side is Side.SELL)
         return self.units.get(instrument, ZERO) - sum(held, ZERO)
 
-    def take(self, order: PaperOrder, instrument: Instrument, equity: Decimal) -> ExecutionReport:
-        """Let an order in. equity: what the account is worth in the instrument's currency, the most that may be short.
+    def take(self, order: PaperOrder, instrument: Instrument, equity: Decimal, credit: Decimal = ZERO) -> ExecutionReport:
+        """Let an order in. equity: what the account is worth in the instrument's currency, the most that may be short; credit: money that is lent.
 
         Raises: Rejected: a client id twice, not enough money, not enough units.
         """
@@ -83,7 +83,7 @@ class PaperAccount(msgspec.Struct, kw_only=True):
             raise Rejected(f"client order id {order.cl_ord_id} is taken", "duplicate")
         borrows = instrument.shortable or instrument.asset_class in (AssetClass.PERPETUAL, AssetClass.FUTURE)
         if order.side is Side.BUY:
-            cost, free = order.qty * order.reserve_px * instrument.multiplier, self.free(order.currency)
+            cost, free = order.qty * order.reserve_px * instrument.multiplier, self.free(order.currency) + credit
             closing = min(order.qty, max(ZERO, -self.units.get(order.instrument, ZERO)))
             if cost > free and closing < order.qty:
                 raise Rejected(f"{plain(cost)} {order.currency} needed, {plain(max(ZERO, free))} free", "insufficient_funds")

@@ -13,15 +13,18 @@ Statistics 31 (1960).
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from statistics import fmean, pstdev
 
 import msgspec
 
 from trading_system.sizing.kelly import several
-from trading_system.sizing.normal import density
+from trading_system.sizing.normal import MEAN_ABSOLUTE, below, density
 
 _REACH, _STEPS = 9.0, 3600  # the normal grid: so many deviations each way, in so many steps
+_COARSE = 360
 _IMAGES_MAX = 400
+OPTION = 0.5  # the score of a call, or a put, at the money
 GAP = 0.1  # of the deviation: what a stop loses beyond its price where no history says it
 
 
@@ -69,9 +72,13 @@ def score(payoff: Payoff, moves: Moves, *, stop: float | None = None, target: fl
 
     Raises ValueError: a stop or target that is missing, or on the wrong side.
     """
-    worked = _worked(
-        payoff, moves, _distance("stop", stop, payoff), _distance("target", target, payoff), GAP * moves.deviation if gap is None else gap
-    )
+    below, above = _distance("stop", stop, payoff), _distance("target", target, payoff)
+    if below >= 1:
+        raise ValueError(f"{payoff} needs --stop below 1: a price falls by all of itself at most")
+    return _jensen(moves, _worked(payoff, moves, below, above, GAP * moves.deviation if gap is None else gap))
+
+
+def _jensen(moves: Moves, worked: Callable[[float], tuple[float, float]]) -> float:
     mean = sum(chance * x for x, chance in moves.ends)
     size = sum(chance * abs(x - mean) for x, chance in moves.ends)
     made = 0.0
@@ -88,6 +95,21 @@ def stop_score(ratio: float) -> float:
     [0.1696, 0.3801, 0.2765]
     """
     return ratio * math.exp(-2 * ratio**2) / (2 * density(0))
+
+
+@lru_cache(maxsize=4096)
+def exit_score(stop: float | None, target: float | None, gap: float) -> float:
+    """What an entry with these exits scores under normal moves, quickly; everything in deviations. Stop and target together are told to about 0.001.
+
+    >>> round(exit_score(1.0, None, 0.1), 4), round(exit_score(1.0, 1.0, 0.0), 3)
+    (0.1298, 0.0)
+    """
+    if stop is not None and target is not None:
+        moves = Moves(_grid(float, _COARSE), 1.0)
+        return _jensen(moves, _worked(Payoff.BRACKET, moves, stop, target, gap))
+    if stop is not None:
+        return stop_score(stop) - gap * 2 * below(-stop) / MEAN_ABSOLUTE
+    return 0.0 if target is None else -stop_score(target)
 
 
 def first_exits(x: float, stop: float, target: float, deviation: float) -> tuple[float, float]:
@@ -154,14 +176,14 @@ def _distance(name: str, value: float | None, payoff: Payoff) -> float:
     wanted = payoff in ((Payoff.STOP, Payoff.BRACKET) if name == "stop" else (Payoff.TARGET, Payoff.BRACKET))
     if not wanted:
         return 0.0
-    if value is None or value <= 0 or (name == "stop" and value >= 1):
+    if value is None or value <= 0:
         raise ValueError(f"{payoff} needs --{name}: how far from the entry, as a fraction of its price, as 0.05")
     return value
 
 
-def _grid(end: Callable[[float], float]) -> tuple[tuple[float, float], ...]:
-    step = 2 * _REACH / _STEPS
-    nodes = [-_REACH + step * place for place in range(_STEPS + 1)]
+def _grid(end: Callable[[float], float], steps: int = _STEPS) -> tuple[tuple[float, float], ...]:
+    step = 2 * _REACH / steps
+    nodes = [-_REACH + step * place for place in range(steps + 1)]
     weights = [density(z) for z in nodes]
     total = sum(weights)
     return tuple((end(z), weight / total) for z, weight in zip(nodes, weights, strict=True))

@@ -14,7 +14,7 @@ from trading_system.domain.fix import Side
 from trading_system.domain.money import round_qty
 from trading_system.domain.signal import Allocation, Odds, Outlook, Record, Signal, Wish
 from trading_system.sizing import kelly
-from trading_system.sizing.convexity import Payoff, normal, score
+from trading_system.sizing.convexity import GAP, OPTION, exit_score
 from trading_system.sizing.goal import Goal, multiple
 
 YEAR_NS = 365 * 86_400_000_000_000
@@ -143,12 +143,12 @@ def _distance(signal: Signal, price: Decimal | None, state: SizingState, way: in
 
 def _score(signal: Signal, state: SizingState, stop: float | None, target: float | None) -> float:
     if state.option:
-        return score(Payoff.LONG_CALL if signal.side is Side.BUY else Payoff.SHORT_PUT, normal(1.0))
+        return OPTION if signal.side is Side.BUY else -OPTION  # bought at the money, or sold
     if stop is None and target is None:
         return 0.0  # straight exposure, whatever the moves
     deviation = _deviation(signal, state)
-    payoff = Payoff.TARGET if stop is None else Payoff.STOP if target is None else Payoff.BRACKET
-    return score(payoff, normal(deviation), stop=None if stop is None else min(stop, 0.999999), target=target, gap=state.gap)
+    exits = (None if away is None else round(away / deviation, 4) for away in (stop, target))
+    return exit_score(*exits, GAP if state.gap is None else state.gap / deviation)
 
 
 def _deviation(signal: Signal, state: SizingState) -> float:

@@ -1,0 +1,1 @@
+"""What is asked of the past: backtests, sweeps over parameters, reports."""

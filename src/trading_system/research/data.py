@@ -1,0 +1,263 @@
+"""History from files: bars, quotes or trades of one or several instruments, merged in the order of time; and what instruments are like there."""
+
+import csv
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import groupby
+from pathlib import Path
+from random import Random
+
+import msgspec
+
+from trading_system.domain.errors import BadRequest
+from trading_system.domain.hours import ALWAYS
+from trading_system.domain.ids import BrokerName, InstrumentID, parse_instrument
+from trading_system.domain.instrument import AssetClass, Instrument, TickBand
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.money import ZERO, parse_decimal
+from trading_system.domain.option import is_option
+from trading_system.sizing.normal import fat_quantile
+
+Event = Bar | Quote | Trade
+SECOND_NS = 1_000_000_000
+INVENTED_NS = 1_577_836_800 * SECOND_NS  # 2020-01-01
+_TIMES = ("time", "timestamp", "date", "datetime", "open_ns", "transact_ns")
+_CASH = {"USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "USDT", "USDC"}
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """A split (so many new for an old one) or a dividend (money for each unit), in force before the first price of its day."""
+
+    instrument: InstrumentID
+    now_ns: int
+    split: Decimal | None = None
+    dividend: Decimal | None = None
+
+
+def read_events(path: Path, instrument: InstrumentID | None = None) -> list[Event]:
+    """Everything in a CSV file with a header, or in a Parquet file. Its columns say what it holds: time with open, high, low, close (bars), with bid
+    and ask (quotes), or with price (trades); symbol, volume, size, bid_size, ask_size may be there. instrument: what it is, where no column says so.
+
+    Raises BadRequest: names the line that cannot be read, or the column that is missing.
+    """
+    if path.suffix == ".parquet":
+        rows: Iterable[Mapping[str, object]] = _parquet(path)
+        return _events(rows, path.name, instrument)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _events(csv.DictReader(file), path.name, instrument)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadRequest(f"{path.name} cannot be read: {error}") from None
+
+
+def _parquet(path: Path) -> Iterator[Mapping[str, object]]:
+    import polars
+
+    try:
+        frame = polars.read_parquet(path)
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise BadRequest(f"{path.name} cannot be read: {error}") from None
+    yield from frame.iter_rows(named=True)
+
+
+def _events(rows: Iterable[Mapping[str, object]], name: str, instrument: InstrumentID | None) -> list[Event]:
+    found: list[Event] = []
+    make = None
+    for line, raw in enumerate(rows, 2):
+        row = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
+        if make is None:
+            make = _maker(row, name)
+        try:
+            symbol = row.get("symbol") or row.get("instrument")
+            which = parse_instrument(str(symbol).strip().upper()) if symbol else instrument
+            if which is None:
+                raise ValueError("no column names the instrument: add symbol, or say which it is as NAME=FILE")
+            found.append(make(which, row))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadRequest(f"{name}, line {line}: {error}") from None
+    if not found:
+        raise BadRequest(f"{name} holds no prices")
+    return _with_periods(found, name)
+
+
+def _maker(row: Mapping[str, object], name: str):  # type: ignore[no-untyped-def]
+    if not any(column in row for column in _TIMES):
+        raise BadRequest(f"{name} has no column of times: call it time")
+    for needed, make in ((("open", "high", "low", "close"), _bar), (("bid", "ask"), _quote), (("price",), _trade)):
+        if all(column in row for column in needed):
+            return make
+    raise BadRequest(f"{name} has neither open, high, low, close, nor bid, ask, nor price among its columns: {', '.join(row)}")
+
+
+def _bar(instrument: InstrumentID, row: Mapping[str, object]) -> Bar:
+    first, high, low, last = (_price(row[column]) for column in ("open", "high", "low", "close"))
+    if not low <= min(first, last) <= max(first, last) <= high:
+        raise ValueError("high and low do not enclose open and close")
+    return Bar(
+        instrument=instrument, open_ns=_time(row), period_ns=0, open=first, high=high, low=low, close=last, volume=_number(row.get("volume") or 0)
+    )
+
+
+def _quote(instrument: InstrumentID, row: Mapping[str, object]) -> Quote:
+    bid, ask, time_ns = _price(row["bid"]), _price(row["ask"]), _time(row)
+    if bid > ask:
+        raise ValueError(f"the bid {bid} is above the ask {ask}")
+    sizes = [_number(row.get(column) or 0) for column in ("bid_size", "ask_size")]
+    return Quote(instrument=instrument, bid_px=bid, bid_qty=sizes[0], ask_px=ask, ask_qty=sizes[1], transact_ns=time_ns, recv_ns=time_ns)
+
+
+def _trade(instrument: InstrumentID, row: Mapping[str, object]) -> Trade:
+    time_ns = _time(row)
+    return Trade(
+        instrument=instrument, price=_price(row["price"]), qty=_number(row.get("size") or 1), trade_id="", transact_ns=time_ns, recv_ns=time_ns
+    )
+
+
+def _number(value: object) -> Decimal:
+    return parse_decimal(str(value)) if not isinstance(value, float) else parse_decimal(repr(value))
+
+
+def _price(value: object) -> Decimal:
+    price = _number(value)
+    if price <= 0:
+        raise ValueError(f"{value} is no price")
+    return price
+
+
+def _time(row: Mapping[str, object]) -> int:
+    """A day, an RFC 3339 time with its offset, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
+    value = next(row[column] for column in _TIMES if column in row)
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    else:
+        text = str(value).strip()
+        if text.isdecimal():
+            number = int(text)
+            while number < 10**17:  # 1973 in nanoseconds
+                number *= 1_000
+            return number
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            if len(text) > 10:
+                raise ValueError(f"{text} has no offset: write 2026-01-02T14:30:00Z")
+            moment = moment.replace(tzinfo=UTC)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * SECOND_NS + since.microseconds * 1_000
+
+
+def _with_periods(events: list[Event], name: str) -> list[Event]:
+    """In the order of time; bars as long as the shortest step between two of one instrument."""
+    events.sort(key=lambda event: event.open_ns if isinstance(event, Bar) else event.transact_ns)
+    steps: dict[InstrumentID, int] = {}
+    last: dict[InstrumentID, int] = {}
+    for event in events:
+        if isinstance(event, Bar):
+            before = last.get(event.instrument)
+            if before is not None:
+                step = event.open_ns - before
+                if step == 0:
+                    raise BadRequest(f"{name} has two bars of {event.instrument} at the same time ({event.open_ns} ns)")
+                steps[event.instrument] = min(steps.get(event.instrument, step), step)
+            last[event.instrument] = event.open_ns
+    day = 86_400 * SECOND_NS
+    return [msgspec.structs.replace(event, period_ns=steps.get(event.instrument, day)) if isinstance(event, Bar) else event for event in events]
+
+
+def between(events: Iterable[Event], start_ns: int | None, end_ns: int | None) -> list[Event]:
+    """Those that begin in [start_ns, end_ns)."""
+    low, high = -1 if start_ns is None else start_ns, 1 << 63 if end_ns is None else end_ns
+    return [event for event in events if low <= (event.open_ns if isinstance(event, Bar) else event.transact_ns) < high]
+
+
+def _begins(event: Event) -> int:
+    return event.open_ns if isinstance(event, Bar) else event.transact_ns
+
+
+def merged(streams: Sequence[Sequence[Event]]) -> Iterator[list[Event]]:
+    """Groups of what begins at the same time: bars together, quotes and trades one by one."""
+    everything = heapq.merge(*streams, key=_begins)
+    for _, group in groupby(everything, key=lambda event: (_begins(event), event.period_ns if isinstance(event, Bar) else 0)):
+        found = list(group)
+        if isinstance(found[0], Bar):
+            yield found
+        else:
+            yield from ([event] for event in found)
+
+
+def read_actions(path: Path) -> list[Action]:
+    """Splits and dividends from a CSV file with the columns time, symbol, and split or dividend. Raises BadRequest: names the line."""
+    found = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for line, raw in enumerate(csv.DictReader(file), 2):
+                row = {str(key).strip().lower(): value for key, value in raw.items() if key is not None}
+                try:
+                    split, dividend = (_number(row[name]) if row.get(name) else None for name in ("split", "dividend"))
+                    if (split is None) == (dividend is None) or (split is not None and split <= 0):
+                        raise ValueError("give a split above 0 or a dividend, one of both")
+                    symbol = parse_instrument(str(row.get("symbol") or "").strip().upper())
+                    found.append(Action(instrument=symbol, now_ns=_time(row), split=split, dividend=dividend))
+                except (ValueError, StopIteration) as error:
+                    raise BadRequest(f"{path.name}, line {line}: {error}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadRequest(f"{path.name} cannot be read: {error}") from None
+    return sorted(found, key=lambda action: action.now_ns)
+
+
+def invented(instrument: InstrumentID, days: int, seed: int, period_ns: int = 86_400 * SECOND_NS) -> list[Event]:
+    """Bars that never were: a seeded random walk with fat tails and no trend, of a fifth a year. To try things out, and to see what luck looks like."""
+    rng = Random(f"{seed}/{instrument}")  # noqa: S311 a simulation
+    count = max(1, days * 86_400 * SECOND_NS // period_ns)
+    deviation = 0.2 * math.sqrt(period_ns / (365 * 86_400 * SECOND_NS))
+    price, found = 100.0, list[Event]()
+    for place in range(count):
+        first = price
+        path = [first]
+        for _ in range(8):
+            price *= 1 + deviation * fat_quantile(min(max(rng.random(), 1e-9), 1 - 1e-9)) / math.sqrt(8)
+            path.append(price)
+        low, high = (Decimal(f"{value:.2f}") for value in (min(path), max(path)))
+        opened, closed = (min(max(Decimal(f"{value:.2f}"), low), high) for value in (first, price))
+        found.append(
+            Bar(
+                instrument=instrument,
+                open_ns=INVENTED_NS + place * period_ns,
+                period_ns=period_ns,
+                open=opened,
+                high=high,
+                low=low,
+                close=closed,
+                volume=Decimal(rng.randint(100_000, 1_000_000)),
+            )
+        )
+    return found
+
+
+def instrument_of(broker: BrokerName, name: InstrumentID, tick: Decimal | None = None, lot: Decimal | None = None) -> Instrument:
+    """What an instrument is like on history: its class by its name, fractions of coins and whole shares, traded whenever the data has prices.
+
+    Raises BadRequest: an option; its market is not in such data.
+    """
+    if is_option(name):
+        raise BadRequest(f"{name} is an option: backtests know shares, coins and currencies")
+    base, pair, quote = name.partition("/")
+    forex = bool(pair) and base in _CASH and quote in _CASH
+    asset_class = AssetClass.FOREX if forex else AssetClass.CRYPTO if pair else AssetClass.EQUITY
+    steps = tick or (Decimal("0.00001") if forex else Decimal("0.01"))
+    lots = lot or (Decimal("0.000001") if asset_class is AssetClass.CRYPTO else Decimal(1))
+    return Instrument(
+        id=name,
+        broker=broker,
+        symbol=name,
+        asset_class=asset_class,
+        base=base if pair else name,
+        currency=quote if pair else "USD",
+        ticks=(TickBand(ZERO, steps),),
+        lot=lots,
+        whole_lot=lots,
+        hours=ALWAYS,
+        shortable=asset_class is not AssetClass.CRYPTO,
+    )

@@ -1,0 +1,290 @@
+"""The strategy's side of the desk: a class with a handler for each thing that happens, and what it may know when it does.
+
+A strategy touches no broker. It is told of quotes, trades, bars, fills and timers, and answers with wishes (domain/signal.py), which the sizer and
+the gate turn into orders or leave. The same file runs over history, on a twin, on paper and live.
+
+    class Dip(Strategy):
+        instruments, bars = ("AAPL",), "1d"
+
+        def on_bar(self, ctx: Context, bar: Bar) -> Iterator[Wish]:
+            closes = ctx.closes(bar.instrument, 20)
+            if len(closes) == 20 and not ctx.position(bar.instrument) and closes[-1] < 0.95 * fmean(closes):
+                yield ctx.enter(bar.instrument, Side.BUY, stop=0.02, edge=Outlook(mean=D("0.01"), deviation=D("0.03")))
+            elif ctx.position(bar.instrument) and closes[-1] > fmean(closes):
+                yield ctx.leave(bar.instrument)
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from trading_system.domain.fix import Side
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.money import ZERO
+from trading_system.domain.signal import DAY_NS, Allocation, Edge, Outlook, Signal, Wish
+from trading_system.strategy.bars import Builder, parse_period
+
+BARS_KEPT = 1_000  # of each instrument
+Wishes = Iterable[Wish] | Wish | None
+
+
+class Filled(msgspec.Struct, frozen=True, kw_only=True, tag="filled"):
+    """An execution of an order that came of this strategy's wishes."""
+
+    instrument: InstrumentID
+    side: Side
+    qty: Decimal
+    price: Decimal
+    now_ns: int
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """The strategy begins, or goes on after a restart: what it holds from before."""
+
+    positions: dict[InstrumentID, Decimal]
+    now_ns: int
+
+
+class Ticked(msgspec.Struct, frozen=True, kw_only=True, tag="ticked"):
+    """Its timer."""
+
+    now_ns: int
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stopped"):
+    """It ends in good order. What it wishes for now is the last."""
+
+    now_ns: int
+
+
+Happening = Quote | Trade | Bar | Filled | Started | Ticked | Stopped
+
+
+class Context:
+    """What a strategy may know: the time, what it holds itself, and prices as far as they have come."""
+
+    def __init__(self, broker: BrokerName | None = None) -> None:
+        self.now_ns = 0
+        self._broker = broker
+        self._positions: dict[InstrumentID, Decimal] = {}
+        self._quotes: dict[InstrumentID, Quote] = {}
+        self._bars: dict[InstrumentID, deque[Bar]] = {}
+        self._last: dict[InstrumentID, Decimal] = {}
+
+    def position(self, instrument: str) -> Decimal:
+        """Signed units that this strategy holds; what others hold at the same account is theirs."""
+        return self._positions.get(InstrumentID(instrument), ZERO)
+
+    def quote(self, instrument: str) -> Quote | None:
+        """The newest, where quotes were asked for."""
+        return self._quotes.get(InstrumentID(instrument))
+
+    def price(self, instrument: str) -> Decimal | None:
+        """The newest price of any kind."""
+        return self._last.get(InstrumentID(instrument))
+
+    def bars(self, instrument: str, count: int = BARS_KEPT) -> Sequence[Bar]:
+        """The last bars that are over, the newest last; at most BARS_KEPT."""
+        known = self._bars.get(InstrumentID(instrument), ())
+        return list(known)[-count:]
+
+    def closes(self, instrument: str, count: int) -> list[float]:
+        """Their closing prices; fewer while there are fewer."""
+        known = self._bars.get(InstrumentID(instrument))
+        if known is None:
+            return []
+        return [float(known[place].close) for place in range(max(0, len(known) - count), len(known))]
+
+    def enter(
+        self,
+        instrument: str,
+        side: Side,
+        *,
+        edge: Edge | None,
+        stop: float | None = None,
+        target: float | None = None,
+        horizon_ns: int = DAY_NS,
+        text: str = "",
+    ) -> Signal:
+        """A signal at the market. stop, target: how far away, as fractions of the newest price. Raises ValueError: there is no price yet."""
+        price = self.price(instrument)
+        if price is None:
+            raise ValueError(f"nothing of {instrument} has been seen yet")
+        return Signal(
+            instrument=InstrumentID(instrument),
+            side=side,
+            edge=edge,
+            stop_px=None if stop is None else _away(price, -side.sign * stop),
+            target_px=None if target is None else _away(price, side.sign * target),
+            horizon_ns=horizon_ns,
+            broker=self._broker,
+            text=text,
+        )
+
+    def hold(self, instrument: str, weight: float | Decimal, text: str = "") -> Allocation:
+        """Hold this fraction of equity in it."""
+        return Allocation(instrument=InstrumentID(instrument), weight=Decimal(str(weight)), broker=self._broker, text=text)
+
+    def leave(self, instrument: str, text: str = "") -> Allocation:
+        """Close what this strategy holds of it."""
+        return self.hold(instrument, ZERO, text)
+
+    def split(self, instrument: InstrumentID, ratio: Decimal) -> None:
+        """So many new units for an old one: what is held grows, past prices shrink."""
+        if instrument in self._positions:
+            self._positions[instrument] *= ratio
+        known = self._bars.get(instrument, deque())
+        for place, bar in enumerate(known):
+            prices = {name: getattr(bar, name) / ratio for name in ("open", "high", "low", "close")}
+            known[place] = msgspec.structs.replace(bar, volume=bar.volume * ratio, **prices)
+        if instrument in self._last:
+            self._last[instrument] /= ratio
+
+    def take(self, event: Happening) -> None:
+        """Know of something that happened."""
+        match event:
+            case Bar():
+                self.now_ns = max(self.now_ns, event.open_ns + event.period_ns)
+                known = self._bars.get(event.instrument)
+                if known is None:
+                    known = self._bars[event.instrument] = deque(maxlen=BARS_KEPT)
+                known.append(event)
+                self._last[event.instrument] = event.close
+            case Quote():
+                self.now_ns = max(self.now_ns, event.transact_ns)
+                self._quotes[event.instrument] = event
+                if event.mid is not None:
+                    self._last[event.instrument] = event.mid
+            case Trade():
+                self.now_ns = max(self.now_ns, event.transact_ns)
+                self._last[event.instrument] = event.price
+            case Filled():
+                self.now_ns = max(self.now_ns, event.now_ns)
+                self._positions[event.instrument] = self.position(event.instrument) + event.side.sign * event.qty
+            case Started():
+                self.now_ns, self._positions = event.now_ns, dict(event.positions)
+            case Ticked() | Stopped():
+                self.now_ns = max(self.now_ns, event.now_ns)
+
+
+def _away(price: Decimal, fraction: float) -> Decimal:
+    return (price * (1 + Decimal(str(fraction)))).quantize(Decimal("1e-9"))
+
+
+class Belief(msgspec.Struct, frozen=True):
+    """An edge that the owner states instead of measuring it: what a trade makes on average and how far that varies, as fractions of what is held."""
+
+    mean: float
+    deviation: float
+
+    def edge(self, side: Side) -> Outlook:
+        return Outlook(mean=Decimal(f"{side.sign * self.mean:.9f}"), deviation=Decimal(f"{self.deviation:.9f}"))
+
+
+class Strategy:
+    """Subclass it and write the handlers you need. Each gives wishes: none, one, or several, as a list or by `yield`.
+
+    instruments: what it is told of. bars: the length of its bars, "1m" to "1d"; "" where it wants none. quotes, trades: whether it is told of those.
+    timer_s: how often on_timer is called; 0: never. history: how many bars it wants to have seen before it trades live.
+    """
+
+    instruments: Sequence[str] = ()
+    bars: str = ""
+    quotes: bool = False
+    trades: bool = False
+    timer_s: int = 0
+    history: int = 0
+
+    @property
+    def name(self) -> str:
+        """What its decisions are called by: the class's name, as a file's would be."""
+        return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__).strip("-")
+
+    def on_start(self, ctx: Context) -> Wishes:
+        return None
+
+    def on_quote(self, ctx: Context, quote: Quote) -> Wishes:
+        return None
+
+    def on_trade(self, ctx: Context, trade: Trade) -> Wishes:
+        return None
+
+    def on_bar(self, ctx: Context, bar: Bar) -> Wishes:
+        return None
+
+    def on_fill(self, ctx: Context, fill: Filled) -> Wishes:
+        return None
+
+    def on_timer(self, ctx: Context) -> Wishes:
+        return None
+
+    def on_stop(self, ctx: Context) -> Wishes:
+        return None
+
+
+class Host:
+    """One strategy with its context and its bars: an event in, wishes out. Bars of its length are made of shorter ones, of trades or of quotes."""
+
+    def __init__(self, strategy: Strategy, broker: BrokerName | None = None) -> None:
+        self.strategy = strategy
+        self.ctx = Context(broker)
+        self._period_ns = parse_period(strategy.bars) if strategy.bars else 0
+        self._builders: dict[InstrumentID, Builder] = {}
+
+    def take(self, event: Happening) -> list[Wish]:
+        """Raises what the strategy raises."""
+        strategy, ctx = self.strategy, self.ctx
+        match event:
+            case Bar():
+                if event.period_ns == self._period_ns:
+                    ctx.take(event)
+                    return _listed(strategy.on_bar(ctx, event))
+                return self._built(self._builder(event.instrument).bar(event)) if self._period_ns else []
+            case Quote():
+                ctx.take(event)
+                wishes = _listed(strategy.on_quote(ctx, event)) if strategy.quotes else []
+                if self._period_ns and not strategy.trades and event.mid is not None:
+                    wishes += self._built(self._builder(event.instrument).price(event.mid, ZERO, event.transact_ns))
+                return wishes
+            case Trade():
+                ctx.take(event)
+                wishes = _listed(strategy.on_trade(ctx, event)) if strategy.trades else []
+                if self._period_ns:
+                    wishes += self._built(self._builder(event.instrument).price(event.price, event.qty, event.transact_ns))
+                return wishes
+        ctx.take(event)
+        match event:
+            case Filled():
+                return _listed(strategy.on_fill(ctx, event))
+            case Started():
+                return _listed(strategy.on_start(ctx))
+            case Ticked():
+                return _listed(strategy.on_timer(ctx))
+            case Stopped():
+                return _listed(strategy.on_stop(ctx))
+
+    def warm(self, bar: Bar) -> None:
+        """A bar of the past: known, and not acted on."""
+        self.ctx.take(bar)
+
+    def _builder(self, instrument: InstrumentID) -> Builder:
+        known = self._builders.get(instrument)
+        if known is None:
+            known = self._builders[instrument] = Builder(instrument, self._period_ns)
+        return known
+
+    def _built(self, bars: Sequence[Bar]) -> list[Wish]:
+        wishes: list[Wish] = []
+        for bar in bars:
+            self.ctx.take(bar)
+            wishes += _listed(self.strategy.on_bar(self.ctx, bar))
+        return wishes
+
+
+def _listed(wishes: Wishes) -> list[Wish]:
+    if wishes is None:
+        return []
+    return [wishes] if isinstance(wishes, Signal | Allocation) else list(wishes)
