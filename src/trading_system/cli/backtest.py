@@ -152,10 +152,8 @@ def show(title: str, result: "Result", figures: "Summary") -> None:
         ("Sharpe believed", f"{_number(figures.sharpe_believed)}, less one standard error of {figures.days:,} days"),
         ("falls", f"deepest {percent(figures.max_drawdown)}, longest {figures.longest_fall_days:,.0f} days, worst day {percent(figures.worst_day)}"),
         ("in the market", f"{percent(figures.exposure)} of equity on average"),
-        (
-            "round trips",
-            f"{figures.trips:,}, won {percent(figures.won)}, mean {percent(figures.mean_trip, signed=True)}, gains to losses {_number(figures.profit_factor)}",
-        ),
+        ("round trips", f"{figures.trips:,}, won {percent(figures.won)}, mean {percent(figures.mean_trip, signed=True)}"),
+        ("gains to losses", _number(figures.profit_factor)),
         ("costs", f"fees {figures.fees:,.2f}, interest {figures.interest:,.2f}; dividends {figures.dividends:,.2f} {money}"),
         ("signals", ", ".join(f"{rule} {count:,}" for rule, count in sorted(figures.decisions.items())) or "none"),
     ]

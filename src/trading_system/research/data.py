@@ -19,7 +19,6 @@ from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal
 from trading_system.domain.option import is_option
-from trading_system.sizing.normal import fat_quantile
 
 Event = Bar | Quote | Trade
 SECOND_NS = 1_000_000_000
@@ -208,28 +207,30 @@ def read_actions(path: Path) -> list[Action]:
 
 
 def invented(instrument: InstrumentID, days: int, seed: int, period_ns: int = 86_400 * SECOND_NS) -> list[Event]:
-    """Bars that never were: a seeded random walk with fat tails and no trend, of a fifth a year. To try things out, and to see what luck looks like."""
+    """Bars that never were: a seeded random walk of a fifth a year, with fat tails and no trend. To try things out, and to see what luck looks like.
+
+    A bar's moves are normal with a variance of its own (Student's t with four degrees in all); how far it went in between is what a Brownian path
+    between its ends does, so that a stop at its price is as fair as the walk.
+    """
     rng = Random(f"{seed}/{instrument}")  # noqa: S311 a simulation
     count = max(1, days * 86_400 * SECOND_NS // period_ns)
     deviation = 0.2 * math.sqrt(period_ns / (365 * 86_400 * SECOND_NS))
     price, found = 100.0, list[Event]()
     for place in range(count):
-        first = price
-        path = [first]
-        for _ in range(8):
-            price *= 1 + deviation * fat_quantile(min(max(rng.random(), 1e-9), 1 - 1e-9)) / math.sqrt(8)
-            path.append(price)
-        low, high = (Decimal(f"{value:.2f}") for value in (min(path), max(path)))
-        opened, closed = (min(max(Decimal(f"{value:.2f}"), low), high) for value in (first, price))
+        variance = deviation**2 * 2 / (-2 * math.log((1 - rng.random()) * (1 - rng.random())))
+        moved = rng.gauss(-variance / 2, math.sqrt(variance))  # the price itself goes nowhere on average
+        up, down = ((sign * moved + math.sqrt(moved**2 - 2 * variance * math.log(1 - rng.random()))) / 2 for sign in (1, -1))
+        opened, high, low, price = price, price * math.exp(up), price * math.exp(-down), price * math.exp(moved)
+        shown = [Decimal(f"{value:.4f}") for value in (opened, high, low, price)]
         found.append(
             Bar(
                 instrument=instrument,
                 open_ns=INVENTED_NS + place * period_ns,
                 period_ns=period_ns,
-                open=opened,
-                high=high,
-                low=low,
-                close=closed,
+                open=shown[0],
+                high=max(shown),
+                low=min(shown),
+                close=shown[3],
                 volume=Decimal(rng.randint(100_000, 1_000_000)),
             )
         )

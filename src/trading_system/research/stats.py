@@ -82,13 +82,15 @@ def returns_of(equity: Sequence[tuple[int, float]], capital: float) -> list[floa
 
 def drawdowns(equity: Iterable[tuple[int, float]], capital: float) -> tuple[float, float]:
     """The deepest fall from a height, and the longest time below one, in days."""
-    best, since, deepest, longest = capital, -1, 0.0, 0
+    best, since, fallen, deepest, longest = capital, -1, False, 0.0, 0
     for now_ns, value in equity:
         since = now_ns if since < 0 else since
-        if value >= best:
+        if fallen:
+            longest = max(longest, now_ns - since)
+        fallen = value < best
+        if not fallen:
             best, since = value, now_ns
         deepest = max(deepest, 1 - value / best if best > 0 else 0.0)
-        longest = max(longest, now_ns - since)
     return deepest, longest / _DAY_NS
 
 
