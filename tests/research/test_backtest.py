@@ -22,6 +22,7 @@ from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar
 from trading_system.domain.signal import DAY_NS, Allocation, Wish
 from trading_system.journal.record import Intent, Reported
+from trading_system.research import report
 from trading_system.research.backtest import Result, Setup, run
 from trading_system.research.data import Action, Event, instrument_of, invented, merged, read_actions, read_events
 from trading_system.research.lookahead import peeks
@@ -343,6 +344,24 @@ def test_a_strategy_that_cannot_run_is_refused_with_what_there_is(args: tuple[st
 
     with pytest.raises(BadRequest, match=said):
         strategies.make(name, pairs)
+
+
+def test_the_report_stands_alone_and_the_tables_hold_every_fill(tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    page, folder = tmp_path / "report.html", tmp_path / "tables"
+    args = ["backtest", "ma-cross", "--invented", "300", "--set", "fast=3", "--set", "slow=8", "--html", str(page), "--out", str(folder)]
+    done = CliRunner().invoke(trading, args, env=SILENT, catch_exceptions=False)
+    text = page.read_text()
+
+    assert done.exit_code == 0, done.output
+    for said in ("Equity, fall and exposure", "AAPL and what was traded", "Months", "Round trips", "less one standard error"):
+        assert said in text
+    assert "<script src" not in text
+    result = run([MaCross(fast=3, slow=8)], [invented(AAPL, 300, 1)], setup(costs=Costs()))
+    assert len((folder / "fills.csv").read_text().splitlines()) - 1 > 0
+    assert {name: frame.height for name, frame in report.frames(result).items()} == {name: len(rows) for name, rows in report.rows_of(result).items()}
+    with pytest.raises(BadRequest, match="not written"):
+        report.write_tables(page, result)
 
 
 def test_prices_have_to_be_named() -> None:

@@ -90,7 +90,8 @@ svg text{fill:var(--dim);font-size:12px}.most{fill:var(--fan);opacity:.18}.half{
 
 def page(title: str, tables: Sequence[tuple[str, Sequence[tuple[str, str]]]], svg: str, notes: Sequence[str]) -> str:
     """One HTML file with the tables and the fan; no script, and nothing from elsewhere."""
-    body = [f"<h1>{escape(title)}</h1>", svg]
+    legend = '<p class="note">The line is the median; the darker band holds half of the paths, the lighter one nine tenths.</p>'
+    body = [f"<h1>{escape(title)}</h1>", svg, legend]
     for heading, rows in tables:
         lines = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
         body.append(f"<h2>{escape(heading)}</h2><table>{lines}</table>")
