@@ -19,9 +19,10 @@ from trading_system.domain.fix import Contingency, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, IntentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.money import ONE, ZERO, plain, round_price
-from trading_system.domain.order import Attached, NewOrder
+from trading_system.domain.order import Attached, NewOrder, Order
 from trading_system.domain.signal import Allocation, Signal, Wish
 from trading_system.journal.record import Decided
+from trading_system.journal.replay import Books
 from trading_system.sizing.goal import DAYS_A_YEAR, Goal
 from trading_system.sizing.sizer import NoTrade, Sized, SizingState, size
 
@@ -95,7 +96,8 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
     if isinstance(found, NoTrade):
         desk.record(note)
         return note
-    held = desk.books.ledger.position(considered.broker, wish.instrument) if own is None else own
+    position = desk.books.ledger.position(considered.broker, wish.instrument)
+    held = position if own is None else within(own, position)
     exit_only = isinstance(wish, Allocation) and held * found.side.sign < 0
     request = _order(desk, considered.instrument, found.side, found.qty, wish, intent, reduce_only=exit_only)
     taken = msgspec.structs.replace(note, cl_ord_id=desk.cl_ord_id(request))
@@ -141,7 +143,8 @@ def _state(
     ours = min(equity, aims.capital + _made(desk))  # 5,000 are 5,000 on an account of 100,000, too
     side = wish.side if isinstance(wish, Signal) else Side.BUY
     as_ours = state if state.equity is None else msgspec.structs.replace(state, equity=msgspec.structs.replace(state.equity, equity=ours))
-    position = desk.books.ledger.position(instrument.broker, instrument.id) if own is None else own
+    position = desk.books.ledger.position(instrument.broker, instrument.id)
+    position = position if own is None else within(own, position)
     return SizingState(
         price=float(px),
         unit=None if unit is None else float(unit),
@@ -205,6 +208,11 @@ def _linked(desk: "Desk", instrument: Instrument, signal: Signal) -> bool:
     return both and facts.link(instrument.asset_class, Contingency.BRACKET, ord_type, tif) is not None
 
 
+def within(own: Decimal, position: Decimal) -> Decimal:
+    """So much of what one holds as the account still has."""
+    return min(own, max(ZERO, position)) if own > 0 else max(own, min(ZERO, position))
+
+
 def _exit(instrument: Instrument, side: Side, price: Decimal | None) -> Decimal | None:
     """On the grid, nearer to the entry rather than further away."""
     return None if price is None else round_price(price, instrument.tick(price), side.opposite)
@@ -226,6 +234,19 @@ async def volatility(desk: "Desk", instrument: Instrument, horizon_ns: int) -> f
     moves = [math.log(after / before) for before, after in pairwise(closes)]
     periods = max(1.0, horizon_ns / period_ns / (weekends if period_ns == _DAY_NS else 1))
     return pstdev(moves) * math.sqrt(periods) or None
+
+
+def owner_of(books: Books, order: Order) -> str | None:
+    """The strategy whose wish an order came of, itself or by the entry that it guards or closes; None: nobody's."""
+    for _ in range(3):
+        if order.intent is not None and "/" in order.intent:
+            return order.intent.partition("/")[0]
+        other = order.protects or order.parent
+        known = None if other is None else books.blotter.get(other)
+        if known is None:
+            return None
+        order = known
+    return None
 
 
 def decision_view(decided: Decided) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""backtest: a strategy over the past. strategies: what there is."""
+"""backtest: a strategy over the past. strategies: what there is. data: history from a broker."""
 
 import sys
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trading_system.cli.common import as_json, emit, settings, table
+from trading_system.cli.common import as_json, at_broker, call, emit, settings, table
 
 if TYPE_CHECKING:
     from trading_system.domain.ids import InstrumentID
@@ -194,3 +194,33 @@ def strategies(as_json: bool) -> None:
         return
     shown = [{**row, "parameters": " ".join(f"{key}={value}" for key, value in row["parameters"].items())} for row in rows]  # type: ignore[attr-defined]
     table(shown, [("strategy", "Strategy", "text"), ("what", "What it does", "text"), ("parameters", "--set", "text")], "")
+
+
+@click.group()
+def data() -> None:
+    """History for backtests."""
+
+
+@data.command()
+@click.argument("symbol")
+@click.option("--period", default="1d", show_default=True, help="Length of the bars: 1m to 1d, as the broker has them.")
+@click.option("--count", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Bars back from now.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A new CSV file, or Parquet by its ending.")
+@at_broker
+def download(symbol: str, period: str, count: int, out: Path, broker: str | None) -> None:
+    """Fetch a broker's bars into a file that `trading backtest --data` reads."""
+    from trading_system.domain.errors import BadRequest
+    from trading_system.research.data import write_bars
+    from trading_system.strategy.bars import parse_period
+
+    if out.exists():
+        raise click.UsageError(f"{out} exists already: name a new file")
+    try:
+        period_ns = parse_period(period)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    bars = call("bars", {"instrument": symbol, "period_ns": period_ns, "count": count, "broker": broker})
+    if not bars:
+        raise BadRequest(f"the broker has no bars of {symbol} in that time: ask for more of them with --count")
+    write_bars(out, bars)
+    click.echo(f"{len(bars):,} bars of {symbol.upper()} in {out}")

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.app.decide import decide
+from trading_system.app.decide import decide, owner_of
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.protect import Protector
@@ -22,7 +22,6 @@ from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO
-from trading_system.domain.order import Order
 from trading_system.domain.ports import Facts
 from trading_system.domain.signal import Wish
 from trading_system.journal.memory import MemoryJournal
@@ -141,6 +140,7 @@ class _Run:
         self.due = dict(self.timers)
         self.told_of = {InstrumentID(name) for host in self.hosts.values() for name in host.strategy.instruments}
         self.waiting: list[tuple[str, Filled]] = []
+        self.held: dict[tuple[str, InstrumentID], Decimal] = {}
         self.fills: list[Fill] = []
         self.equity: list[tuple[int, float]] = []
         self.exposure: list[float] = []
@@ -314,7 +314,10 @@ class _Run:
                 )
             )
             if owner in self.hosts:
-                self.waiting.append((owner, Filled(instrument=order.instrument, side=order.side, qty=fill.qty, price=fill.price, now_ns=now_ns)))
+                key = (owner, order.instrument)
+                own = self.held[key] = self.held.get(key, ZERO) + order.side.sign * fill.qty
+                filled = Filled(instrument=order.instrument, side=order.side, qty=fill.qty, price=fill.price, position=own, now_ns=now_ns)
+                self.waiting.append((owner, filled))
 
     def _act(self) -> None:
         """Splits and dividends that are due, before the day's first price."""
@@ -340,6 +343,7 @@ class _Run:
                 )
                 for host in self.hosts.values():
                     host.ctx.split(action.instrument, action.split)
+                self.held = {key: qty * action.split if key[1] == action.instrument else qty for key, qty in self.held.items()}
 
     def _result(self) -> Result:
         records = tuple(self.journal.records)
@@ -358,16 +362,3 @@ class _Run:
             records=records,
             bars={name: tuple(bars) for name, bars in self.bars.items()},
         )
-
-
-def owner_of(books: Books, order: Order) -> str | None:
-    """The strategy whose wish an order came of, itself or by the entry that it guards or closes; None: nobody's."""
-    for _ in range(3):
-        if order.intent is not None and "/" in order.intent:
-            return order.intent.partition("/")[0]
-        other = order.protects or order.parent
-        known = None if other is None else books.blotter.get(other)
-        if known is None:
-            return None
-        order = known
-    return None

@@ -33,15 +33,15 @@ class Builder:
 
     def price(self, price: Decimal, qty: Decimal, now_ns: int) -> Sequence[Bar]:
         """A trade or a quote's middle: the bars that are over by then."""
-        over = self._over(now_ns)
+        over = self.over(now_ns)
         self._add(price, price, price, price, qty, now_ns)
         return over
 
     def bar(self, bar: Bar) -> Sequence[Bar]:
         """A shorter bar, which is over: what it begins after is over too, and what it completes."""
-        over = self._over(bar.open_ns)
+        over = self.over(bar.open_ns)
         self._add(bar.open, bar.high, bar.low, bar.close, bar.volume, bar.open_ns)
-        return [*over, *self._over(bar.open_ns + bar.period_ns)]
+        return [*over, *self.over(bar.open_ns + bar.period_ns)]
 
     def _add(self, first: Decimal, high: Decimal, low: Decimal, last: Decimal, volume: Decimal, now_ns: int) -> None:
         if self._open_ns < 0:
@@ -50,7 +50,8 @@ class Builder:
         self._high, self._low, self._last = max(self._high, high), min(self._low, low), last
         self._volume += volume
 
-    def _over(self, now_ns: int) -> list[Bar]:
+    def over(self, now_ns: int) -> list[Bar]:
+        """The bar that is over by then, if there is one."""
         if self._open_ns < 0 or now_ns < self._open_ns + self._period_ns:
             return []
         done = Bar(

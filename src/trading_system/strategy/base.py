@@ -38,6 +38,15 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True, tag="filled"):
     side: Side
     qty: Decimal
     price: Decimal
+    position: Decimal  # what it holds after it
+    now_ns: int
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, tag="held"):
+    """What it holds changed without an execution: a fee in kind."""
+
+    instrument: InstrumentID
+    position: Decimal
     now_ns: int
 
 
@@ -60,7 +69,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stopped"):
     now_ns: int
 
 
-Happening = Quote | Trade | Bar | Filled | Started | Ticked | Stopped
+Happening = Quote | Trade | Bar | Filled | Held | Started | Ticked | Stopped
 
 
 class Context:
@@ -161,9 +170,9 @@ class Context:
             case Trade():
                 self.now_ns = max(self.now_ns, event.transact_ns)
                 self._last[event.instrument] = event.price
-            case Filled():
+            case Filled() | Held():
                 self.now_ns = max(self.now_ns, event.now_ns)
-                self._positions[event.instrument] = self.position(event.instrument) + event.side.sign * event.qty
+                self._positions[event.instrument] = event.position
             case Started():
                 self.now_ns, self._positions = event.now_ns, dict(event.positions)
             case Ticked() | Stopped():
@@ -265,6 +274,13 @@ class Host:
                 return _listed(strategy.on_timer(ctx))
             case Stopped():
                 return _listed(strategy.on_stop(ctx))
+            case Held():
+                return []
+
+    def passed(self, now_ns: int) -> list[Wish]:
+        """Time went on and nothing came: bars that are over are told."""
+        self.ctx.now_ns = max(self.ctx.now_ns, now_ns)
+        return [wish for builder in tuple(self._builders.values()) for wish in self._built(builder.over(now_ns))]
 
     def warm(self, bar: Bar) -> None:
         """A bar of the past: known, and not acted on."""

@@ -1,0 +1,268 @@
+"""Strategies at work on a desk: each is told what happens, and what it wishes for is decided, journaled and placed.
+
+A strategy that raises or hangs three times is disabled, and a person is told; what it holds keeps its stops, and the others go on. Bars of a minute
+or more are the broker's own, asked for when they are over; shorter ones are made of trades.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from typing import Protocol
+
+from trading_system.app.child import StrategyFailed, Told, Wants, told
+from trading_system.app.decide import decide, owner_of, within
+from trading_system.app.desk import Desk
+from trading_system.core.lifecycle import Applied
+from trading_system.domain.errors import BadRequest, DeskError
+from trading_system.domain.ids import BrokerName, InstrumentID, IntentID, parse_instrument
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.money import ZERO
+from trading_system.domain.ports import Kinds
+from trading_system.domain.signal import Wish
+from trading_system.journal.record import Adjusted, Decided, Record, Reported
+from trading_system.journal.replay import Books
+from trading_system.strategy.bars import parse_period
+from trading_system.strategy.base import Filled, Held, Started, Stopped, Ticked
+
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+FAILURES_MAX = 3
+GRACE_NS = 2 * SECOND_NS  # how long after its end a bar is asked for
+QUEUE_MAX = 10_000  # events that wait for one strategy
+PAGE = 1_000
+_LOOK_NS = SECOND_NS
+
+
+class Asked(Protocol):
+    """A strategy, in a process of its own or beside us."""
+
+    async def start(self) -> Wants: ...
+
+    async def ask(self, event: Told) -> list[Wish]: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Runner:
+    """One strategy on one broker of a desk."""
+
+    def __init__(self, desk: Desk, broker: BrokerName, strategy: Asked, *, on_decision: Callable[[Decided], None] = lambda _decided: None) -> None:
+        self.desk = desk
+        self.broker = broker
+        self.name = ""
+        self.failures = 0
+        self.disabled = False
+        self._strategy = strategy
+        self._on_decision = on_decision
+        self._wants: Wants | None = None
+        self._instruments: tuple[InstrumentID, ...] = ()
+        self._positions: dict[InstrumentID, Decimal] = {}
+        self._queue: asyncio.Queue[Told] = asyncio.Queue(QUEUE_MAX)
+        self._count = 0
+        self._last_bar_ns: dict[InstrumentID, int] = {}
+        self._began_ns = 0
+
+    async def start(self) -> None:
+        """Make it, tell it the past and what it holds. Raises BadRequest: it cannot be made, or the broker has not what it wants."""
+        try:
+            self._wants = await self._strategy.start()
+        except StrategyFailed as error:
+            raise BadRequest(str(error)) from None
+        self.name = self._wants.name
+        self._instruments = tuple(parse_instrument(name) for name in self._wants.instruments)
+        for name in self._instruments:
+            await self.desk.instrument(self.broker, name)
+        self._positions = await positions_of(self.desk, self.name)
+        self._began_ns = self.desk.clock.now_ns()
+        self.desk.listeners.append(self._on_record)
+        await self._tell_past()
+
+    async def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until told to stop, or disabled. `until` is asked once a second."""
+        feeds = [asyncio.create_task(work) for work in self._feeds()]
+        try:
+            while not self.disabled and not until():
+                await self._drain()
+                await self.desk.clock.sleep_ns(_LOOK_NS // 4)
+        finally:
+            for task in feeds:
+                task.cancel()
+            await asyncio.gather(*feeds, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Let it wish for the last time, then end its process."""
+        if not self.disabled:
+            await self._ask(told(Stopped(now_ns=self.desk.clock.now_ns())))
+        if self._on_record in self.desk.listeners:
+            self.desk.listeners.remove(self._on_record)
+        await self._strategy.aclose()
+
+    # -- what it is told -------------------------------------------------------------------------------------------------------------
+
+    async def _tell_past(self) -> None:
+        assert self._wants is not None
+        if self._wants.bars and self._wants.history:
+            period_ns = parse_period(self._wants.bars)
+            now_ns = self.desk.clock.now_ns()
+            for name in self._instruments:
+                for bar in await self._bars(name, period_ns, now_ns - 3 * (self._wants.history + 2) * period_ns, now_ns):
+                    self._last_bar_ns[name] = bar.open_ns
+                    await self._ask(told(bar, warm=True))
+        await self._ask(told(Started(positions=self._positions, now_ns=self.desk.clock.now_ns())))
+
+    async def _bars(self, name: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
+        """Those that are over; none where the broker cannot say now."""
+        try:
+            found = await self.desk.brokers[self.broker].bars(name, period_ns, max(0, start_ns), end_ns)
+        except DeskError:
+            return ()
+        now_ns = self.desk.clock.now_ns()
+        return tuple(bar for bar in found if bar.open_ns + bar.period_ns <= now_ns)
+
+    def _feeds(self) -> list[Coroutine[object, object, None]]:
+        wants = self._wants
+        assert wants is not None
+        period_ns = parse_period(wants.bars) if wants.bars else 0
+        forex = any(self.desk.asset_class(self.broker, name) is AssetClass.FOREX for name in self._instruments)
+        made = 0 < period_ns < MINUTE_NS
+        work: list[Coroutine[object, object, None]] = []
+        if wants.quotes or wants.trades or made:
+            work.append(self._stream(Kinds(quotes=wants.quotes or (made and forex), trades=wants.trades or (made and not forex))))
+        if period_ns >= MINUTE_NS:
+            work.append(self._poll(period_ns))
+        if wants.timer_s or made:
+            work.append(self._tick(wants.timer_s * SECOND_NS, made=made))
+        return work
+
+    async def _stream(self, kinds: Kinds) -> None:
+        async for event in self.desk.hub.stream(self.broker, self._instruments, kinds):
+            if isinstance(event, Quote | Trade):
+                await self._queue.put(told(event))
+
+    async def _poll(self, period_ns: int) -> None:
+        clock = self.desk.clock
+        while True:
+            now_ns = clock.now_ns()
+            await clock.sleep_ns(period_ns - now_ns % period_ns + GRACE_NS if now_ns % period_ns > GRACE_NS else GRACE_NS - now_ns % period_ns + 1)
+            for name in self._instruments:
+                since_ns = self._last_bar_ns.get(name, self._began_ns - period_ns)
+                for bar in await self._bars(name, period_ns, since_ns + 1, clock.now_ns()):
+                    if bar.open_ns > self._last_bar_ns.get(name, -1):
+                        self._last_bar_ns[name] = bar.open_ns
+                        await self._queue.put(told(bar))
+
+    async def _tick(self, timer_ns: int, *, made: bool) -> None:
+        clock, due_ns = self.desk.clock, self.desk.clock.now_ns() + timer_ns
+        while True:
+            await clock.sleep_ns(_LOOK_NS)
+            now_ns = clock.now_ns()
+            if made:
+                await self._queue.put(Told(passed_ns=now_ns))
+            if timer_ns and now_ns >= due_ns:
+                due_ns = now_ns + timer_ns
+                await self._queue.put(told(Ticked(now_ns=now_ns)))
+
+    def _on_record(self, record: Record, applied: Applied | None) -> None:
+        if isinstance(record, Adjusted) and record.broker == self.broker and self._positions.get(record.instrument):
+            self._tell_held(record.instrument, record.now_ns)
+        if not isinstance(record, Reported) or applied is None or not applied.bookings or owner_of(self.desk.books, applied.order) != self.name:
+            return
+        for booking in applied.bookings:
+            order, sign = applied.order, -1 if booking.reversal else 1
+            side = order.side if sign > 0 else order.side.opposite
+            own = self._positions.get(order.instrument, ZERO) + side.sign * booking.fill.qty
+            self._positions[order.instrument] = own = self._there(order.instrument, own)
+            fill = booking.fill
+            filled = Filled(instrument=order.instrument, side=side, qty=fill.qty, price=fill.price, position=own, now_ns=fill.transact_ns)
+            self._soon(told(filled))
+
+    def _tell_held(self, instrument: InstrumentID, now_ns: int) -> None:
+        own = self._there(instrument, self._positions[instrument])
+        if own != self._positions[instrument]:
+            self._positions[instrument] = own
+            self._soon(told(Held(instrument=instrument, position=own, now_ns=now_ns)))
+
+    def _there(self, instrument: InstrumentID, own: Decimal) -> Decimal:
+        """What a strategy holds is no more than the account does: a fee in kind was taken from it."""
+        return within(own, self.desk.books.ledger.position(self.broker, instrument))
+
+    def _soon(self, event: Told) -> None:
+        if not self._queue.full():
+            self._queue.put_nowait(event)
+
+    # -- what it wishes for ----------------------------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        while not self._queue.empty() and not self.disabled:
+            await self._ask(self._queue.get_nowait())
+
+    async def _ask(self, event: Told) -> None:
+        try:
+            wishes = await self._strategy.ask(event)
+        except StrategyFailed as error:
+            await self._failed(str(error))
+            return
+        for wish in wishes:
+            await self._wished(wish)
+
+    async def _wished(self, wish: Wish) -> None:
+        self._count += 1
+        intent = IntentID(f"{self.name}/{self.desk.books.epoch}-{self._count}")
+        try:
+            decided = await decide(self.desk, wish, strategy=self.name, intent=intent, own=self._positions.get(wish.instrument, ZERO))
+        except DeskError as error:
+            decided = Decided(
+                strategy=self.name,
+                broker=self.broker,
+                wish=wish,
+                intent=intent,
+                taken=False,
+                rule=type(error).__name__,
+                text=str(error),
+                numbers={},
+                qty=ZERO,
+                cl_ord_id=None,
+                now_ns=self.desk.clock.now_ns(),
+            )
+            self.desk.record(decided)
+        self._on_decision(decided)
+
+    async def _failed(self, why: str) -> None:
+        """The third time it is disabled; one whose process ended is begun anew with what it holds."""
+        self.failures += 1
+        if self.failures >= FAILURES_MAX:
+            self.disabled = True
+            await self._strategy.aclose()
+            text = f"strategy {self.name} is disabled after {self.failures} failures, the last: {why}. What it holds keeps its stops."
+            self.desk.alert("critical", text)
+            return
+        self.desk.alert("warning", f"strategy {self.name} failed ({self.failures} of {FAILURES_MAX}): {why}")
+        if not self._strategy.alive:
+            try:
+                await self._strategy.start()
+            except StrategyFailed as error:
+                await self._failed(str(error))
+                return
+            await self._tell_past()
+
+
+async def positions_of(desk: Desk, strategy: str) -> dict[InstrumentID, Decimal]:
+    """What a strategy holds, counted from every execution in the journal that came of its wishes."""
+    await desk.journal.flush()
+    books, held, after = Books(), dict[InstrumentID, Decimal](), 0
+    while entries := await desk.journal.entries(after, PAGE):
+        for entry in entries:
+            applied = books.fold(entry.record)
+            if applied is None or owner_of(books, applied.order) != strategy:
+                continue
+            for booking in applied.bookings:
+                sign = applied.order.side.sign * (-1 if booking.reversal else 1)
+                held[applied.order.instrument] = held.get(applied.order.instrument, ZERO) + sign * booking.fill.qty
+        after = entries[-1].seq
+        await asyncio.sleep(0)
+    there = {name: within(qty, sum((books.ledger.position(broker, name) for broker in desk.brokers), ZERO)) for name, qty in held.items()}
+    return {name: qty for name, qty in there.items() if qty}
