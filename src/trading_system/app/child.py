@@ -93,6 +93,7 @@ class Child:
         )
         said = await self._answer(START_WITHIN_S)
         if said.ready is None:
+            await self.aclose()
             raise StrategyFailed(said.error or "it said nothing of itself")
         return said.ready
 
@@ -105,6 +106,7 @@ class Child:
             process.stdin.write(msgspec.json.encode(event) + b"\n")
             await process.stdin.drain()
         except (ConnectionError, BrokenPipeError):
+            await self.aclose()
             raise StrategyFailed("its process ended") from None
         said = await self._answer(ANSWER_WITHIN_S)
         if said.error is not None:
@@ -124,6 +126,7 @@ class Child:
             await self.aclose()
             raise StrategyFailed(f"an answer longer than {LINE_MAX} bytes") from None
         if not line:
+            await self.aclose()
             raise StrategyFailed("its process ended")
         try:
             return msgspec.json.decode(line, type=Said)

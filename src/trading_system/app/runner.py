@@ -14,6 +14,7 @@ from trading_system.app.decide import decide, owner_of, within
 from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
 from trading_system.domain.errors import BadRequest, DeskError
+from trading_system.domain.fix import OrdType
 from trading_system.domain.ids import BrokerName, InstrumentID, IntentID, parse_instrument
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Bar, Quote, Trade
@@ -29,6 +30,7 @@ SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 FAILURES_MAX = 3
 GRACE_NS = 2 * SECOND_NS  # how long after its end a bar is asked for
+LAST_WITHIN_NS = 5 * SECOND_NS  # how long the last orders are waited for
 QUEUE_MAX = 10_000  # events that wait for one strategy
 PAGE = 1_000
 _LOOK_NS = SECOND_NS
@@ -94,9 +96,10 @@ class Runner:
             await asyncio.gather(*feeds, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Let it wish for the last time, then end its process."""
-        if not self.disabled:
+        """Let it wish for the last time, wait a little for what becomes of that, then end its process."""
+        if self._wants is not None and not self.disabled:
             await self._ask(told(Stopped(now_ns=self.desk.clock.now_ns())))
+            await self.desk.wait(self._at_rest, LAST_WITHIN_NS)
         if self._on_record in self.desk.listeners:
             self.desk.listeners.remove(self._on_record)
         await self._strategy.aclose()
@@ -179,6 +182,11 @@ class Runner:
             fill = booking.fill
             filled = Filled(instrument=order.instrument, side=side, qty=fill.qty, price=fill.price, position=own, now_ns=fill.transact_ns)
             self._soon(told(filled))
+
+    def _at_rest(self) -> bool:
+        """Whether no order at the market of this strategy's is on its way."""
+        working = (order for name in self._instruments for order in self.desk.books.blotter.working_on(self.broker, name))
+        return not any(order.ord_type is OrdType.MARKET and owner_of(self.desk.books, order) == self.name for order in working)
 
     def _tell_held(self, instrument: InstrumentID, now_ns: int) -> None:
         own = self._there(instrument, self._positions[instrument])
