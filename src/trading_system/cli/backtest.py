@@ -1,5 +1,6 @@
-"""backtest: a strategy over the past. strategies: what there is. data: history from a broker."""
+"""backtest: a strategy over the past. sweep: many of them. strategies: what there is. data: history from a broker."""
 
+import math
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,27 +16,42 @@ if TYPE_CHECKING:
     from trading_system.research.backtest import Result, Setup
     from trading_system.research.data import Event
     from trading_system.research.stats import Summary
+    from trading_system.research.sweep import Trial, Verdict
 
+_SHOWN = 15  # trials in the table
+_SOUND = 0.95
 _AMOUNT = click.FloatRange(min=0, max=1e12)
+
+
+def _prices(function: Any) -> Any:
+    """The options that say which past, and what trading costs in it."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+_OPTIONS = (
+    click.option("--data", multiple=True, help="Prices: FILE, or SYMBOL=FILE; CSV or Parquet. May be given several times."),
+    click.option("--invented", type=click.IntRange(1, 20_000), help="Instead: so many days of prices that never were."),
+    click.option("--seed", type=int, default=1, show_default=True, help="Of what is invented."),
+    click.option("--actions", type=click.Path(path_type=Path), help="Splits and dividends: CSV with time, symbol, split, dividend."),
+    click.option("--from", "start", type=click.DateTime(["%Y-%m-%d"]), help="First day."),
+    click.option("--to", "end", type=click.DateTime(["%Y-%m-%d"]), help="The day after the last."),
+    click.option("--broker", default="alpaca", show_default=True, help="Whose fees and order types."),
+    click.option("--cash", type=click.FloatRange(min=0, min_open=True, max=1e12), help="To begin with.  [STARTING_CAPITAL]"),
+    click.option("--spread", type=_AMOUNT, default=0.0002, show_default=True, help="Between bid and offer, as a fraction of the price."),
+    click.option("--slippage", type=_AMOUNT, default=0.0001, show_default=True, help="Beyond that, of orders at the market."),
+    click.option("--participation", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True, help="Most of a bar's volume."),
+    click.option("--margin", type=click.FloatRange(1, 10), default=1.0, show_default=True, help="What may be held, times equity."),
+    click.option("--borrow", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What is borrowed costs, a year."),
+    click.option("--latency-ms", type=click.IntRange(0, 60_000), default=0, show_default=True, help="How long an order is on its way."),
+)
 
 
 @click.command()
 @click.argument("strategy")
-@click.option("--data", multiple=True, help="Prices: FILE, or SYMBOL=FILE; CSV or Parquet. May be given several times.")
-@click.option("--invented", type=click.IntRange(1, 20_000), help="Instead: so many days of prices that never were.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of what is invented.")
-@click.option("--actions", type=click.Path(path_type=Path), help="Splits and dividends: CSV with time, symbol, split, dividend.")
-@click.option("--from", "start", type=click.DateTime(["%Y-%m-%d"]), help="First day.")
-@click.option("--to", "end", type=click.DateTime(["%Y-%m-%d"]), help="The day after the last.")
 @click.option("--set", "pairs", multiple=True, help="A parameter: --set fast=10.")
-@click.option("--broker", default="alpaca", show_default=True, help="Whose fees and order types.")
-@click.option("--cash", type=click.FloatRange(min=0, min_open=True, max=1e12), help="To begin with.  [STARTING_CAPITAL]")
-@click.option("--spread", type=_AMOUNT, default=0.0002, show_default=True, help="Between bid and offer, as a fraction of the price.")
-@click.option("--slippage", type=_AMOUNT, default=0.0001, show_default=True, help="Beyond that, of orders at the market.")
-@click.option("--participation", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True, help="Most of a bar's volume.")
-@click.option("--margin", type=click.FloatRange(1, 10), default=1.0, show_default=True, help="What may be held, times equity.")
-@click.option("--borrow", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What is borrowed costs, a year.")
-@click.option("--latency-ms", type=click.IntRange(0, 60_000), default=0, show_default=True, help="How long an order is on its way.")
+@_prices
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as one page.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write fills, decisions, trips and equity as CSV into this folder.")
 @as_json
@@ -128,7 +144,7 @@ def _told(count: int, *, quiet: bool) -> Any:
     return told
 
 
-def _plain(figures: "Summary") -> dict[str, Any]:
+def _plain(figures: "Summary | Trial | Verdict") -> dict[str, Any]:
     import msgspec
 
     found = msgspec.to_builtins(figures)
@@ -176,6 +192,70 @@ def percent(value: float | None, *, signed: bool = False) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+@click.command()
+@click.argument("strategy")
+@click.option("--set", "pairs", multiple=True, help="A parameter that stays: --set bars=1d.")
+@click.option("--grid", multiple=True, help="Values to try: --grid fast=5,10,20. All combinations of several.")
+@click.option("--random", "count", type=click.IntRange(1, 5_000), help="Only so many combinations, by chance.")
+@_prices
+@as_json
+def sweep(strategy: str, grid: tuple[str, ...], count: int | None, as_json: bool, **given: Any) -> None:
+    from trading_system.app import strategies
+    from trading_system.research import sweep as engine
+
+    fixed = strategies.settings_of(given["pairs"])
+    tried = {name: [value.strip() for value in values.split(",") if value.strip()] for name, values in strategies.settings_of(grid).items()}
+    combinations = engine.grid(tried) if count is None else engine.sampled(tried, count, given["seed"])
+    trials = [fixed | combination for combination in combinations]
+    made = strategies.make(strategy, trials[0])
+    streams = _streams(given, tuple(made.instruments), made.bars)
+    found = engine.sweep(strategy, trials, list(streams.values()), _setup(given, streams), told=_told(len(trials), quiet=as_json))
+    said = engine.verdict(found)
+    if as_json:
+        rows = [{**_plain(trial), "returns": None} for trial in found]
+        emit({"trials": rows, "verdict": None if said is None else {**_plain(said), "best": said.best.parameters}})
+        return
+    _show_sweep(strategy, found, said)
+
+
+def _show_sweep(strategy: str, found: "list[Trial]", said: "Verdict | None") -> None:
+    ranked = sorted(found, key=lambda trial: -math.inf if trial.sharpe is None else trial.sharpe, reverse=True)
+    rows = [
+        {
+            "parameters": " ".join(f"{name}={value}" for name, value in trial.parameters.items()),
+            "sharpe": _number(trial.sharpe),
+            "return": percent(trial.total_return, signed=True),
+            "fall": percent(trial.max_drawdown),
+            "trips": f"{trial.trips:,}",
+            "note": trial.error,
+        }
+        for trial in ranked[:_SHOWN]
+    ]
+    columns = [
+        ("parameters", "Parameters", "text"),
+        ("sharpe", "Sharpe", "number"),
+        ("return", "Result", "number"),
+        ("fall", "Deepest fall", "number"),
+    ]
+    table(rows, [*columns, ("trips", "Round trips", "number"), ("note", "", "text")], "")
+    if len(found) > _SHOWN:
+        click.secho(f"The first {_SHOWN} of {len(found):,}.", dim=True)
+    click.echo()
+    if said is None:
+        click.echo("None of them traded.")
+        return
+    click.secho(f"The best of {said.trials:,} has a Sharpe ratio of {_number(said.best.sharpe)} a year.", bold=True)
+    click.echo(f"  The best of so many without any edge would have about {said.by_luck:.2f}.")
+    click.echo(f"  Chance that this one has an edge at all, after so many trials: {100 * said.deflated:.1f} % (deflated Sharpe ratio).")
+    if said.overfit is not None:
+        click.echo(f"  How often the best of one half of the time is below the middle in the other: {100 * said.overfit:.0f} % (overfitting).")
+    sound = said.deflated >= _SOUND and (said.overfit is None or said.overfit < 1 - _SOUND)
+    text = (
+        "That is more than luck explains; try it on data that you have not looked at." if sound else "Luck explains that. Do not trade it for this."
+    )
+    click.secho(text, fg="green" if sound else "yellow")
 
 
 @click.command()

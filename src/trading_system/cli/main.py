@@ -35,6 +35,7 @@ _COMMANDS = {
     "plan": ("plan", "The odds of the goal, with and without your limits."),
     "run": ("run", "Run strategies: trading run ma-cross --set bars=1m; paper unless TRADING_MODE says live."),
     "backtest": ("backtest", "A strategy over the past, on the same desk: trading backtest ma-cross --data AAPL=prices.csv."),
+    "sweep": ("backtest", "Many backtests over parameters, and how much the best is to be believed."),
     "strategies": ("backtest", "The strategies that are here, and what can be set."),
     "data": ("backtest", "Fetch a broker's history into a file: trading data download AAPL --period 1d --count 500 --out aapl.csv."),
     "size": ("signals", "What the sizer would make of a signal now: trading size AAPL --side buy --p 0.55 --stop 98 --target 104."),
