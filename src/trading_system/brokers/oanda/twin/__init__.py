@@ -176,7 +176,11 @@ class OandaTwin:
                 return wire.Trades(trades=self._trades({"count": "500"}), lastTransactionID=last)
             case ["trades", spec]:
                 return wire.TradeAnswer(trade=self._trade(spec), lastTransactionID=last)
-            case ["positions"] | ["openPositions"]:
+            case ["positions"]:  # flat ones, too, of whatever was traded
+                traded = sorted({trade.symbol for trade in self.ledger.trades.values()})
+                shown = [position for name in traded for position in self.ledger.positions(now_ns, name)]
+                return wire.Positions(positions=shown, lastTransactionID=last)
+            case ["openPositions"]:
                 return wire.Positions(positions=list(self.ledger.positions(now_ns)), lastTransactionID=last)
             case ["positions", name]:
                 if name not in self.universe.pairs:
