@@ -73,6 +73,7 @@ async def shaped(desk: Desk, subject: Subject, asset_class: AssetClass, ord_type
         OrdType.STOP: {"stop_px": away},
         OrdType.STOP_LIMIT: {"stop_px": away, "price": away},
         OrdType.TRAILING_STOP: {"trail_pct": D("0.02")},
+        OrdType.MARKET_IF_TOUCHED: {"stop_px": away},
     }
     qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
     return order(subject, asset_class, f"{ord_type}-{tif}", qty, ord_type=ord_type, time_in_force=tif, **prices[ord_type])

@@ -285,6 +285,25 @@ def test_a_trailing_stop_is_moved_and_goes_with_its_trade(tmp_path: Path) -> Non
     told(tmp_path, story)
 
 
+@pytest.mark.parametrize("fraction", ["0.9995", "1.0005"])
+def test_a_market_order_waits_for_its_price_on_either_side(tmp_path: Path, fraction: str) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            mid = (await desk.hub.fetch(OANDA.broker, EUR)).mid
+            assert mid is not None
+            touched = {"ord_type": OrdType.MARKET_IF_TOUCHED, "time_in_force": TimeInForce.GTC, "stop_px": (mid * D(fraction)).quantize(D("0.00001"))}
+            sent = await desk.submit(wish("a", "1000", **touched))
+            (shown,) = await desk.brokers[OANDA.broker].open_orders()
+            assert (shown.ord_type, shown.stop_px) == (OrdType.MARKET_IF_TOUCHED, touched["stop_px"])
+            assert await desk.wait(lambda: desk.books.ledger.position(OANDA.broker, EUR) == 1000, 48 * 3600 * SECOND_NS)
+            (fill,) = await desk.brokers[OANDA.broker].fills(0)
+
+            assert (fill.cl_ord_id, fill.ord_type) == (sent.cl_ord_id, OrdType.MARKET_IF_TOUCHED)
+            assert abs(fill.last_px / touched["stop_px"] - 1) < D("0.001")
+
+    told(tmp_path, story)
+
+
 def test_a_guaranteed_stop_is_met_at_its_price_and_its_premium_is_a_fee(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         bench.subject = changed(bench.subject, options={"guaranteed_stops": "true"})

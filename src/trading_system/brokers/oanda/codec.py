@@ -27,13 +27,13 @@ from trading_system.domain.times import NS, parse_rfc3339
 _Word = TypeVar("_Word")
 _NEW_YORK = ZoneInfo("America/New_York")
 _WEEKS = 3  # of hours that are told ahead
-_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP: "STOP"}
+_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP: "STOP", OrdType.MARKET_IF_TOUCHED: "MARKET_IF_TOUCHED"}
 _ORD_TYPE = {
     "MARKET": OrdType.MARKET,
     "FIXED_PRICE": OrdType.MARKET,
     "LIMIT": OrdType.LIMIT,
     "STOP": OrdType.STOP,
-    "MARKET_IF_TOUCHED": OrdType.STOP,  # it waits for its price too, on whichever side that is, and is a market order then
+    "MARKET_IF_TOUCHED": OrdType.MARKET_IF_TOUCHED,
     "TAKE_PROFIT": OrdType.LIMIT,
     "STOP_LOSS": OrdType.STOP,
     "GUARANTEED_STOP_LOSS": OrdType.STOP,
@@ -46,7 +46,7 @@ _OPEN = {"OPEN": True, "CLOSED": False, "CLOSE_WHEN_TRADEABLE": True}
 _FILLED_BY = {  # Source: github.com/oanda/v20-openapi 3.0.25, OrderFillReason; guaranteed stops came later
     "LIMIT_ORDER": OrdType.LIMIT,
     "STOP_ORDER": OrdType.STOP,
-    "MARKET_IF_TOUCHED_ORDER": OrdType.STOP,
+    "MARKET_IF_TOUCHED_ORDER": OrdType.MARKET_IF_TOUCHED,
     "TAKE_PROFIT_ORDER": OrdType.LIMIT,
     "STOP_LOSS_ORDER": OrdType.STOP,
     "GUARANTEED_STOP_LOSS_ORDER": OrdType.STOP,
@@ -213,7 +213,7 @@ def decode_order(
         time_in_force=_word(_TIME_IN_FORCE, row.timeInForce or "GTC", "time in force"),
         order_qty=qty,
         price=price if ord_type is OrdType.LIMIT else None,
-        stop_px=price if ord_type is OrdType.STOP else _price(row.trailingStopValue) if ord_type is OrdType.TRAILING_STOP else None,
+        stop_px=price if ord_type.has_stop else _price(row.trailingStopValue) if ord_type is OrdType.TRAILING_STOP else None,
         trail_px=_price(row.distance) if ord_type is OrdType.TRAILING_STOP else None,
         parent=ClOrdID(owner) if is_ours(owner) else None,
         cum_qty=filled,

@@ -61,13 +61,13 @@ _AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 ORDER_RULES = (
     OrderRule(AssetClass.FOREX, frozenset({OrdType.MARKET}), _AT_ONCE, fractional=False),
     OrderRule(AssetClass.FOREX, frozenset({OrdType.LIMIT}), _RESTING | _AT_ONCE, fractional=False),
-    OrderRule(AssetClass.FOREX, frozenset({OrdType.STOP, OrdType.TRAILING_STOP}), _RESTING, fractional=False),
+    OrderRule(AssetClass.FOREX, frozenset({OrdType.STOP, OrdType.MARKET_IF_TOUCHED, OrdType.TRAILING_STOP}), _RESTING, fractional=False),
 )  # No stop-limit: a stop with a bound is cancelled where a stop-limit would rest. A trailing stop is the exit of one whole trade.
 _EXITS = frozenset({Contingency.OTO, Contingency.BRACKET})
 LINK_RULES = (
     LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.MARKET}), _AT_ONCE, can_replace=False),
     LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.LIMIT}), _RESTING | _AT_ONCE, can_replace=False),
-    LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.STOP}), _RESTING, can_replace=False),
+    LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.STOP, OrdType.MARKET_IF_TOUCHED}), _RESTING, can_replace=False),
 )
 
 FACTS = Facts(
