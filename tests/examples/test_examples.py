@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "TRADING"))} | {
-    "TRADING_ENV_FILE": os.devnull
-}
+CLEAN = {
+    name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "OANDA", "TRADING"))
+} | {"TRADING_ENV_FILE": os.devnull}
 SUCCESS = r"""✅ All connection tests passed!
 📊 Account Info:
   - Buying Power: \$100,000\.00
@@ -41,6 +41,18 @@ def test_the_crypto_examples_run_on_every_exchanges_twin(name: str, broker: str)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"No keys in .env: using the twin of {broker.capitalize()}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*sorted({path.name for path in (ROOT / "examples").glob("[a-z]*.py")} - {"test_sse_streaming.py"})],  # Alpaca alone has events by SSE
+)
+def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
+    done = run(name, "--broker", "oanda")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of OANDA")
+    assert "not placed" not in done.stdout
 
 
 def test_an_unknown_broker_is_named() -> None:
