@@ -299,7 +299,8 @@ class OandaTruth(TwinTruth):
             status = {"CLIENT_REQUEST_REPLACED": OrdStatus.REPLACED, "TIME_IN_FORCE_EXPIRED": OrdStatus.EXPIRED}.get(reason, OrdStatus.CANCELED)
             if placed.order is None:
                 status = OrdStatus.REJECTED
-        leaves = ZERO if status is not OrdStatus.NEW or placed.order is None or placed.order.qty is None else placed.order.qty - placed.filled
+        size = placed.order.qty if trade is not None and placed.order is not None else abs(placed.units)  # what only reduces keeps its units
+        leaves = ZERO if status is not OrdStatus.NEW or size is None else size - placed.filled
         return TwinOrder(placed.client_id or f"external:{placed.id}", status, placed.filled, leaves, foreign=foreign)
 
 
