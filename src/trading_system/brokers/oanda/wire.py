@@ -548,6 +548,14 @@ class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True):
     marginUsed: str
     marginAvailable: str
     positionValue: str
+    withdrawalLimit: str
+    marginCloseoutUnrealizedPL: str
+    marginCloseoutNAV: str
+    marginCloseoutMarginUsed: str
+    marginCloseoutPercent: str
+    marginCloseoutPositionValue: str
+    marginCallMarginUsed: str
+    marginCallPercent: str
     trades: Sequence[Mapping[str, str]] = ()
     positions: Sequence[Mapping[str, str]] = ()
     orders: Sequence[Mapping[str, object]] = ()

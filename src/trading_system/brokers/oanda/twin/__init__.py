@@ -302,13 +302,21 @@ class OandaTwin:
             positions=[position for name in sorted({entry.instrument for entry in fills}) for position in self.ledger.positions(self.now_ns, name)],
             transactions=new,
         )
+        lists = ("trades", "positions", "orders")
         state = wire.AccountState(
-            unrealizedPL=account.unrealizedPL,
-            NAV=account.NAV,
-            marginUsed=account.marginUsed,
-            marginAvailable=account.marginAvailable,
-            positionValue=account.positionValue,
+            **{name: getattr(account, name) for name in wire.AccountState.__struct_fields__ if name not in lists},
             trades=[{"id": trade.id, "unrealizedPL": money(self.ledger.unrealized(trade, self.now_ns))} for trade in self.ledger.open_trades()],
+            positions=[
+                {
+                    "instrument": position.instrument,
+                    "netUnrealizedPL": position.unrealizedPL,
+                    "longUnrealizedPL": position.long.unrealizedPL,
+                    "shortUnrealizedPL": position.short.unrealizedPL,
+                    "marginUsed": position.marginUsed,
+                }
+                for position in self.ledger.positions(self.now_ns)
+            ],
+            orders=[{"id": row.id, "trailingStopValue": row.trailingStopValue} for row in self.orders.pending() if row.trailingStopValue],
         )
         return wire.ChangesAnswer(changes=changes, state=state, lastTransactionID=self.log.last_id)
 
