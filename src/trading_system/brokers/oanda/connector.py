@@ -36,7 +36,7 @@ from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
@@ -49,6 +49,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
+TOLD_WITHIN_NS = 2 * NS  # how long the stream waits for what a transaction leaves out; then the desk looks at the account itself
 BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the request budget
 INSTRUMENTS_EVERY_NS = 60 * NS  # grids are read no oftener
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
@@ -423,18 +424,34 @@ class OandaConnector:
         session = TransactionsSession(self._urls.stream, self._token, self._account_id, self._seen)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
             found: Iterable[wire.Transaction] = ()
+            whole = True
             if isinstance(event, wire.Transaction):
                 found = (event,)
             elif isinstance(event, Behind) or (isinstance(event, LinkEvent) and event.kind is LinkKind.UP):
-                with suppress(Unavailable):  # the next heartbeat says so again
+                if isinstance(event, Behind):  # while it is asked about, the stream is not read: nobody hears what happens
+                    yield self._state(Link.GAP, "transactions are missing, and are asked for")
+                try:
                     found = (await self._ask(f"/transactions/sinceid?id={session.seen}", wire.Transactions)).transactions
+                except Unavailable:  # the next heartbeat says so again
+                    whole = False
             for transaction in found:
                 session.seen = self._seen = max(session.seen, int(transaction.id))
-                with suppress(Unavailable):  # the desk finds it in its next look
-                    for report in await self._told(transaction):
-                        yield report
+                try:
+                    async with asyncio.timeout(TOLD_WITHIN_NS / NS):
+                        reports = await self._told(transaction)
+                except (Unavailable, TimeoutError):
+                    reports, whole = [], False
+                for report in reports:
+                    yield report
             if isinstance(event, LinkEvent):
                 yield stream_state(event, "orders", self._clock.now_ns())
+            if not whole:
+                yield self._state(Link.GAP, "what a transaction leaves out could not be asked for")
+            if not whole or isinstance(event, Behind):
+                yield self._state(Link.LIVE, "the account is looked at anew")
+
+    def _state(self, link: Link, text: str) -> StreamState:
+        return StreamState(broker=FACTS.broker, stream="orders", link=link, text=text, recv_ns=self._clock.now_ns())
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 
