@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.brokers.tradier.twin_client import Client
+from tests.brokers.tradier.twin_client import NOON, SECOND, Client
+from trading_system.brokers.tradier import codec
 from trading_system.transport.message import Request
 
 CALLS = ("AAPL261218C00175000", "AAPL261218C00180000")
@@ -275,3 +276,15 @@ def test_market_data_fits_together() -> None:
     assert len(client.get("markets/calendar", month="11", year="2026")["calendar"]["days"]["day"]) == 30
     assert client.get("markets/search", q="ford")["securities"]["security"]["symbol"] == "F"
     assert "THIN" not in {row["symbol"] for row in client.get("markets/etb")["securities"]["security"]}
+
+
+@pytest.mark.parametrize(("hour", "duration"), [(8, "pre"), (12, "day"), (17, "post")])
+def test_an_order_for_extended_hours_names_the_window_that_runs(hour: int, duration: str) -> None:
+    client = Client(hours="us", start_ns=NOON + (hour - 12) * 3600 * SECOND)
+    calendar = client.send("GET", "markets/calendar", {"month": "11", "year": "2026"}).body
+    hours = codec.decode_calendar(codec.calendar_rows(calendar), client.now_ns + SECOND)
+    form: dict[str, object] = {"class": "equity", "symbol": "AAPL", "side": "buy", "quantity": 1, "type": "limit", "price": "1.00"}
+
+    assert codec.duration_at(hours, client.now_ns) == duration
+    assert client.order(client.place(**form, duration=duration))["duration"] == duration
+    assert {client.orders("POST", **form, duration=other).status for other in {"pre", "post"} - {duration}} == {400}
