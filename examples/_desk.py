@@ -59,12 +59,12 @@ async def pair(desk: Desk, base: str) -> InstrumentID:
 
 
 async def sample(desk: Desk) -> tuple[Instrument, Decimal]:
-    """What the examples look at and trade where nothing is named, and how little of it: a thousandth of a bitcoin, else a euro.
-    Raises BadRequest: the broker has neither."""
-    for name, qty in (("BTC/USD", "0.001"), ("BTC/USDT", "0.001"), ("EUR/USD", "1")):
+    """What the examples look at and trade where nothing is named, and how little of it: a thousandth of a bitcoin, else a euro, else a share.
+    Raises BadRequest: the broker has none of them."""
+    for name, qty in (("BTC/USD", "0.001"), ("BTC/USDT", "0.001"), ("EUR/USD", "1"), ("AAPL", "1")):
         with suppress(BadRequest):
             return await desk.instrument(BROKER, InstrumentID(name)), Decimal(qty)
-    raise BadRequest(f"{BROKER} lists neither bitcoin nor euros in dollars")
+    raise BadRequest(f"{BROKER} lists neither bitcoin nor euros in dollars, nor shares of Apple")
 
 
 def main(story: Callable[[Desk, Config], Awaitable[None]]) -> None:

@@ -20,7 +20,7 @@ from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Kinds
 
 QUOTES = 5
-STREAM_S = 20
+STREAM_S = 40  # where there is no stream, a quote comes every five seconds
 
 
 def wanted(question: str) -> bool:

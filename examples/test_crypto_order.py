@@ -1,4 +1,6 @@
-"""Buy a little BTC (euros, where the broker has no coins) and sell it again, on paper or on the twin: the gate, the journal, one request each way.
+"""Buy a little BTC (euros or a share, where the broker has no coins) and sell it again, on paper or on the twin.
+
+The gate, the journal, one request each way.
 
 python examples/test_crypto_order.py [--broker NAME]
 """

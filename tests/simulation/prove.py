@@ -23,6 +23,7 @@ OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
     "oanda": ("stops at rest", "bracket", "trailing stop", "if touched"),  # its orders leave by REST alone
+    "tradier": ("stops at rest",),  # so do these
 }
 SPARED = {"oanda": ("lost_send",)}  # what a layer cannot have: OANDA's lines take nothing
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
