@@ -54,6 +54,7 @@ def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
     assert "not placed" not in done.stdout
 
 
+@pytest.mark.parametrize(
     ("name", "args"),
     [
         ("quick_connection_test.py", ()),
