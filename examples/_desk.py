@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 
 from trading_system.app import build
@@ -12,6 +13,7 @@ from trading_system.app.desk import Desk
 from trading_system.brokers import registry
 from trading_system.domain.errors import BadRequest, DeskError
 from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.instrument import Instrument
 from trading_system.settings.keys import CREDENTIALS
 
 READY_WITHIN_NS = 15_000_000_000
@@ -54,6 +56,15 @@ async def pair(desk: Desk, base: str) -> InstrumentID:
         with suppress(BadRequest):
             return (await desk.instrument(BROKER, InstrumentID(f"{base}/{quote}"))).id
     raise BadRequest(f"{BROKER} lists no {base} in dollars")
+
+
+async def sample(desk: Desk) -> tuple[Instrument, Decimal]:
+    """What the examples look at and trade where nothing is named, and how little of it: a thousandth of a bitcoin, else a euro, else a share.
+    Raises BadRequest: the broker has none of them."""
+    for name, qty in (("BTC/USD", "0.001"), ("BTC/USDT", "0.001"), ("EUR/USD", "1"), ("AAPL", "1")):
+        with suppress(BadRequest):
+            return await desk.instrument(BROKER, InstrumentID(name)), Decimal(qty)
+    raise BadRequest(f"{BROKER} lists neither bitcoin nor euros in dollars, nor shares of Apple")
 
 
 def main(story: Callable[[Desk, Config], Awaitable[None]]) -> None:

@@ -10,7 +10,7 @@ from _desk import BROKER
 
 from trading_system.app.desk import Desk
 from trading_system.domain.errors import DeskError
-from trading_system.domain.fix import Side, TimeInForce
+from trading_system.domain.fix import OrdType, Side
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.market import Quote
 from trading_system.domain.money import plain, round_qty
@@ -73,7 +73,7 @@ async def leave(desk: Desk, instrument: InstrumentID, intent: IntentID) -> None:
     held = next((position.qty for position in snapshot.positions if position.instrument == instrument), Decimal(0))
     qty = round_qty(held, known.lot)
     if qty > 0:
-        tif = TimeInForce.GTC if "/" in instrument else TimeInForce.DAY
+        tif = desk.brokers[BROKER].facts.usual_time(known.asset_class, OrdType.MARKET)
         await place(desk, NewOrder(broker=BROKER, instrument=instrument, side=Side.SELL, time_in_force=tif, order_qty=qty, intent=intent))
 
 

@@ -1,4 +1,6 @@
-"""Trade a coin while its price is above its average: each entry has a stop that the desk keeps at the broker, sized to what filled.
+"""Trade a coin, or a pair of currencies, while its price is above its average.
+
+Each entry has a stop that the desk keeps at the broker, sized to what filled.
 
 python examples/live_trading_crypto.py [--broker NAME] [COIN or PAIR] [QUANTITY] [SECONDS]
 """
@@ -18,6 +20,7 @@ from trading_system.domain.market import Quote
 from trading_system.domain.money import round_price
 from trading_system.domain.order import NewOrder
 
+DEFAULTS = ("EUR/USD", "1000", "20") if BROKER == "oanda" else ("BTC", "0.01", "20")
 ABOVE, STOP_LOSS = Decimal("1.002"), Decimal("0.98")  # of the price at entry
 
 
@@ -40,7 +43,7 @@ def entry(instrument: Instrument, qty: Decimal, quote: Quote, intent: IntentID) 
 
 
 async def story(desk: Desk, config: Config) -> None:
-    coin, qty, seconds = [*sys.argv[1:4], *("BTC", "0.01", "20")[len(sys.argv) - 1 :]]
+    coin, qty, seconds = [*sys.argv[1:4], *DEFAULTS[len(sys.argv) - 1 :]]
     name = parse_instrument(coin.upper()) if "/" in coin else await pair(desk, coin.upper())
     instrument = await desk.instrument(BROKER, name)
     tell_before(desk, f"Trading {qty} {instrument.id}", int(seconds))

@@ -3,16 +3,16 @@
 python examples/quick_connection_test.py [--broker NAME]
 """
 
-from _desk import BROKER, main, pair
+from _desk import BROKER, main, sample
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
 
 
 async def story(desk: Desk, config: Config) -> None:
-    account, btc = await desk.refresh_account(BROKER), await pair(desk, "BTC")
-    quote = await desk.hub.fetch(BROKER, btc)
-    print(f"Account {account.account}, {account.environment}; order stream {'live' if desk.ready[BROKER] else 'not up yet'}; {btc} at {quote.mid}.")
+    account, (traded, _) = await desk.refresh_account(BROKER), await sample(desk)
+    quote, stream = await desk.hub.fetch(BROKER, traded.id), "live" if desk.ready[BROKER] else "not up yet"
+    print(f"Account {account.account}, {account.environment}; order stream {stream}; {traded.id} at {quote.mid}.")
     print("✅ All connection tests passed!")
     print("📊 Account Info:")
     print(f"  - Buying Power: ${account.buying_power:,.2f}")

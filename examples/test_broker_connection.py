@@ -7,18 +7,20 @@ import asyncio
 import sys
 from decimal import Decimal
 
-from _desk import BROKER, main, pair
+from _desk import BROKER, main, sample
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID, IntentID
+from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Quote
+from trading_system.domain.money import plain, round_price
 from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Kinds
 
 QUOTES = 5
-STREAM_S = 20
+STREAM_S = 40  # where there is no stream, a quote comes every five seconds
 
 
 def wanted(question: str) -> bool:
@@ -33,10 +35,10 @@ async def account(desk: Desk) -> None:
         print(f"   {position.qty} {position.instrument}, {position.unrealized_pnl} unrealised")
 
 
-async def quotes(desk: Desk, btc: InstrumentID) -> None:
+async def quotes(desk: Desk, traded: InstrumentID) -> None:
     seen = 0
     async with asyncio.timeout(STREAM_S):
-        async for event in desk.hub.stream(BROKER, (btc,), Kinds()):
+        async for event in desk.hub.stream(BROKER, (traded,), Kinds()):
             if isinstance(event, Quote):
                 print(f"   {event.instrument} {event.bid_px} / {event.ask_px}")
                 seen += 1
@@ -45,23 +47,24 @@ async def quotes(desk: Desk, btc: InstrumentID) -> None:
     print("✅ quotes stream")
 
 
-async def order(desk: Desk, btc: InstrumentID) -> None:
+async def order(desk: Desk, traded: Instrument, qty: Decimal) -> None:
     """A limit order at half the price: it rests, and is cancelled."""
-    quote = await desk.hub.fetch(BROKER, btc)
+    quote = await desk.hub.fetch(BROKER, traded.id)
     assert quote.bid_px is not None
-    price = (quote.bid_px / 2).quantize(Decimal("0.01"))
+    half = quote.bid_px / 2
+    price = round_price(half, traded.tick(half), Side.BUY)
     request = NewOrder(
         broker=BROKER,
-        instrument=btc,
+        instrument=traded.id,
         side=Side.BUY,
         ord_type=OrdType.LIMIT,
         time_in_force=TimeInForce.GTC,
-        order_qty=Decimal("0.001"),
+        order_qty=qty,
         price=price,
         intent=IntentID(f"connection-test-{desk.clock.now_ns()}"),
     )
     placed = await desk.submit(request)
-    print(f"   {placed.cl_ord_id} buy 0.001 BTC at {price}: {placed.ord_status} {placed.text}")
+    print(f"   {placed.cl_ord_id} buy {plain(qty)} {traded.id} at {plain(price)}: {placed.ord_status} {placed.text}")
     canceled = await desk.cancel(placed.cl_ord_id)
     await desk.wait(lambda: bool(desk.books.blotter.get(canceled.cl_ord_id).settled), 10_000_000_000)  # type: ignore[union-attr]
     print(f"✅ placed once, and cancelled: {desk.books.blotter.get(canceled.cl_ord_id).ord_status}")  # type: ignore[union-attr]
@@ -69,13 +72,13 @@ async def order(desk: Desk, btc: InstrumentID) -> None:
 
 async def story(desk: Desk, config: Config) -> None:
     await account(desk)
-    btc = await pair(desk, "BTC")
+    traded, qty = await sample(desk)
     if wanted("Stream a few quotes?"):
-        await quotes(desk, btc)
+        await quotes(desk, traded.id)
     if desk.environment == "live":
         print("   (no test order on a live account)")
     elif wanted("Place a limit order far from the market and cancel it?"):
-        await order(desk, btc)
+        await order(desk, traded, qty)
     print("\n✅ All connection tests passed!")
 
 

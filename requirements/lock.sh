@@ -8,5 +8,5 @@ lock() { "$uv" pip compile -q --universal --generate-hashes --no-emit-index-url 
 lock pyproject.toml -o requirements/default.txt
 lock pyproject.toml --extra dev --extra exchange --extra research -c requirements/default.txt -o requirements/dev.txt
 echo hatchling | lock - -o requirements/build.txt
-printf 'alpaca-py==0.44.0\nbinance-sdk-spot\npython-kraken-sdk\npybit\nccxt\nv20\noandapyV20\nlumiwealth-tradier\nuvatradier\nibind\nib_async\nnautilus-ibapi\nprotobuf\npyyaml\n' | lock - -o requirements/judges.txt
+printf 'alpaca-py==0.44.0\nbinance-sdk-spot\npython-kraken-sdk\npybit\nccxt\nv20\noandapyV20\nlumiwealth-tradier\nuvatradier\nibind\nib_async\nnautilus-ibapi\nprotobuf\nsix\npyyaml\n' | lock - -o requirements/judges.txt
 printf 'ccxt\ncryptofeed\n' | lock - -o requirements/peers.txt

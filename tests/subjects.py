@@ -47,6 +47,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     places: Callable[[Request], bool]  # whether it places one
     replies: Callable[[bytes], bool] = lambda _frame: False  # whether a frame is the answer to a request
     tells_trail: bool = True  # where a trailing stop stands
+    trails_trades: bool = False  # whether a trailing stop is the exit of a trade that is there, by an amount of money
     names_fills: bool = True  # whether each execution has a name of its own; else what came between two looks is told as one
     tells_settlements: bool = True  # whether it says in time what became of an option
     checks: Callable[[Request], bool] = lambda _request: False  # whether a request to place an order is one to check it alone
@@ -203,6 +204,8 @@ async def refused_questions(connector: Any) -> None:
 OANDA = Subject(
     name="oanda",
     broker=BrokerName("oanda"),
+    trails_trades=True,
+    tells_trail=False,  # only to those who ask
     covers_parts=True,
     ends_exits_singly=True,
     fills_whole=True,

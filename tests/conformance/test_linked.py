@@ -276,7 +276,8 @@ def test_a_stop_that_trails_the_market_goes_off_in_the_end(tmp_path: Path, subje
         async with bench.desk(WIDE) as desk:
             await settled(desk, await desk.submit(order(subject, asset_class, "held", units(asset_class))))
             qty = plain(held(desk, subject, asset_class))
-            trail = {"ord_type": OrdType.TRAILING_STOP, "trail_pct": D("0.003"), "time_in_force": TimeInForce.GTC}
+            far = {"trail_px": D("0.003")} if subject.trails_trades else {"trail_pct": D("0.003")}
+            trail = {"ord_type": OrdType.TRAILING_STOP, "time_in_force": TimeInForce.GTC} | far
             sent = await desk.submit(order(subject, asset_class, "a", qty, Side.SELL, reduce_only=True, **trail))
             assert sent.order_id is not None
             if subject.tells_trail:

@@ -63,12 +63,17 @@ async def priced(desk: Desk, subject: Subject, asset_class: AssetClass, fraction
 async def shaped(desk: Desk, subject: Subject, asset_class: AssetClass, ord_type: OrdType, tif: TimeInForce) -> NewOrder:
     """A small buy of this type and TIF that does no more than rest, where it can rest."""
     away = await priced(desk, subject, asset_class, "0.98" if ord_type is OrdType.LIMIT else "1.02")
+    if ord_type is OrdType.TRAILING_STOP and subject.trails_trades:
+        await settled(desk, await desk.submit(order(subject, asset_class, "held", "1")))
+        trail = {"trail_px": (away * D("0.02")).quantize(D("0.001")), "side": Side.SELL, "reduce_only": True}
+        return changed(order(subject, asset_class, f"{ord_type}-{tif}", "1"), ord_type=ord_type, time_in_force=tif, **trail)
     prices = {
         OrdType.MARKET: {},
         OrdType.LIMIT: {"price": away},
         OrdType.STOP: {"stop_px": away},
         OrdType.STOP_LIMIT: {"stop_px": away, "price": away},
         OrdType.TRAILING_STOP: {"trail_pct": D("0.02")},
+        OrdType.MARKET_IF_TOUCHED: {"stop_px": away},
     }
     qty = "1" if asset_class is not AssetClass.CRYPTO else "0.01"
     return order(subject, asset_class, f"{ord_type}-{tif}", qty, ord_type=ord_type, time_in_force=tif, **prices[ord_type])
@@ -124,18 +129,19 @@ def test_what_the_facts_declare_is_taken_and_all_else_is_refused_before_sending(
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
             request = await shaped(desk, subject, asset_class, ord_type, tif)
+            before = between.placed
             if subject.facts.rule(asset_class, ord_type, tif, fractional=asset_class is AssetClass.CRYPTO) is None:
                 with pytest.raises(RiskRefused) as caught:
                     await desk.submit(request)
                 assert caught.value.rule == "CAPABILITY"
-                assert between.placed == 0
+                assert between.placed == before
                 return
             sent = await desk.submit(request)
             await asyncio.sleep(2)
             stands = desk.books.blotter.get(sent.cl_ord_id)
             assert stands is not None
 
-            assert (between.placed, stands.doubt) == (1, Doubt.NONE)
+            assert (between.placed - before, stands.doubt) == (1, Doubt.NONE)
             assert stands.ord_status is not OrdStatus.REJECTED, stands.text
             over = (OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.EXPIRED)  # what an IOC or FOK order does not get at once, some call expired
             assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status in over

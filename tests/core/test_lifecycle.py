@@ -12,7 +12,7 @@ from tests.factories import AAPL, BTC, D, approved, report, trade, wish
 from trading_system.core import lifecycle
 from trading_system.core.blotter import order_of
 from trading_system.core.lifecycle import TRANSITIONS, Anomaly, apply, closed_unsent, escalated, in_doubt
-from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side
 from trading_system.domain.ids import ExecID, OrderID
 from trading_system.domain.order import Order
 
@@ -196,6 +196,14 @@ def test_any_word_from_the_broker_ends_the_doubt() -> None:
 def test_a_report_about_something_else_changes_nothing() -> None:
     assert apply(order(), report(ExecType.NEW, OrdStatus.NEW, instrument=BTC)).anomaly is Anomaly.MISMATCH
     assert apply(order(), report(ExecType.NEW, OrdStatus.NEW, side=Side.SELL)).order == order()
+
+
+@pytest.mark.parametrize(("changes", "size"), [({"reduce_only": True}, D(7)), ({}, D(10))])
+def test_a_trailing_stop_shrinks_with_the_trade_that_it_closes(changes: dict[str, bool], size: Decimal) -> None:
+    start = replace(after(NEW), ord_type=OrdType.TRAILING_STOP, order_qty=D(10), **changes)
+    result = apply(start, report(ExecType.ORDER_STATUS, OrdStatus.NEW, cum_qty=D(0), order_qty=D(7)))
+
+    assert (result.order.order_qty, result.order.leaves_qty) == (size, size)
 
 
 def test_a_cash_order_is_full_when_the_broker_says_so() -> None:

@@ -126,8 +126,8 @@ def test_a_quote_without_two_sides_has_no_middle() -> None:
 def test_small_words() -> None:
     assert Side.BUY.opposite is Side.SELL
     assert Side.SELL.opposite is Side.BUY
-    assert [kind.has_price for kind in OrdType] == [False, True, False, True, False]
-    assert [kind.has_stop for kind in OrdType] == [False, False, True, True, False]
+    assert [kind.has_price for kind in OrdType] == [False, True, False, True, False, False]
+    assert [kind.has_stop for kind in OrdType] == [False, False, True, True, False, True]
     assert stock().tick(D("0.5")) == D("0.0001")
     assert stock().id == AAPL
     assert SECOND < NOW

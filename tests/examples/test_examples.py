@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "TRADING"))} | {
-    "TRADING_ENV_FILE": os.devnull
-}
+KEYS = ("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "OANDA", "TRADIER", "TRADING")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(KEYS)} | {"TRADING_ENV_FILE": os.devnull}
 SUCCESS = r"""✅ All connection tests passed!
 📊 Account Info:
   - Buying Power: \$100,000\.00
@@ -41,6 +40,42 @@ def test_the_crypto_examples_run_on_every_exchanges_twin(name: str, broker: str)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"No keys in .env: using the twin of {broker.capitalize()}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*sorted({path.name for path in (ROOT / "examples").glob("[a-z]*.py")} - {"test_sse_streaming.py"})],  # Alpaca alone has events by SSE
+)
+def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
+    done = run(name, "--broker", "oanda")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of OANDA")
+    assert "not placed" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("quick_connection_test.py", ()),
+        ("list_crypto_assets.py", ()),
+        ("test_crypto_order.py", ()),
+        ("test_broker_connection.py", ()),
+        ("live_trading_example.py", ("AAPL", "5", "45")),
+    ],
+)
+def test_each_that_takes_a_broker_runs_on_tradiers_twin(name: str, args: tuple[str, ...]) -> None:
+    done = run(name, "--broker", "tradier", *args)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of Tradier")
+    assert "not placed" not in done.stdout
+
+
+def test_the_loop_of_coins_says_that_tradier_has_none() -> None:
+    done = run("live_trading_crypto.py", "--broker", "tradier")
+
+    assert (done.returncode, "tradier lists no BTC in dollars" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
 def test_an_unknown_broker_is_named() -> None:

@@ -23,7 +23,7 @@ from trading_system.brokers.oanda.twin import OandaTwin
 from trading_system.brokers.oanda.twin.trading import Placed
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import Right, is_option, option_name
 from trading_system.domain.order import NewOrder
@@ -299,7 +299,8 @@ class OandaTruth(TwinTruth):
             status = {"CLIENT_REQUEST_REPLACED": OrdStatus.REPLACED, "TIME_IN_FORCE_EXPIRED": OrdStatus.EXPIRED}.get(reason, OrdStatus.CANCELED)
             if placed.order is None:
                 status = OrdStatus.REJECTED
-        leaves = ZERO if status is not OrdStatus.NEW or placed.order is None or placed.order.qty is None else placed.order.qty - placed.filled
+        size = placed.order.qty if trade is not None and placed.order is not None else abs(placed.units)  # what only reduces keeps its units
+        leaves = ZERO if status is not OrdStatus.NEW or size is None else size - placed.filled
         return TwinOrder(placed.client_id or f"external:{placed.id}", status, placed.filled, leaves, foreign=foreign)
 
 
@@ -327,6 +328,36 @@ class OandaWorld(TwinWorld):
     def _bracket(self, rng: random.Random, name: InstrumentID, mid: Decimal, entry: NewOrder) -> NewOrder:
         order = super()._bracket(rng, name, mid, entry)
         return order if order.ord_type is not OrdType.MARKET else replace(order, time_in_force=TimeInForce.IOC)
+
+    async def wish(self, rng: random.Random, broker: BrokerName, name: InstrumentID, intent: str, *, big: bool = False) -> NewOrder:
+        """Now and then one that waits to be touched."""
+        order = await super().wish(rng, broker, name, intent, big=big)
+        plain = order.attached is None and order.protect_stop_px is None
+        if order.ord_type is not OrdType.LIMIT or order.time_in_force is TimeInForce.IOC or not plain or rng.random() < 0.8:
+            return order
+        self.hit["if touched"] += 1
+        return replace(order, ord_type=OrdType.MARKET_IF_TOUCHED, stop_px=order.price, price=None)
+
+    async def close(self, rng: random.Random, place: int) -> None:
+        """Now and then by a stop that trails: of one trade, as OANDA has them."""
+        trades = self.twin.ledger.open_trades()
+        if not trades or rng.random() < 0.6:
+            return await super().close(rng, place)
+        trade = rng.choice(trades)
+        self.hit["trailing stop"] += 1
+        name = InstrumentID(trade.symbol.replace("_", "/"))
+        order = NewOrder(
+            broker=self.broker,
+            instrument=name,
+            side=Side.SELL if trade.units > 0 else Side.BUY,
+            ord_type=OrdType.TRAILING_STOP,
+            time_in_force=TimeInForce.GTC,
+            order_qty=abs(trade.units),
+            trail_px=(trade.price * Decimal(rng.choice(("0.001", "0.01")))).quantize(self.grid(name)),
+            reduce_only=True,
+            intent=IntentID(f"w{place}"),
+        )
+        return await self.attempt(rng, lambda: self.desk.submit(order))
 
     def secrets_on_disk(self) -> bool:
         """The account's number, which stands beside the token among the settings, is no secret to the owner's own journal."""

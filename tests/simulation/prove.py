@@ -22,8 +22,10 @@ SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
 OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
-    "oanda": ("stops at rest", "bracket"),  # its orders leave by REST alone
+    "oanda": ("stops at rest", "bracket", "trailing stop", "if touched"),  # its orders leave by REST alone
+    "tradier": ("stops at rest",),  # so do these
 }
+SPARED = {"oanda": ("lost_send",)}  # what a layer cannot have: OANDA's lines take nothing
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")
 _A = TypeVar("_A")
@@ -82,7 +84,7 @@ def show(bad: Iterable[tuple[Case, Verdict]]) -> None:
 
 def coverage(layer: str, hits: Counter[str], kinds: Sequence[str], count: int) -> list[str]:
     """Print what was hit how often; give what never was."""
-    own = OWN.get(layer, ())
+    own, kinds = OWN.get(layer, ()), [kind for kind in kinds if kind not in SPARED.get(layer, ())]
     points = sorted(name for name in hits if name.startswith("crash at: "))
     print(f"{layer} faults: " + ", ".join(f"{kind} {hits[kind]}" for kind in kinds))
     print(f"{layer} actions: " + ", ".join(f"{name} {hits[name]}" for name in WEIGHTS))

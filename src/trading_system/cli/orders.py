@@ -8,6 +8,7 @@ import click
 
 from trading_system.cli.accounts import show_orders
 from trading_system.cli.common import as_json, at_broker, call, emit, new_intent
+from trading_system.domain.fix import OrdType
 
 
 def _options(function: Callable[..., None]) -> Callable[..., None]:
@@ -17,6 +18,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--cash", help="An amount of money instead of a quantity."),
         click.option("--limit", "price", help="Limit price."),
         click.option("--stop", "stop_px", help="Stop price; with --limit a stop-limit."),
+        click.option("--if-touched", is_flag=True, help="With --stop: a market order once that price is met, from above or below."),
         click.option("--trail", "trail_px", help="A stop that follows the market at this distance."),
         click.option("--trail-pct", help="The same as a fraction of the price: 0.05 is 5 %."),
         click.option("--protect", "protect_stop_px", help="A stop at this price for whatever it fills, kept at the broker by the desk."),
@@ -36,6 +38,8 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
 def _place(side: str, options: dict[str, Any], verb: str = "submit") -> None:
     printing, dry_run = options.pop("as_json"), options.pop("dry_run")
     named = {"order_qty": options.pop("quantity"), "cash_order_qty": options.pop("cash", None)}
+    if options.pop("if_touched", False):
+        named["ord_type"] = OrdType.MARKET_IF_TOUCHED.value
     args = {**options, **named, "side": side, "intent": new_intent() if options["intent"] is None else options["intent"]}
     order = call(verb, args, dry_run=dry_run)
     if printing:

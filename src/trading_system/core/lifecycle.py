@@ -123,7 +123,7 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
     said = ZERO if old_news or report.cum_qty is None else report.cum_qty
     stated = cum_qty if busted else max(order.stated_cum_qty, said, cum_qty)
     order_qty = order.order_qty or report.order_qty or ZERO
-    if order.parent is not None and report.order_qty is not None and cum_qty <= report.order_qty < order_qty:
+    if order.shrinks and report.order_qty is not None and cum_qty <= report.order_qty < order_qty:
         order_qty = report.order_qty  # what its alternative has filled, the broker takes off this one
     status, contradiction = _next_status(order, report, cum_qty, order_qty)
     if status is OrdStatus.FILLED and order.cash_order_qty is not None:

@@ -51,7 +51,7 @@ def compare_orders(ours: Iterable[Order], known: Mapping[ClOrdID, Order], theirs
             order = order if order.order_id is None else by_order_id.get(order.order_id, order)
         seen.add(order.cl_ord_id)
         linked = report.parent is not None and report.parent != order.parent
-        shrunk = order.parent is not None and report.order_qty is not None and report.order_qty < order.order_qty
+        shrunk = order.shrinks and report.order_qty is not None and report.order_qty < order.order_qty
         filled = (report.cum_qty or ZERO) > order.cum_qty
         if filled or report.ord_status is not order.ord_status or order.order_id is None or linked or shrunk:
             text = f"{order.cl_ord_id} is {report.ord_status} at {report.broker}, {order.ord_status} here"

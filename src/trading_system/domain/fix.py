@@ -23,6 +23,7 @@ class OrdType(StrEnum):
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
     TRAILING_STOP = "trailing_stop"  # a stop whose price follows the market at a distance, one way only
+    MARKET_IF_TOUCHED = "market_if_touched"  # a market order once its stop price is met, from whichever side the market comes
 
     @property
     def has_price(self) -> bool:
@@ -30,7 +31,7 @@ class OrdType(StrEnum):
 
     @property
     def has_stop(self) -> bool:
-        return self in (OrdType.STOP, OrdType.STOP_LIMIT)
+        return self in (OrdType.STOP, OrdType.STOP_LIMIT, OrdType.MARKET_IF_TOUCHED)
 
     @property
     def waits(self) -> bool:

@@ -158,6 +158,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.ord_status.terminal and self.doubt in (Doubt.NONE, Doubt.PROVEN_ABSENT) and not self.unbooked_qty
 
     @property
+    def shrinks(self) -> bool:
+        """Whether the broker may take something off it: it closes what another order, or a trade, has left."""
+        return self.parent is not None or (self.reduce_only and self.ord_type is OrdType.TRAILING_STOP)
+
+    @property
     def contingency(self) -> Contingency:
         return _contingency(self.attached, exit_=self.reduce_only)
 

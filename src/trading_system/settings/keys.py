@@ -85,6 +85,13 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("OANDA_API_KEY", "secret", "", "personal access token"),
             Key("OANDA_ACCOUNT_ID", "secret", "", "101-… is practice, 001-… is live"),
+            Key(
+                "OANDA_GUARANTEED_STOPS",
+                "flag",
+                "false",
+                "true: the stops of entries are guaranteed, for a premium; not every account may",
+                ours=True,
+            ),
             Key("OANDA_URL", "url", "", "a twin on this machine instead of OANDA", ours=True),
         ),
     ),

@@ -20,7 +20,7 @@ from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side,
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Quote
-from trading_system.domain.order import Approved, Attached, NewOrder
+from trading_system.domain.order import Approved, Attached, NewOrder, Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.settings.secret import Secret
@@ -229,6 +229,135 @@ def test_the_rest_of_an_order_that_is_made_again_is_the_same_order(tmp_path: Pat
         assert (first.order_id, part.ord_status, part.last_qty) == ("10", OrdStatus.PARTIALLY_FILLED, D(40))
         assert rest.order_id == "10"
         assert connected._current("10") == "12"
+
+    told(tmp_path, story)
+
+
+# -- exits of a trade --------------------------------------------------------------------------------------------------------------------------------
+
+
+def trail(intent: str, qty: str, **changes: Any) -> NewOrder:
+    fields = {"ord_type": OrdType.TRAILING_STOP, "time_in_force": TimeInForce.GTC, "trail_px": D("0.003"), "reduce_only": True, "repeat": True}
+    return wish(intent, qty, Side.SELL, **(fields | changes))
+
+
+def test_a_trailing_stop_is_the_exit_of_one_whole_trade(tmp_path: Path) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            for intent, qty in (("a", "1000"), ("b", "300"), ("c", "1000")):
+                await settled(desk, await desk.submit(wish(intent, qty, repeat=True)))
+            first, last = [trade for trade in bench.twin.ledger.open_trades() if trade.units == 1000]
+            before = between.placed
+            refused = [await desk.submit(trail("d", "1300")), await desk.submit(trail("e", "300", trail_px=None, trail_pct=D("0.01")))]
+            assert [order.ord_status for order in refused] == [OrdStatus.REJECTED] * 2
+            assert "one whole trade" in refused[0].text
+            assert "not a fraction" in refused[1].text
+            assert between.placed == before
+
+            one, two = await desk.submit(trail("f", "1000")), await desk.submit(trail("g", "1000", trail_px=D("0.004")))
+            assert [one.order_id, two.order_id] == [first.orders["TRAILING_STOP_LOSS"], last.orders["TRAILING_STOP_LOSS"]]
+            shown = {report.cl_ord_id: report for report in await desk.brokers[OANDA.broker].open_orders()}
+            assert shown[one.cl_ord_id].trail_px == D("0.003")
+            assert shown[one.cl_ord_id].stop_px - shown[two.cl_ord_id].stop_px == D("0.001")
+            with pytest.raises(Rejected, match="without one"):  # both have theirs
+                await desk.brokers[OANDA.broker].submit(changed(approved_of(desk, one), cl_ord_id=ClOrdID("q1" + "d" * 16)))
+            assert between.placed == before + 2
+
+    conform(tmp_path, OANDA, story)
+
+
+def test_a_trailing_stop_is_moved_and_goes_with_its_trade(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            await settled(desk, await desk.submit(wish("a", "1000")))
+            sent = await desk.submit(trail("b", "1000"))
+            moved = await desk.replace(Replace(cl_ord_id=sent.cl_ord_id, trail_px=D("0.005"), intent=IntentID("c")))
+            await asyncio.sleep(5)
+            (shown,) = await desk.brokers[OANDA.broker].open_orders()
+            assert (shown.cl_ord_id, shown.trail_px) == (moved.cl_ord_id, D("0.005"))
+            bench.twin.orders.close_position("EUR_USD", b'{"longUnits":"ALL"}', bench.twin.now_ns)
+            bench.twin._publish()
+            ended = await settled(desk, moved)
+
+            assert (ended.ord_status, ended.text) == (OrdStatus.CANCELED, "LINKED_TRADE_CLOSED")
+            assert desk.books.halts == {}
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("fraction", ["0.9995", "1.0005"])
+def test_a_market_order_waits_for_its_price_on_either_side(tmp_path: Path, fraction: str) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            mid = (await desk.hub.fetch(OANDA.broker, EUR)).mid
+            assert mid is not None
+            touched = {"ord_type": OrdType.MARKET_IF_TOUCHED, "time_in_force": TimeInForce.GTC, "stop_px": (mid * D(fraction)).quantize(D("0.00001"))}
+            sent = await desk.submit(wish("a", "1000", **touched))
+            (shown,) = await desk.brokers[OANDA.broker].open_orders()
+            assert (shown.ord_type, shown.stop_px) == (OrdType.MARKET_IF_TOUCHED, touched["stop_px"])
+            assert await desk.wait(lambda: desk.books.ledger.position(OANDA.broker, EUR) == 1000, 48 * 3600 * SECOND_NS)
+            (fill,) = await desk.brokers[OANDA.broker].fills(0)
+
+            assert (fill.cl_ord_id, fill.ord_type) == (sent.cl_ord_id, OrdType.MARKET_IF_TOUCHED)
+            assert abs(fill.last_px / touched["stop_px"] - 1) < D("0.001")
+
+    told(tmp_path, story)
+
+
+def test_a_guaranteed_stop_is_met_at_its_price_and_its_premium_is_a_fee(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        bench.subject = changed(bench.subject, options={"guaranteed_stops": "true"})
+        async with bench.desk(WIDE) as desk:
+            mid = (await desk.hub.fetch(OANDA.broker, EUR)).mid
+            assert mid is not None
+            stop_px = (mid * D("0.9995")).quantize(D("0.00001"))
+            await settled(desk, await desk.submit(wish("a", "10000", attached=Attached(stop_px=stop_px))))
+            assert await desk.wait(lambda: desk.books.ledger.position(OANDA.broker, EUR) == 0, 48 * 3600 * SECOND_NS)
+            (fill,) = [report for report in await desk.brokers[OANDA.broker].fills(0) if report.side is Side.SELL]
+            snapshot = await desk.refresh_account(OANDA.broker)
+
+            assert (fill.last_px, fill.fee, fill.fee_currency) == (stop_px, D(2), "USD")
+            assert abs(desk.books.ledger.cash(OANDA.broker, "USD") - snapshot.moneys["USD"]) < D("0.001")
+            assert desk.books.halts == {}
+
+    told(tmp_path, story, guaranteed_stops=True)
+
+
+def test_a_closeout_for_want_of_margin_is_learnt(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            await settled(desk, await desk.submit(wish("a", "50000")))
+            bench.twin.transfer(-bench.twin.ledger.nav(bench.twin.now_ns) + D(500))
+            await asyncio.sleep(300)
+
+            assert {"MARGIN_CALL_ENTER", "MARGIN_CALL_EXIT"} <= {entry.type for entry in bench.twin.log.entries}
+            assert desk.books.ledger.position(OANDA.broker, EUR) == 0
+            assert desk.ready[OANDA.broker]
+
+    told(tmp_path, story)
+
+
+def test_a_refusal_is_found_on_a_busy_account_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody remembers any more what came before the order, and a thousand transactions have come since, in pages."""
+    monkeypatch.setattr("trading_system.brokers.oanda.connector.TRANSACTIONS_PAGE_MAX", 200)
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            approved = approved_of(desk, await desk.submit(wish("a", "100", **await resting(desk))))
+        wrong = changed(approved, cl_ord_id=ClOrdID("q1" + "e" * 16), request=changed(approved.request, price=D("1.0000001")))
+        first = bench.connector()
+        await first.connect()
+        with pytest.raises(Rejected):
+            await first.submit(wrong)
+        for _ in range(1000):
+            assert not bench.twin.place(b'{"order":{"type":"MARKET","instrument":"EUR_USD","units":"0"}}', bench.clock.now_ns())
+        again = bench.connector()
+        await again.connect()
+        found = await again.order_status(wrong.cl_ord_id)
+
+        assert found is not None
+        assert (found.ord_status, found.text) == (OrdStatus.REJECTED, "PRICE_PRECISION_EXCEEDED")
+        assert await again.order_status(ClOrdID("q1" + "f" * 16)) is None
 
     told(tmp_path, story)
 

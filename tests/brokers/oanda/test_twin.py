@@ -298,7 +298,8 @@ def test_changes_tell_what_a_mirror_of_the_account_needs() -> None:
     client = Client()
     resting = client.order("100", "LIMIT", price=client.near(0.9))
     since = resting["lastTransactionID"]
-    trade = client.order("500")["orderFillTransaction"]["id"]
+    told = client.order("500", trailingStopLossOnFill={"distance": "0.01000"})
+    trade, trailing = told["orderFillTransaction"]["id"], told["lastTransactionID"]
     client.send("PUT", f"/orders/{resting['orderCreateTransaction']['id']}/cancel")
     changes = client.get("/changes", sinceTransactionID=since)
 
@@ -307,6 +308,9 @@ def test_changes_tell_what_a_mirror_of_the_account_needs() -> None:
     assert [row["state"] for row in changes["changes"]["ordersFilled"]] == ["FILLED"]
     assert changes["changes"]["positions"][0]["long"]["units"] == "500"
     assert changes["state"]["trades"][0]["id"] == trade
+    assert changes["state"]["orders"] == [{"id": trailing, "trailingStopValue": client.get(f"/orders/{trailing}")["order"]["trailingStopValue"]}]
+    assert changes["state"]["positions"][0]["netUnrealizedPL"] == changes["state"]["unrealizedPL"]
+    assert changes["state"]["marginCloseoutPercent"] == client.get("/summary")["account"]["marginCloseoutPercent"]
     assert changes["lastTransactionID"] == client.get("/summary")["lastTransactionID"]
 
 

@@ -5,6 +5,7 @@ that the twin sends has to be one that the file has.
 """
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ KINDS = {  # what a transaction of a type is called in the file
     "DAILY_FINANCING": "DailyFinancingTransaction",
     "TRANSFER_FUNDS": "TransferFundsTransaction",
     "CREATE": "CreateTransaction",
+    "MARGIN_CALL_ENTER": "MarginCallEnterTransaction",
+    "MARGIN_CALL_EXIT": "MarginCallExitTransaction",
 }
 
 
@@ -129,3 +132,19 @@ def test_every_answer_is_one_that_the_file_describes() -> None:
 
     assert client.invalid == [], "\n".join(client.invalid)
     assert len(client.checked) >= 28, sorted(client.checked)
+
+
+def test_calls_closeouts_turns_and_guarantees_are_in_the_file_too() -> None:
+    client = Checked(guaranteed_stops=True, fifo=True)
+    client.order("100000", stopLossOnFill={"price": client.near(0.99), "guaranteed": True})
+    newer = client.order("50000")["orderFillTransaction"]["id"]
+    client.send("PUT", f"/trades/{newer}/close")
+    client.twin.transfer(Decimal(-98_500))
+    client.wait(120 * SECOND)
+    client.send("PUT", "/positions/EUR_USD/close", {"shortUnits": "ALL"})
+    for path in ("", "/orders?state=ALL", "/trades?state=ALL", "/positions", "/changes?sinceTransactionID=1", "/transactions/sinceid?id=1"):
+        assert client.send("GET", path).status == 200, path
+    kinds = {entry["type"] for entry in client.get("/transactions/sinceid", id=1)["transactions"]}
+
+    assert client.invalid == [], "\n".join(client.invalid)
+    assert {"MARGIN_CALL_ENTER", "MARGIN_CALL_EXIT"} <= kinds

@@ -193,16 +193,26 @@ def test_words_nobody_knows_are_refused(changes: dict[str, str], what: str) -> N
     ],
 )
 def test_a_side_says_what_it_does_to_the_position(side: Side, reducing: bool, instrument: str, verb: str) -> None:
-    form = codec.encode_order(approved(side=side, reducing=reducing, instrument=InstrumentID(instrument)))
+    form = codec.encode_order(approved(side=side, reducing=reducing, instrument=InstrumentID(instrument)), "")
 
     assert form["side"] == verb
     assert (form["symbol"], form.get("option_symbol")) == ("AAPL", CALL if instrument == CALL else None)
     assert form["class"] == ("option" if instrument == CALL else "equity")
 
 
+def test_a_window_is_named_for_extended_hours_alone() -> None:
+    waits = approved(ord_type=OrdType.LIMIT, price=D(230))
+
+    assert codec.encode_order(waits, "post")["duration"] == "day"
+    assert codec.encode_order(replace(waits, request=replace(waits.request, extended_hours=True)), "post")["duration"] == "post"
+
+
 def test_a_stop_limit_order_of_a_share_class_is_a_form() -> None:
     form = codec.encode_order(
-        approved(instrument=InstrumentID("BRK.B"), ord_type=OrdType.STOP_LIMIT, price=D("470.10"), stop_px=D("470.00"), time_in_force=TimeInForce.GTC)
+        approved(
+            instrument=InstrumentID("BRK.B"), ord_type=OrdType.STOP_LIMIT, price=D("470.10"), stop_px=D("470.00"), time_in_force=TimeInForce.GTC
+        ),
+        "",
     )
 
     assert form == {
@@ -230,7 +240,7 @@ def test_a_stop_limit_order_of_a_share_class_is_a_form() -> None:
 )
 def test_a_spread_is_a_debit_a_credit_or_even(price: Decimal | None, fields: dict[str, str]) -> None:
     legs = (Leg(CALL, Side.BUY, 1), Leg(InstrumentID("AAPL261120C00280000"), Side.SELL, 2))
-    form = codec.encode_order(approved(legs=legs, opens=(True, False), order_qty=D(3), price=price))
+    form = codec.encode_order(approved(legs=legs, opens=(True, False), order_qty=D(3), price=price), "")
 
     assert {name: form[name] for name in ("type", "price") if name in form} == fields
     assert (form["class"], form["symbol"], form["quantity[0]"], form["quantity[1]"]) == ("multileg", "AAPL", "3", "6")
@@ -239,9 +249,10 @@ def test_a_spread_is_a_debit_a_credit_or_even(price: Decimal | None, fields: dic
 
 def test_a_bracket_has_three_parts_and_an_oco_two() -> None:
     both = Attached(take_profit_px=D(250), stop_px=D(200), stop_limit_px=D(199))
-    bracket = codec.encode_order(approved(ord_type=OrdType.LIMIT, price=D(230), attached=both, time_in_force=TimeInForce.GTC))
+    bracket = codec.encode_order(approved(ord_type=OrdType.LIMIT, price=D(230), attached=both, time_in_force=TimeInForce.GTC), "")
     oco = codec.encode_order(
-        approved(side=Side.SELL, reducing=True, reduce_only=True, ord_type=OrdType.LIMIT, price=D(250), attached=Attached(stop_px=D(200)))
+        approved(side=Side.SELL, reducing=True, reduce_only=True, ord_type=OrdType.LIMIT, price=D(250), attached=Attached(stop_px=D(200))),
+        "",
     )
 
     assert bracket["class"] == "otoco"

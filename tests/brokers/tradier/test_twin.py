@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.brokers.tradier.twin_client import Client
+from tests.brokers.tradier.twin_client import NOON, SECOND, Client
+from trading_system.brokers.tradier import codec
+from trading_system.brokers.tradier.twin.forms import CODES
 from trading_system.transport.message import Request
 
 CALLS = ("AAPL261218C00175000", "AAPL261218C00180000")
@@ -275,3 +277,83 @@ def test_market_data_fits_together() -> None:
     assert len(client.get("markets/calendar", month="11", year="2026")["calendar"]["days"]["day"]) == 30
     assert client.get("markets/search", q="ford")["securities"]["security"]["symbol"] == "F"
     assert "THIN" not in {row["symbol"] for row in client.get("markets/etb")["securities"]["security"]}
+
+
+@pytest.mark.parametrize(("hour", "duration"), [(8, "pre"), (12, "day"), (17, "post")])
+def test_an_order_for_extended_hours_names_the_window_that_runs(hour: int, duration: str) -> None:
+    client = Client(hours="us", start_ns=NOON + (hour - 12) * 3600 * SECOND)
+    calendar = client.send("GET", "markets/calendar", {"month": "11", "year": "2026"}).body
+    hours = codec.decode_calendar(codec.calendar_rows(calendar), client.now_ns + SECOND)
+    form: dict[str, object] = {"class": "equity", "symbol": "AAPL", "side": "buy", "quantity": 1, "type": "limit", "price": "1.00"}
+
+    assert codec.duration_at(hours, client.now_ns) == duration
+    assert client.order(client.place(**form, duration=duration))["duration"] == duration
+    assert {client.orders("POST", **form, duration=other).status for other in {"pre", "post"} - {duration}} == {400}
+
+
+BUY = {"class": "equity", "symbol": "AAPL", "side": "buy", "quantity": 1, "type": "market", "duration": "day"}
+SHORT = BUY | {"side": "sell_short"}
+FAR = BUY | {"type": "limit", "price": "1.00"}
+CALL = BUY | {"class": "option", "option_symbol": CALLS[0], "side": "buy_to_open"}
+SPREAD = {
+    "class": "multileg", "symbol": "AAPL", "type": "market", "duration": "day",
+    "option_symbol[0]": CALLS[0], "side[0]": "sell_to_open", "quantity[0]": 1,
+    "option_symbol[1]": CALLS[1], "side[1]": "buy_to_open", "quantity[1]": 1,
+}  # fmt: skip
+LIMIT, STOP = {"symbol": "AAPL", "side": "sell", "quantity": 1, "type": "limit", "price": "900"}, {"type": "stop", "stop": "1.00", "price": ""}
+
+
+def linked(kind: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    """One form of several orders."""
+    return {"class": kind, "duration": "day"} | {f"{name}[{place}]": value for place, part in enumerate(parts) for name, value in part.items()}
+
+
+REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {  # by its name: what was placed before, and what is refused
+    "BuyStopOrderStopPriceLessAsk": ([], BUY | {"type": "stop", "stop": "1"}),
+    "IncorrectOrderQuantity": ([], BUY | {"quantity": 0}),
+    "InitialMargin": ([], BUY | {"quantity": 100_000}),
+    "InvalidOrderExpiration": ([], CALL | {"option_symbol": "AAPL251219C00200000"}),
+    "LimitOrderRequiredOutsideMarketHours": ([], BUY | {"duration": "post"}),
+    "LimitPriceUndefined": ([], BUY | {"type": "limit"}),
+    "LongPositionCrossZero": ([BUY], BUY | {"side": "sell", "quantity": 2}),
+    "MarketOrderIsGtc": ([], BUY | {"duration": "gtc"}),
+    "OcoExpirationTypeNotTheSame": ([BUY], linked("oco", LIMIT | {"duration": "day"}, LIMIT | STOP | {"duration": "gtc"})),
+    "OcoOrderWithOppositeLegs": ([BUY], linked("oco", LIMIT, LIMIT | STOP | {"side": "buy"})),
+    "OrderWithDifferentSide": ([BUY, FAR], BUY | {"side": "sell"}),
+    "OtoFirstLesIsMarketNotAllowed": ([], linked("oto", LIMIT | {"side": "buy", "type": "market", "price": ""}, LIMIT)),
+    "OtoOcoMarketNotAllowed": ([BUY], linked("oco", LIMIT, LIMIT | {"type": "market", "price": ""})),
+    "SecurityUndefined": ([], BUY | {"symbol": "NOBODY"}),
+    "SellStopOrderStopPriceGreaterBid": ([BUY], BUY | {"side": "sell", "type": "stop", "stop": "9000"}),
+    "SellShortOrderLastPriceBelow5": ([], SHORT | {"symbol": "CHEAP"}),
+    "ShortStockTradingDeniedForAccount": ([], SHORT),
+    "ShortTradingDeniedForSecurity": ([], SHORT | {"symbol": "THIN"}),
+    "ShortOptionTradingDeniedForAccount": ([], CALL | {"side": "sell_to_open"}),
+    "ShortOrderIsGtc": ([], FAR | {"side": "sell_short", "duration": "gtc"}),
+    "ShortPositionCrossZero": ([SHORT], SHORT | {"side": "buy_to_cover", "quantity": 2}),
+    "StopPriceUndefined": ([], BUY | {"type": "stop"}),
+    "UnexpectedBuyOrder": ([SHORT], BUY),
+    "UnexpectedBuyOrderOption": ([SPREAD], CALL),
+    "UnexpectedBuyToCoverOrder": ([], BUY | {"side": "buy_to_cover"}),
+    "UnexpectedBuyToCoverOrderOption": ([], CALL | {"side": "buy_to_close"}),
+    "UnexpectedSellOrder": ([], BUY | {"side": "sell"}),
+    "UnexpectedSellOrderOption": ([], CALL | {"side": "sell_to_close"}),
+    "UnexpectedSellShortOrder": ([BUY], SHORT),
+    "UnexpectedSellShortOrderOption": ([CALL], CALL | {"side": "sell_to_open"}),
+    "WashTradeAttempt": ([BUY, FAR], FAR | {"side": "sell"}),
+}
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_refusal_of_an_order_can_be_met(code: str) -> None:
+    cash, late = code.endswith("DeniedForAccount"), code == "LimitOrderRequiredOutsideMarketHours"
+    client = Client(multiplier=Decimal(1 if cash else 2), hours="us", start_ns=NOON + 5 * 3600 * SECOND * late)
+    before, form = REFUSED[code]
+    for one in before:
+        assert client.orders("POST", **one).status == 200
+        client.wait(1)
+    answer = client.orders("POST", **form)
+    told = answer.body.decode()
+    if answer.status == 200:
+        told = client.order(json.loads(told)["order"]["id"])["reason_description"]
+
+    assert code in told.replace(":", '"').split('"'), told

@@ -32,7 +32,8 @@ def connect(
     environment: str,
     options: Mapping[str, str],
 ) -> "OandaConnector":
-    """A connector for one account. credentials: key (the token), account_id. options: url of a twin on loopback."""
+    """A connector for one account. credentials: key (the token), account_id. options: guaranteed_stops (true,
+    false), url of a twin on loopback."""
     from trading_system.brokers.oanda.connector import OandaConnector
 
     return OandaConnector(

@@ -1,6 +1,6 @@
 """OANDA's messages to ours and back. Pure; prices in the quoted money per unit, units signed there and not here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -27,13 +27,13 @@ from trading_system.domain.times import NS, parse_rfc3339
 _Word = TypeVar("_Word")
 _NEW_YORK = ZoneInfo("America/New_York")
 _WEEKS = 3  # of hours that are told ahead
-_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP: "STOP"}
+_TYPE = {OrdType.MARKET: "MARKET", OrdType.LIMIT: "LIMIT", OrdType.STOP: "STOP", OrdType.MARKET_IF_TOUCHED: "MARKET_IF_TOUCHED"}
 _ORD_TYPE = {
     "MARKET": OrdType.MARKET,
     "FIXED_PRICE": OrdType.MARKET,
     "LIMIT": OrdType.LIMIT,
     "STOP": OrdType.STOP,
-    "MARKET_IF_TOUCHED": OrdType.STOP,  # it waits for its price too, on whichever side that is, and is a market order then
+    "MARKET_IF_TOUCHED": OrdType.MARKET_IF_TOUCHED,
     "TAKE_PROFIT": OrdType.LIMIT,
     "STOP_LOSS": OrdType.STOP,
     "GUARANTEED_STOP_LOSS": OrdType.STOP,
@@ -46,7 +46,7 @@ _OPEN = {"OPEN": True, "CLOSED": False, "CLOSE_WHEN_TRADEABLE": True}
 _FILLED_BY = {  # Source: github.com/oanda/v20-openapi 3.0.25, OrderFillReason; guaranteed stops came later
     "LIMIT_ORDER": OrdType.LIMIT,
     "STOP_ORDER": OrdType.STOP,
-    "MARKET_IF_TOUCHED_ORDER": OrdType.STOP,
+    "MARKET_IF_TOUCHED_ORDER": OrdType.MARKET_IF_TOUCHED,
     "TAKE_PROFIT_ORDER": OrdType.LIMIT,
     "STOP_LOSS_ORDER": OrdType.STOP,
     "GUARANTEED_STOP_LOSS_ORDER": OrdType.STOP,
@@ -98,8 +98,9 @@ def kind_of(account_id: str) -> str | None:
 # -- orders ----------------------------------------------------------------------------------------------------------------------------------------
 
 
-def encode_order(approved: Approved) -> wire.OrderBody:
-    """An order as a whole, new or in place of another. Units say the side; what reduces only never opens.
+def encode_order(approved: Approved, *, guaranteed: bool = False) -> wire.OrderBody:
+    """An order as a whole, new or in place of another. Units say the side; what reduces only never opens. guaranteed: whether the stop of its trade
+    is to be met at its price, come what may.
 
     Raises: Rejected: an exit that OANDA has no word for; nothing was sent.
     Source: developer.oanda.com/rest-live-v20/order-ep
@@ -120,13 +121,42 @@ def encode_order(approved: Approved) -> wire.OrderBody:
             clientExtensions=wire.Extensions(id=approved.cl_ord_id),
             tradeClientExtensions=None if exits is None else wire.Extensions(tag=approved.cl_ord_id),  # whose exits the trade's orders are
             takeProfitOnFill=_on_fill(None if exits is None else exits.take_profit_px),
-            stopLossOnFill=_on_fill(None if exits is None else exits.stop_px),
+            stopLossOnFill=_on_fill(None if exits is None else exits.stop_px, guaranteed=guaranteed),
         )
     )
 
 
-def _on_fill(price: Decimal | None) -> wire.OnFill | None:
-    return None if price is None else wire.OnFill(price=plain(price), timeInForce="GTC")
+def _on_fill(price: Decimal | None, *, guaranteed: bool = False) -> wire.OnFill | None:
+    return None if price is None else wire.OnFill(price=plain(price), timeInForce="GTC", guaranteed=guaranteed)
+
+
+def encode_trailing(approved: Approved, trades: Sequence[wire.Trade], replaced: str = "") -> wire.OrderBody:
+    """A trailing stop, which OANDA knows as the exit of one whole trade: the oldest one that this order would end, and that has none yet.
+    replaced: the order that this one is to take the place of.
+
+    Raises: Rejected: no trade is of its size, or it trails by a fraction; nothing was sent.
+    Source: developer.oanda.com/rest-live-v20/order-df (TrailingStopLossOrderRequest)
+    """
+    request = approved.request
+    assert request.order_qty is not None
+    if request.trail_px is None:
+        raise Rejected("OANDA trails by an amount of money per unit: give the distance, not a fraction")
+    wanted = -request.side.sign * request.order_qty
+    symbol = symbol_of(request.instrument)
+    for trade in sorted(trades, key=lambda one: int(one.id)):
+        free = trade.trailingStopLossOrder is None or trade.trailingStopLossOrder.id == replaced
+        if free and trade.instrument == symbol and _number(trade.currentUnits) == wanted:
+            return wire.OrderBody(
+                wire.OrderRequest(
+                    type="TRAILING_STOP_LOSS",
+                    tradeID=trade.id,
+                    distance=plain(request.trail_px),
+                    timeInForce=_TIF[request.time_in_force],
+                    clientExtensions=wire.Extensions(id=approved.cl_ord_id),
+                )
+            )
+    held = ", ".join(sorted({trade.currentUnits for trade in trades if trade.instrument == symbol})) or "none"
+    raise Rejected(f"OANDA trails the stop of one whole trade, and none of {plain(wanted)} units is without one (held: {held})")
 
 
 def _sent(value: Decimal | None) -> str:
@@ -183,7 +213,7 @@ def decode_order(
         time_in_force=_word(_TIME_IN_FORCE, row.timeInForce or "GTC", "time in force"),
         order_qty=qty,
         price=price if ord_type is OrdType.LIMIT else None,
-        stop_px=price if ord_type is OrdType.STOP else _price(row.trailingStopValue) if ord_type is OrdType.TRAILING_STOP else None,
+        stop_px=price if ord_type.has_stop else _price(row.trailingStopValue) if ord_type is OrdType.TRAILING_STOP else None,
         trail_px=_price(row.distance) if ord_type is OrdType.TRAILING_STOP else None,
         parent=ClOrdID(owner) if is_ours(owner) else None,
         cum_qty=filled,

@@ -21,7 +21,7 @@ from trading_system.brokers.oanda.facts import (
     PAUSE_S,
     QUESTIONS_AT_ONCE,
     REQUESTS_PER_SECOND,
-    SCAN_MAX,
+    SCAN_BACK_NS,
     TRADES_MAX,
     TRANSACTIONS_PAGE_MAX,
     UNREACHABLE,
@@ -31,12 +31,12 @@ from trading_system.brokers.oanda.facts import (
 from trading_system.brokers.oanda.session import Behind, PricesSession, TransactionsSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import ExecType, OrdStatus
+from trading_system.domain.fix import ExecType, OrdStatus, OrdType
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
@@ -49,6 +49,7 @@ from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
 ANSWER_WITHIN_NS = 10 * NS
+TOLD_WITHIN_NS = 2 * NS  # how long the stream waits for what a transaction leaves out; then the desk looks at the account itself
 BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the request budget
 INSTRUMENTS_EVERY_NS = 60 * NS  # grids are read no oftener
 ASKS_MAX = 4  # of one question: no answer, or a passing failure
@@ -91,6 +92,7 @@ class OandaConnector:
         self._account_id = auth.account(account_id)
         self._environment = environment
         self._urls = _urls(environment, options)
+        self._guaranteed = options.get("guaranteed_stops") == "true"
         self._budget = RateBudget(REQUESTS_PER_SECOND, NS)
         self._refused = 0  # answers in a row that the budget is spent
         self._questions = asyncio.Semaphore(QUESTIONS_AT_ONCE)
@@ -167,7 +169,7 @@ class OandaConnector:
         """Place an order once. A market order's client id is free again as soon as it is filled: a second one would be a second order, so one is
         under way at a time, and what came before it is remembered. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer), AuthFailed
         (sent, key refused)."""
-        body = codec.encode_order(approved)
+        body = await self._body(approved)
         turn = self._turns.setdefault(approved.request.instrument, asyncio.Lock())
         async with turn:
             self._look(approved)
@@ -179,9 +181,19 @@ class OandaConnector:
         """OANDA cancels the order and makes another in one step, from a complete one."""
         assert approved.orig_order_id is not None
         self._remember(self._before, approved.cl_ord_id, self._seen)
-        placed = await self._placed("PUT", f"/orders/{self._current(approved.orig_order_id)}", codec.encode_order(approved))
+        old = self._current(approved.orig_order_id)
+        placed = await self._placed("PUT", f"/orders/{old}", await self._body(approved, old))
         report = await self._accepted(placed)  # that the old one is gone, the log says just before it says that this one is there
         return msgspec.structs.replace(report, exec_type=ExecType.PENDING_NEW, ord_status=OrdStatus.PENDING_NEW)
+
+    async def _body(self, approved: Approved, replaced: str = "") -> wire.OrderBody:
+        """What is sent. A trailing stop belongs to a trade, which is looked for first."""
+        if approved.request.ord_type is not OrdType.TRAILING_STOP:
+            return codec.encode_order(approved, guaranteed=self._guaranteed)
+        trades = (await self._ask("/openTrades", wire.Trades)).trades
+        for trade in trades:
+            self._remember(self._trades, trade.id, trade)
+        return codec.encode_trailing(approved, trades, replaced)
 
     async def _placed(self, method: str, path: str, body: wire.OrderBody) -> wire.Placed:
         response = await self._change(method, path, body)
@@ -266,8 +278,12 @@ class OandaConnector:
 
     async def _scanned(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """What the log says of an order since before it left: it shows at once there."""
-        since = self._before.get(cl_ord_id, max(1, self._seen - SCAN_MAX))
-        for transaction in (await self._ask(f"/transactions/sinceid?id={since}", wire.Transactions)).transactions:
+        since = self._before.get(cl_ord_id)
+        if since is None:  # it left before this desk was started
+            found: Sequence[wire.Transaction] = await self._transactions(self._clock.now_ns() - SCAN_BACK_NS)
+        else:
+            found = (await self._ask(f"/transactions/sinceid?id={since}", wire.Transactions)).transactions
+        for transaction in found:
             if transaction.clientExtensions is None or transaction.clientExtensions.id != cl_ord_id:
                 continue
             if codec.is_order(transaction):
@@ -408,18 +424,34 @@ class OandaConnector:
         session = TransactionsSession(self._urls.stream, self._token, self._account_id, self._seen)
         async for event in Supervisor(session, self._dialer, self._clock, self._rng).run():
             found: Iterable[wire.Transaction] = ()
+            whole = True
             if isinstance(event, wire.Transaction):
                 found = (event,)
             elif isinstance(event, Behind) or (isinstance(event, LinkEvent) and event.kind is LinkKind.UP):
-                with suppress(Unavailable):  # the next heartbeat says so again
+                if isinstance(event, Behind):  # while it is asked about, the stream is not read: nobody hears what happens
+                    yield self._state(Link.GAP, "transactions are missing, and are asked for")
+                try:
                     found = (await self._ask(f"/transactions/sinceid?id={session.seen}", wire.Transactions)).transactions
+                except Unavailable:  # the next heartbeat says so again
+                    whole = False
             for transaction in found:
                 session.seen = self._seen = max(session.seen, int(transaction.id))
-                with suppress(Unavailable):  # the desk finds it in its next look
-                    for report in await self._told(transaction):
-                        yield report
+                try:
+                    async with asyncio.timeout(TOLD_WITHIN_NS / NS):
+                        reports = await self._told(transaction)
+                except (Unavailable, TimeoutError):
+                    reports, whole = [], False
+                for report in reports:
+                    yield report
             if isinstance(event, LinkEvent):
                 yield stream_state(event, "orders", self._clock.now_ns())
+            if not whole:
+                yield self._state(Link.GAP, "what a transaction leaves out could not be asked for")
+            if not whole or isinstance(event, Behind):
+                yield self._state(Link.LIVE, "the account is looked at anew")
+
+    def _state(self, link: Link, text: str) -> StreamState:
+        return StreamState(broker=FACTS.broker, stream="orders", link=link, text=text, recv_ns=self._clock.now_ns())
 
     # -- market data --------------------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ STALE_AFTER_NS = 15 * _SECOND_NS  # three heartbeats that did not come
 TRANSACTIONS_PAGE_MAX = 1_000
 CANDLES_MAX = 5_000
 TRADES_MAX = 500
-SCAN_MAX = 500  # transactions back in which an order is looked for, where nobody knows what came before it
+SCAN_BACK_NS = 30 * 86_400 * _SECOND_NS  # in which an order is looked for, where nobody remembers what came before it
 LATE_ACCEPT_NS = 30 * _SECOND_NS  # no order names a time until which it holds; gateways give up sooner
 VISIBILITY_LAG_NS = 2 * _SECOND_NS  # an order was seen to be missing for half a second after it was made
 
@@ -61,13 +61,13 @@ _AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 ORDER_RULES = (
     OrderRule(AssetClass.FOREX, frozenset({OrdType.MARKET}), _AT_ONCE, fractional=False),
     OrderRule(AssetClass.FOREX, frozenset({OrdType.LIMIT}), _RESTING | _AT_ONCE, fractional=False),
-    OrderRule(AssetClass.FOREX, frozenset({OrdType.STOP}), _RESTING, fractional=False),
-)  # No stop-limit: a stop with a bound is cancelled where a stop-limit would rest. A trailing stop is a trade's, and nothing alone.
+    OrderRule(AssetClass.FOREX, frozenset({OrdType.STOP, OrdType.MARKET_IF_TOUCHED, OrdType.TRAILING_STOP}), _RESTING, fractional=False),
+)  # No stop-limit: a stop with a bound is cancelled where a stop-limit would rest. A trailing stop is the exit of one whole trade.
 _EXITS = frozenset({Contingency.OTO, Contingency.BRACKET})
 LINK_RULES = (
     LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.MARKET}), _AT_ONCE, can_replace=False),
     LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.LIMIT}), _RESTING | _AT_ONCE, can_replace=False),
-    LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.STOP}), _RESTING, can_replace=False),
+    LinkRule(AssetClass.FOREX, _EXITS, frozenset({OrdType.STOP, OrdType.MARKET_IF_TOUCHED}), _RESTING, can_replace=False),
 )
 
 FACTS = Facts(

@@ -81,6 +81,8 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     gtdTime: str = ""
     positionFill: str = ""
     triggerCondition: str = ""
+    guaranteed: bool = False
+    guaranteedExecutionPremium: str = ""
     clientExtensions: Extensions | None = None
     tradeClientExtensions: Extensions | None = None
     takeProfitOnFill: OnFill | None = None
@@ -206,6 +208,8 @@ class Account(msgspec.Struct, kw_only=True):
     resettablePL: str = "0"
     financing: str = "0"
     commission: str = "0"
+    guaranteedExecutionFees: str = "0"
+    marginCallEnterTime: str | msgspec.UnsetType = msgspec.UNSET
     marginRate: str = ""
     openTradeCount: int = 0
     openPositionCount: int = 0
@@ -380,6 +384,7 @@ class Closeout(msgspec.Struct, kw_only=True, omit_defaults=True):
     tradeID: str = ""
     clientTradeID: str = ""
     units: str = ""
+    reason: str = ""  # of a closeout for want of margin
 
 
 class Transaction(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -406,6 +411,8 @@ class Transaction(msgspec.Struct, kw_only=True, omit_defaults=True):
     gtdTime: str = ""
     positionFill: str = ""
     triggerCondition: str = ""
+    guaranteed: bool = False
+    guaranteedExecutionPremium: str = ""
     clientExtensions: Extensions | None = None
     tradeClientExtensions: Extensions | None = None
     takeProfitOnFill: OnFill | None = None
@@ -417,6 +424,7 @@ class Transaction(msgspec.Struct, kw_only=True, omit_defaults=True):
     tradeClose: Closeout | None = None
     longPositionCloseout: Closeout | None = None
     shortPositionCloseout: Closeout | None = None
+    marginCloseout: Closeout | None = None
     # what became of them
     orderID: str = ""
     clientOrderID: str = ""
@@ -540,6 +548,14 @@ class AccountState(msgspec.Struct, kw_only=True, omit_defaults=True):
     marginUsed: str
     marginAvailable: str
     positionValue: str
+    withdrawalLimit: str
+    marginCloseoutUnrealizedPL: str
+    marginCloseoutNAV: str
+    marginCloseoutMarginUsed: str
+    marginCloseoutPercent: str
+    marginCloseoutPositionValue: str
+    marginCallMarginUsed: str
+    marginCallPercent: str
     trades: Sequence[Mapping[str, str]] = ()
     positions: Sequence[Mapping[str, str]] = ()
     orders: Sequence[Mapping[str, object]] = ()

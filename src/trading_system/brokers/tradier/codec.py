@@ -17,7 +17,7 @@ from trading_system.brokers.tradier.facts import LIVE, NAME, PAGES, PAPER, PAPER
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.hours import Hours, Window
+from trading_system.domain.hours import Hours, Window, is_open, next_open_ns
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
@@ -108,8 +108,19 @@ def decode_symbol(symbol: str) -> InstrumentID:
 # -- orders, outward -------------------------------------------------------------------------------------------------------------------------------
 
 
-def encode_order(approved: Approved) -> Mapping[str, str]:
-    """The form of a submit. Numbers leave as plain strings. Sides say what they do to the position: Tradier refuses the wrong one.
+def duration_at(hours: Hours, now_ns: int) -> str:
+    """The duration of an order for extended hours that leaves now. Each of the three ends with its own window."""
+    if is_open(hours, now_ns):
+        return "day"
+    coming = next_open_ns(hours, now_ns)
+    before = coming is not None and any(window.open_ns <= now_ns < coming < window.close_ns for window in hours.extended)
+    return "pre" if before else "post"
+
+
+def encode_order(approved: Approved, extended: str) -> Mapping[str, str]:
+    """The form of a submit. extended: the duration of one for extended hours, as duration_at tells it.
+
+    Numbers leave as plain strings. Sides say what they do to the position: Tradier refuses the wrong one.
 
     Source: docs.tradier.com, Place Orders
     """
@@ -119,7 +130,8 @@ def encode_order(approved: Approved) -> Mapping[str, str]:
     if request.attached is not None:
         return _linked(approved)
     form = {"class": "option" if is_option(request.instrument) else "equity", "symbol": encode_symbol(underlying_of(request.instrument))}
-    return form | _terms(request, closes=approved.reducing) | {"tag": approved.cl_ord_id}
+    form |= _terms(request, closes=approved.reducing) | {"tag": approved.cl_ord_id}
+    return form | {"duration": extended} if request.extended_hours else form
 
 
 def _terms(request: NewOrder, *, closes: bool) -> dict[str, str]:

@@ -197,16 +197,20 @@ class TradierConnector:
         instrument. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer), AuthFailed (sent, token refused).
         """
         async with self._turn(approved):
-            placed = self._placed(await self._change("POST", self._path("orders"), codec.encode_order(approved)))
+            placed = self._placed(await self._change("POST", self._path("orders"), await self._form(approved)))
         order_id = str(placed.id)
         self._name(order_id, approved.cl_ord_id)
         self._open[order_id] = None
         return codec.decode_placed(approved, placed.id, self._clock.now_ns())
 
+    async def _form(self, approved: Approved) -> Mapping[str, str]:
+        duration = codec.duration_at(await self._stock_hours(), self._clock.now_ns()) if approved.request.extended_hours else ""
+        return codec.encode_order(approved, duration)
+
     async def validate(self, approved: Approved) -> str:
         """preview=true: the order is priced and checked, and nothing comes of it."""
         assert approved.dry_run
-        form = {**codec.encode_order(approved), "preview": "true"}
+        form = {**await self._form(approved), "preview": "true"}
         try:
             response = await self._change("POST", self._path("orders"), form)
             if response.status != 200 or sentences(response.body):

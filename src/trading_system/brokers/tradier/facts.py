@@ -63,14 +63,14 @@ POLL_QUOTES_NS = 5_000_000_000  # where there is no stream
 
 # -- what ------------------------------------------------------------------------------------------------------------------------------------------
 
-_WAITING = frozenset({OrdType.LIMIT, OrdType.STOP, OrdType.STOP_LIMIT})
 _DAY_GTC = frozenset({TimeInForce.DAY, TimeInForce.GTC})
 ORDER_RULES = tuple(
     line
     for kind in (AssetClass.EQUITY, AssetClass.OPTION)
     for line in (
         OrderRule(kind, frozenset({OrdType.MARKET}), frozenset({TimeInForce.DAY}), fractional=False),  # MarketOrderIsGtc
-        OrderRule(kind, _WAITING, _DAY_GTC, fractional=False),
+        OrderRule(kind, frozenset({OrdType.LIMIT}), _DAY_GTC, fractional=False, extended_hours=kind is AssetClass.EQUITY),  # as pre and post
+        OrderRule(kind, frozenset({OrdType.STOP, OrdType.STOP_LIMIT}), _DAY_GTC, fractional=False),
     )
 )
 LINK_RULES = (

@@ -35,7 +35,8 @@ class OandaTwin:
     """One OANDA account. Without key and account_id they are made from the seed; read them from `credentials`.
 
     environment: "paper" or "live" stands in the account's number. hours: "always", or anything else for forex's week. hedging: whether opposite
-    trades stand side by side. Every order is through when it is answered, as at OANDA: there is no latency but the network's.
+    trades stand side by side. fifo: a US account, which closes its oldest trade first. guaranteed_stops: whether it may have them. Every order is
+    through when it is answered, as at OANDA: there is no latency but the network's. The margin is looked at once a minute.
     """
 
     media_type = "application/octet-stream"
@@ -55,8 +56,11 @@ class OandaTwin:
         requests_per_minute: int = facts.REQUESTS_PER_SECOND * 72,
         orders_streams: int = facts.STREAMS_MAX,
         hedging: bool = False,
+        fifo: bool = False,
+        guaranteed_stops: bool = False,
     ) -> None:
         assert latency == NO_LATENCY
+        assert not (fifo and hedging)
         names = Random(f"oanda {seed}")  # noqa: S311 names, no secrets of anybody's
         self.environment = environment
         self.key = key or f"{names.getrandbits(128):032x}-{names.getrandbits(128):032x}"
@@ -75,7 +79,16 @@ class OandaTwin:
             ids=self.log.draw,
             rate=lambda currency, now_ns: self.ledger.rate(currency, now_ns),
         )
-        self.ledger = Ledger(self.universe, self.exchange, self.log, account_id=self.account_id, hedging=hedging, start_ns=start_ns)
+        self.ledger = Ledger(
+            self.universe,
+            self.exchange,
+            self.log,
+            account_id=self.account_id,
+            hedging=hedging,
+            fifo=fifo,
+            guaranteed_stops=guaranteed_stops,
+            start_ns=start_ns,
+        )
         self.orders = Orders(self.universe, self.exchange, self.ledger, self.log)
         self.data = MarketData(self.universe, self.market, self.exchange, self.ledger)
         self.streams = Streams(self.data, self.log, self._send, orders_streams)
@@ -86,6 +99,7 @@ class OandaTwin:
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
         self._financing_ns = _five_o_clock(start_ns)
+        self._margin_ns = start_ns  # when the margin is looked at next, while there are trades
         self.log.write("CREATE", start_ns)
         self.log.write("TRANSFER_FUNDS", start_ns, amount=money(cash), fundingReason="CLIENT_FUNDING", accountBalance=money(cash))
         self.log.close_round()
@@ -176,7 +190,11 @@ class OandaTwin:
                 return wire.Trades(trades=self._trades({"count": "500"}), lastTransactionID=last)
             case ["trades", spec]:
                 return wire.TradeAnswer(trade=self._trade(spec), lastTransactionID=last)
-            case ["positions"] | ["openPositions"]:
+            case ["positions"]:  # flat ones, too, of whatever was traded
+                traded = sorted({trade.symbol for trade in self.ledger.trades.values()})
+                shown = [position for name in traded for position in self.ledger.positions(now_ns, name)]
+                return wire.Positions(positions=shown, lastTransactionID=last)
+            case ["openPositions"]:
                 return wire.Positions(positions=list(self.ledger.positions(now_ns)), lastTransactionID=last)
             case ["positions", name]:
                 if name not in self.universe.pairs:
@@ -284,13 +302,21 @@ class OandaTwin:
             positions=[position for name in sorted({entry.instrument for entry in fills}) for position in self.ledger.positions(self.now_ns, name)],
             transactions=new,
         )
+        lists = ("trades", "positions", "orders")
         state = wire.AccountState(
-            unrealizedPL=account.unrealizedPL,
-            NAV=account.NAV,
-            marginUsed=account.marginUsed,
-            marginAvailable=account.marginAvailable,
-            positionValue=account.positionValue,
+            **{name: getattr(account, name) for name in wire.AccountState.__struct_fields__ if name not in lists},
             trades=[{"id": trade.id, "unrealizedPL": money(self.ledger.unrealized(trade, self.now_ns))} for trade in self.ledger.open_trades()],
+            positions=[
+                {
+                    "instrument": position.instrument,
+                    "netUnrealizedPL": position.unrealizedPL,
+                    "longUnrealizedPL": position.long.unrealizedPL,
+                    "shortUnrealizedPL": position.short.unrealizedPL,
+                    "marginUsed": position.marginUsed,
+                }
+                for position in self.ledger.positions(self.now_ns)
+            ],
+            orders=[{"id": row.id, "trailingStopValue": row.trailingStopValue} for row in self.orders.pending() if row.trailingStopValue],
         )
         return wire.ChangesAnswer(changes=changes, state=state, lastTransactionID=self.log.last_id)
 
@@ -361,6 +387,10 @@ class OandaTwin:
             if step_ns == self._financing_ns:
                 self._financing_ns = _five_o_clock(step_ns)
                 self.ledger.finance(step_ns)
+            if step_ns == self._margin_ns:
+                self._margin_ns = (self.now_ns // MINUTE_NS + 1) * MINUTE_NS
+                if self.ledger.call(self.now_ns):
+                    self.orders.close_out(self.now_ns)
             self.orders.lapse(self.now_ns)
             self._publish()
         self.now_ns = now_ns
@@ -369,7 +399,8 @@ class OandaTwin:
         self.streams.advance(now_ns)
 
     def _next_step_ns(self) -> int:
-        times = (self.exchange.next_event_ns(), self._financing_ns, self.orders.next_lapse_ns())
+        margin_ns = self._margin_ns if self.ledger.watched else None
+        times = (self.exchange.next_event_ns(), self._financing_ns, self.orders.next_lapse_ns(), margin_ns)
         return min(time_ns for time_ns in times if time_ns is not None)
 
     def next_event_ns(self) -> int | None:

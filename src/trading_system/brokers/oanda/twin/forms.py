@@ -40,7 +40,10 @@ def refused(refusal: Refusal, last_id: str, request_id: int) -> Response:
         body |= {"errorCode": refusal.code, "lastTransactionID": last_id}
     if refusal.transaction is not None:
         kinds = {"ORDER_CANCEL_REJECT": "orderCancelRejectTransaction", "CLIENT_CONFIGURE_REJECT": "clientConfigureRejectTransaction"}
-        name = kinds.get(refusal.transaction.type, "orderRejectTransaction")
+        sides = {"longOrderRejectTransaction": refusal.transaction.longPositionCloseout}
+        sides |= {"shortOrderRejectTransaction": refusal.transaction.shortPositionCloseout}
+        one = next((name for name, closeout in sides.items() if closeout is not None), "orderRejectTransaction")
+        name = kinds.get(refusal.transaction.type, one)
         related = {} if name == "clientConfigureRejectTransaction" else {"relatedTransactionIDs": [refusal.transaction.id]}
         body |= {name: refusal.transaction, **related}
     return answer(body, refusal.status, request_id)

@@ -16,6 +16,7 @@ from trading_system.sim.exchange import Exchange
 from trading_system.sim.sessions import iso
 
 YEAR = Decimal(365)
+_LEAST = Decimal("0.0001")  # that an account with positions counts as being worth
 
 
 class Log:
@@ -99,18 +100,33 @@ class SimTrade(msgspec.Struct, kw_only=True):
 class Ledger:
     """Trades and what the account is worth."""
 
-    def __init__(self, universe: Universe, exchange: Exchange, log: Log, *, account_id: str, hedging: bool, start_ns: int) -> None:
+    def __init__(
+        self,
+        universe: Universe,
+        exchange: Exchange,
+        log: Log,
+        *,
+        account_id: str,
+        hedging: bool,
+        fifo: bool,
+        guaranteed_stops: bool,
+        start_ns: int,
+    ) -> None:
         self._universe = universe
         self._exchange = exchange
         self._log = log
         self.account_id = account_id
         self.hedging = hedging
+        self.fifo = fifo
+        self.guaranteed_stops = guaranteed_stops
         self._start_ns = start_ns
         self.trades: dict[str, SimTrade] = {}
         self.alias = "Primary"
         self.margin_rate = "0.01"  # the account's own least, above which each instrument has its own
         self.pl = ZERO
         self.financing = ZERO
+        self.guaranteed_fees = ZERO
+        self._called_ns = 0  # when the margin call began; 0: there is none
 
     # -- trades ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -243,6 +259,39 @@ class Ledger:
             total += self.value(name, max(long, short), now_ns) * max(pair.margin_rate, Decimal(self.margin_rate))
         return total
 
+    def share(self, now_ns: int) -> Decimal:
+        """What the margin is of the worth: one and more is a margin call, twice as much closes the positions.
+
+        Source: developer.oanda.com/rest-live-v20/account-df (marginCallPercent, marginCloseoutPercent)
+        """
+        margin = self.margin(now_ns)
+        return margin / max(self.nav(now_ns), _LEAST) if margin else ZERO
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a margin to look at, or a call to end."""
+        return bool(self._called_ns) or any(trade.units for trade in self.trades.values())
+
+    def call(self, now_ns: int) -> bool:
+        """Begin a margin call or end it, as the market has it now. Gives whether the positions are to be closed."""
+        share = self.share(now_ns)
+        if share >= 1 and not self._called_ns:
+            self._called_ns = now_ns
+            self._log.write("MARGIN_CALL_ENTER", now_ns)
+        if share < 1 and self._called_ns:
+            self._called_ns = 0
+            self._log.write("MARGIN_CALL_EXIT", now_ns)
+        return share / 2 >= 1
+
+    def better(self, symbol: str, qty: Decimal, filled: Decimal, promised: Decimal, now_ns: int) -> Decimal:
+        """Make a fill's price what was promised, and charge for it. Gives the premium in the account's money."""
+        pair = self._universe.pairs[symbol]
+        fee = Decimal(money(abs(qty) * pair.premium * self.rate(pair.money, now_ns)))
+        self._exchange.deposit(pair.money, qty * (filled - promised))
+        self._exchange.deposit(HOME, -fee)
+        self.guaranteed_fees += fee
+        return fee
+
     def nav(self, now_ns: int) -> Decimal:
         return self.balance() + sum((self.unrealized(trade, now_ns) for trade in self.open_trades()), ZERO)
 
@@ -254,7 +303,7 @@ class Ledger:
     def account(self, now_ns: int, *, pending: Sequence[wire.Order], whole: bool, order: Callable[[str], wire.Order | None]) -> wire.Account:
         balance, nav, margin = self.balance(), self.nav(now_ns), self.margin(now_ns)
         value = sum((self.value(trade.symbol, trade.units, now_ns) for trade in self.open_trades()), ZERO)
-        share = margin / nav if nav > 0 else ZERO
+        share = self.share(now_ns)
         shown = wire.Account(
             id=self.account_id,
             alias=self.alias,
@@ -263,7 +312,9 @@ class Ledger:
             NAV=money(nav),
             createdByUserID=int(self.account_id.split("-")[2]),
             createdTime=iso(self._start_ns),
-            guaranteedStopLossOrderMode="DISABLED",
+            guaranteedStopLossOrderMode="ALLOWED" if self.guaranteed_stops else "DISABLED",
+            guaranteedExecutionFees=money(self.guaranteed_fees),
+            marginCallEnterTime=iso(self._called_ns) if self._called_ns else msgspec.UNSET,
             pl=money(self.pl),
             resettablePL=money(self.pl),
             financing=money(self.financing),
@@ -280,7 +331,7 @@ class Ledger:
             withdrawalLimit=money(max(ZERO, min(balance, nav - margin))),
             marginCloseoutUnrealizedPL=money(nav - balance),
             marginCloseoutNAV=money(nav),
-            marginCloseoutMarginUsed=money(margin / 2),
+            marginCloseoutMarginUsed=money(margin),
             marginCloseoutPercent=f"{share / 2:.5f}",
             marginCloseoutPositionValue=money(value),
             marginCallMarginUsed=money(margin),

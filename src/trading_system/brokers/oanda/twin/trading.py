@@ -32,6 +32,11 @@ _DEPENDENT = {"takeProfit": "TAKE_PROFIT", "stopLoss": "STOP_LOSS", "trailingSto
 _FILLS = ("DEFAULT", "REDUCE_FIRST", "REDUCE_ONLY", "OPEN_ONLY", "")
 _TRIGGERS = ("DEFAULT", "INVERSE", "BID", "ASK", "MID", "")
 _IMMEDIATE = ("FOK", "IOC")
+_FILLED_AS = {
+    "TRADE_CLOSE": "MARKET_ORDER_TRADE_CLOSE",
+    "POSITION_CLOSEOUT": "MARKET_ORDER_POSITION_CLOSEOUT",
+    "MARGIN_CLOSEOUT": "MARKET_ORDER_MARGIN_CLOSEOUT",
+}
 
 
 class Placed(msgspec.Struct, kw_only=True):
@@ -139,7 +144,12 @@ class Orders:
             replacesOrderID=placed.replaces,
             replacedByOrderID=placed.replaced_by,
             **_terms(asked, wire.Order),
+            **self._premium(placed),
         )
+
+    def _premium(self, placed: Placed) -> dict[str, Any]:
+        """What a guaranteed stop will cost for each unit."""
+        return {"guaranteedExecutionPremium": units(self._universe.pairs[self._symbol(placed)].premium)} if placed.asked.guaranteed else {}
 
     # -- creating --------------------------------------------------------------------------------------------------------------------------------
 
@@ -200,11 +210,11 @@ class Orders:
                 continue
             size = held if wanted == "ALL" else number(wanted) or ZERO
             asked = wire.OrderRequest(type="MARKET", instrument=symbol, units=units(-sign * size), timeInForce="FOK", positionFill="REDUCE_ONLY")
-            if not held:
-                self._reject(asked, "CLOSEOUT_POSITION_DOESNT_EXIST", now_ns, status=404, reason="POSITION_CLOSEOUT")
-            if not 0 < size <= held:
-                self._reject(asked, "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE", now_ns, reason="POSITION_CLOSEOUT")
             close = {f"{name}PositionCloseout": wire.Closeout(instrument=symbol, units=wanted)}
+            if not held:
+                self._reject(asked, "CLOSEOUT_POSITION_DOESNT_EXIST", now_ns, status=404, reason="POSITION_CLOSEOUT", close=close)
+            if not 0 < size <= held:
+                self._reject(asked, "CLOSEOUT_POSITION_UNITS_EXCEED_POSITION_SIZE", now_ns, reason="POSITION_CLOSEOUT", close=close)
             done = self._answer(self._make(asked, now_ns, reason="POSITION_CLOSEOUT", close=close))
             told |= {f"{name}OrderCreateTransaction": done.orderCreateTransaction}
             told |= {f"{name}OrderFillTransaction": done.orderFillTransaction} if done.orderFillTransaction else {}
@@ -302,6 +312,8 @@ class Orders:
         self._refuse(asked, reason or self._shared_fault(asked, now_ns, replacing), now_ns)
         for name, kind in _ON_FILL.items():
             self._refuse(asked, self._exit_fault(getattr(asked, name), kind, pair), now_ns)
+        if asked.stopLossOnFill is not None and asked.stopLossOnFill.guaranteed:
+            self._refuse(asked, self._guarantee_fault("STOP_LOSS_ON_FILL"), now_ns)
 
     def _pass_trade(self, asked: wire.OrderRequest, now_ns: int, replacing: Placed | None) -> None:
         trade = self._ledger.trades.get(asked.tradeID)
@@ -313,7 +325,16 @@ class Orders:
         if there is not None and there.state == "PENDING" and there is not replacing:
             self._reject(asked, f"{asked.type}_ORDER_ALREADY_EXISTS", now_ns)
         fault = self._distance_fault(asked.distance, pair) if asked.type == "TRAILING_STOP_LOSS" else self._price_fault(asked.price, pair, "")
+        if asked.guaranteed:
+            fault = fault or self._guarantee_fault("STOP_LOSS_ORDER")
+            closed = not self._exchange.market.listings[trade.symbol].sessions.is_open(now_ns)
+            fault = fault or ("STOP_LOSS_ORDER_GUARANTEED_HALTED_CREATE_VIOLATION" if closed else "")
         self._refuse(asked, fault or self._shared_fault(asked, now_ns, replacing), now_ns)
+
+    def _guarantee_fault(self, what: str) -> str:
+        if not self._ledger.guaranteed_stops:
+            return f"{what}_GUARANTEED_NOT_ALLOWED"
+        return f"{what}_GUARANTEED_HEDGING_NOT_ALLOWED" if self._ledger.hedging else ""
 
     def _shared_fault(self, asked: wire.OrderRequest, now_ns: int, replacing: Placed | None) -> str:
         if asked.timeInForce not in _TIFS[asked.type]:
@@ -360,8 +381,6 @@ class Orders:
             return ""
         if kind == "STOP_LOSS" and bool(exit_.price) is bool(exit_.distance):
             return f"STOP_LOSS_ON_FILL_PRICE_AND_DISTANCE_BOTH_{'SPECIFIED' if exit_.price else 'MISSING'}"
-        if exit_.guaranteed:
-            return "STOP_LOSS_ON_FILL_GUARANTEED_NOT_ALLOWED"
         if exit_.timeInForce not in ("", *_TIFS[kind]):
             return f"{kind}_ON_FILL_TIME_IN_FORCE_INVALID"
         fault = (
@@ -373,9 +392,19 @@ class Orders:
         if reason:
             self._reject(asked, reason, now_ns)
 
-    def _reject(self, asked: wire.OrderRequest, code: str, now_ns: int, *, status: int = 400, reason: str = "CLIENT_ORDER") -> None:
+    def _reject(
+        self,
+        asked: wire.OrderRequest,
+        code: str,
+        now_ns: int,
+        *,
+        status: int = 400,
+        reason: str = "CLIENT_ORDER",
+        close: Mapping[str, wire.Closeout] | None = None,
+    ) -> None:
         """Raises Refusal: always, with the transaction that a rejection is."""
-        entry = self._log.write(f"{asked.type}_ORDER_REJECT", now_ns, reason=reason, rejectReason=code, **_terms(asked, wire.Transaction))
+        fields = _terms(asked, wire.Transaction) | dict(close or {})
+        entry = self._log.write(f"{asked.type}_ORDER_REJECT", now_ns, reason=reason, rejectReason=code, **fields)
         raise Refusal(status, f"The request was rejected: {code}", code, entry)
 
     def _alive(self, spec: str, now_ns: int, what: str) -> Placed:
@@ -421,7 +450,7 @@ class Orders:
         self.placed[placed.id] = self._pending[placed.id] = placed
         if trade is not None:
             trade.orders[placed.asked.type] = placed.id
-        fields = _terms(placed.asked, wire.Transaction) | dict(placed.close) | more
+        fields = _terms(placed.asked, wire.Transaction) | dict(placed.close) | self._premium(placed) | more
         self._log.write(f"{placed.asked.type}_ORDER", now_ns, number=placed.id, reason=placed.reason, replacesOrderID=placed.replaces, **fields)
 
     def _never_works(self, asked: wire.OrderRequest, symbol: str, size: Decimal, now_ns: int, close: Mapping[str, wire.Closeout] | None) -> str:
@@ -434,6 +463,8 @@ class Orders:
         name = "" if asked.tradeClientExtensions is None else asked.tradeClientExtensions.id
         if name and at_once and any(trade.extensions is not None and trade.extensions.id == name for trade in self._ledger.open_trades()):
             return "CLIENT_TRADE_ID_ALREADY_EXISTS"
+        if self._ledger.fifo and self._out_of_turn(asked, symbol, size, close):
+            return "FIFO_VIOLATION"
         if asked.type in _OF_TRADES:
             return ""
         if at_once and self._ledger.margin(now_ns, symbol, size) > max(self._ledger.nav(now_ns), self._ledger.margin(now_ns)):
@@ -445,6 +476,39 @@ class Orders:
         if asked.takeProfitOnFill is not None and (Decimal(asked.takeProfitOnFill.price) - price) * sign <= 0:
             return "TAKE_PROFIT_ON_FILL_LOSS"
         return ""
+
+    def _out_of_turn(self, asked: wire.OrderRequest, symbol: str, size: Decimal, close: Mapping[str, wire.Closeout] | None) -> bool:
+        """Whether it would close a trade before an older one, or have trades of one size end differently: US accounts may neither."""
+        trades = self._ledger.open_trades(symbol)
+        ended = next((one.tradeID for one in (close or {}).values()), "")
+        if ended and trades[0].id != ended:
+            return True
+        if asked.type in _OF_TRADES:
+            trade = self._ledger.trades[asked.tradeID]
+            exits = self._exits(trade) | {asked.type: asked.price or asked.distance}
+        else:
+            trade = None
+            given = {kind: getattr(asked, name) for name, kind in _ON_FILL.items()}
+            exits = {kind: exit_.price or exit_.distance for kind, exit_ in given.items() if exit_ is not None}
+        alike = [one for one in trades if one is not trade and abs(one.units) == abs(size) and one.units * size * (1 if trade is None else -1) > 0]
+        return any(self._exits(one) != exits for one in alike)
+
+    def _exits(self, trade: SimTrade) -> dict[str, str]:
+        """Where a trade's orders wait."""
+        waiting = {kind: self._pending.get(order_id) for kind, order_id in trade.orders.items()}
+        return {kind: placed.asked.price or placed.asked.distance for kind, placed in waiting.items() if placed is not None}
+
+    def close_out(self, now_ns: int) -> None:
+        """Everything that can be traded, as OANDA does where the worth is half of the margin."""
+        for symbol in sorted({trade.symbol for trade in self._ledger.open_trades()}):
+            for sign in (1, -1):
+                held = self._ledger.held(symbol, sign)
+                if held and self._exchange.market.listings[symbol].sessions.is_open(now_ns):
+                    asked = wire.OrderRequest(
+                        type="MARKET", instrument=symbol, units=units(-sign * held), timeInForce="IOC", positionFill="REDUCE_ONLY"
+                    )
+                    why = {"marginCloseout": wire.Closeout(reason="MARGIN_CHECK_VIOLATION")}
+                    self._make(asked, now_ns, reason="MARGIN_CLOSEOUT", close=why)
 
     def _ticket(self, placed: Placed, symbol: str, qty: Decimal) -> Ticket:
         asked = placed.asked
@@ -528,12 +592,15 @@ class Orders:
     def _fill(self, placed: Placed, event: Event) -> None:
         done, asked, now_ns = event.execution, placed.asked, event.transact_ns
         assert done is not None
-        qty = done.side.sign * done.qty
+        qty, price, fee = done.side.sign * done.qty, done.price, ZERO
+        if asked.guaranteed:
+            price = Decimal(asked.price)
+            fee = self._ledger.better(done.symbol, qty, done.price, price, now_ns)
         told = self._ledger.fill(
             done.exec_id,
             done.symbol,
             qty,
-            done.price,
+            price,
             now_ns,
             only=placed.trade_id,
             opens=asked.positionFill == "OPEN_ONLY" or (asked.positionFill == "DEFAULT" and self._ledger.hedging),
@@ -554,14 +621,12 @@ class Orders:
             clientOrderID=placed.client_id,
             instrument=done.symbol,
             units=units(qty),
-            price=self._ledger.shown(done.symbol, done.price),
-            fullVWAP=self._ledger.shown(done.symbol, done.price),
-            reason={"TRADE_CLOSE": "MARKET_ORDER_TRADE_CLOSE", "POSITION_CLOSEOUT": "MARKET_ORDER_POSITION_CLOSEOUT"}.get(
-                placed.reason, f"{asked.type}_ORDER"
-            ),
+            price=self._ledger.shown(done.symbol, price),
+            fullVWAP=self._ledger.shown(done.symbol, price),
+            reason=_FILLED_AS.get(placed.reason, f"{asked.type}_ORDER"),
             financing=money(ZERO),
             commission=money(ZERO),
-            guaranteedExecutionFee=money(ZERO),
+            guaranteedExecutionFee=money(fee),
             accountBalance=money(self._ledger.balance()),
             gainQuoteHomeConversionFactor=units(rate),
             lossQuoteHomeConversionFactor=units(rate),
@@ -590,6 +655,7 @@ class Orders:
                 distance=exit_.distance if kind == "TRAILING_STOP_LOSS" else "",
                 timeInForce=exit_.timeInForce or "GTC",
                 triggerCondition="DEFAULT",
+                guaranteed=exit_.guaranteed,
                 clientExtensions=exit_.clientExtensions,
             )
             placed = Placed(asked=asked, id="", units=-trade.units, created_ns=now_ns, reason="ON_FILL")

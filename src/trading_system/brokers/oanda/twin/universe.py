@@ -12,6 +12,7 @@ from trading_system.sim.market import Listing
 from trading_system.sim.sessions import Sessions
 
 HOME = "USD"
+PREMIUM_PIPS = Decimal(2)
 LIQUIDITY = Decimal(250_000)  # the steps of the ladder's sizes, in units
 # symbol, kind, price, decimals, pip, volatility a year, spread in points, margin rate, units' decimals, interest a year of long and short
 PAIRS = (
@@ -36,6 +37,11 @@ class Pair(msgspec.Struct, frozen=True):
     @property
     def margin_rate(self) -> Decimal:
         return Decimal(self.shown.marginRate)
+
+    @property
+    def premium(self) -> Decimal:
+        """What a guaranteed stop costs for each unit, where it is met."""
+        return PREMIUM_PIPS.scaleb(self.shown.pipLocation)
 
 
 class Universe(msgspec.Struct, frozen=True):

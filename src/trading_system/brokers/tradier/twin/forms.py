@@ -15,10 +15,8 @@ from trading_system.transport.message import Response
 JSON = msgspec.json.Encoder(decimal_format="number")
 MS = 1_000_000
 # The sentences behind the names. Source: ../shared/specs/tradier/response-codes.json
-_CALL = "Please contact 980-272-3880 for questions or concerns"
 _REVIEW = "please review current position quantity along with open orders for security."
 CODES: Mapping[str, str] = {
-    "AccountIsNotApproved": "Account is not approved for trading. Please contact 980-272-3880 for questions or concerns",
     "BuyStopOrderStopPriceLessAsk": "Buy Stop order must have a Stop price greater than the current Ask price",
     "IncorrectOrderQuantity": "Quantity should be between 1 and 10,000,000",
     "InitialMargin": "You do not have enough buying power for this trade",
@@ -29,7 +27,6 @@ CODES: Mapping[str, str] = {
     "MarketOrderIsGtc": "You cannot place market orders with GTC, only day orders are allowed",
     "OcoExpirationTypeNotTheSame": "Expiration type of OCO orders must be the same",
     "OcoOrderWithOppositeLegs": "You cannot place OCO order with orders for the same security and with opposite trade direction",
-    "OptionLevelRestriction": f"Your account does not have the option level permission for this trade. {_CALL}",
     "OrderWithDifferentSide": "You cannot have pending orders with different sides for selected symbol where one is a MKT order. You must close "
     "another pending order in order to place a SHORT order, or try a limit order instead",
     "OtoFirstLesIsMarketNotAllowed": "First market order in OTO is not allowed",

@@ -39,6 +39,7 @@ STOCKS = (
     Stock("F", "Ford Motor Co", "N", "stock", "11", 0.33, 3000),
     Stock("BRK/B", "Berkshire Hathaway Inc Class B", "N", "stock", "470", 0.17, 100, options=False),
     Stock("THIN", "Thin Air Corp", "Q", "stock", "3.20", 0.4, 2000, easy=False, options=False),  # invented: neither lent nor sold short
+    Stock("CHEAP", "Small Change Corp", "N", "stock", "2.40", 0.4, 2000, options=False),  # invented: below the price at which one may sell short
 )
 
 
