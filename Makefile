@@ -29,9 +29,10 @@ prove: $(VENV)/.dev
 	@$(BIN)/python -m tests.journal.prove
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
 
-bench: $(VENV)/.dev judges .venv-peers/.done
+bench: $(VENV)/.dev judges .venv-peers/.done .venv-backtesters/.done
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.streams
+	@$(BIN)/python -m bench.backtest
 
 # The brokers' own SDKs live apart from ours: they are judges, not dependencies.
 judges: .venv-judges/.done
@@ -47,6 +48,12 @@ judges: .venv-judges/.done
 	@echo "Installing the benchmark's peers into .venv-peers …"
 	@$(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.txt
+	@touch $@
+
+.venv-backtesters/.done: requirements/backtesters.txt
+	@echo "Installing other backtesters into .venv-backtesters …"
+	@$(PYTHON) -m venv .venv-backtesters
+	@.venv-backtesters/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/backtesters.txt
 	@touch $@
 
 $(VENV)/bin/python:
@@ -70,4 +77,4 @@ lock:
 	@requirements/lock.sh
 
 clean:
-	rm -rf .venv .venv-judges .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-judges .venv-peers .venv-backtesters .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

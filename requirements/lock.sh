@@ -10,3 +10,4 @@ lock pyproject.toml --extra dev --extra exchange --extra research -c requirement
 echo hatchling | lock - -o requirements/build.txt
 printf 'alpaca-py==0.44.0\nbinance-sdk-spot\npython-kraken-sdk\npybit\nccxt\nv20\noandapyV20\nlumiwealth-tradier\nuvatradier\nibind\nib_async\nnautilus-ibapi\nprotobuf\nsix\npyyaml\n' | lock - -o requirements/judges.txt
 printf 'ccxt\ncryptofeed\n' | lock - -o requirements/peers.txt
+printf 'backtesting\nbacktrader\nbasana\nnautilus_trader\n' | lock - -o requirements/backtesters.txt

@@ -42,6 +42,7 @@ each = pytest.mark.parametrize(
 _PLENTY = 1_000_000
 PLENTY = {  # of what the connectors pace themselves by
     "REQUESTS_PER_MINUTE": _PLENTY,
+    "REQUESTS_PER_SECOND": _PLENTY,
     "PER_SECOND": {},
     "TIERS": {"pro": Tier(calls_max=_PLENTY, calls_decay=D(_PLENTY), orders_max=_PLENTY, orders_decay=D(_PLENTY), open_orders_max=_PLENTY)},
     "PUBLIC_BURST": _PLENTY,
@@ -59,11 +60,13 @@ class Wired:
         """A resting buy, its price a little different each time."""
         self._count += 1
         symbol = self.subject.symbol
-        far = (self.twin.exchange.mark(symbol, self.twin.now_ns) * D("0.9")).quantize(D(1))
+        mark = self.twin.exchange.mark(symbol, self.twin.now_ns)
+        step = D("0.01") if mark > 10 else D("0.00001")  # currencies cost little, and move less
+        far = (mark * D("0.9")).quantize(100 * step)
         passed = approved(plain_wish("1", ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(50)))
         cl_ord_id = ClOrdID(f"q1{''.join(chr(97 + int(digit)) for digit in f'{self._count:016d}')}")
         name = next(iter(self.subject.instruments.values()))
-        request = changed(passed.request, broker=self.subject.broker, instrument=name, price=far + D(self._count) / 100)
+        request = changed(passed.request, broker=self.subject.broker, instrument=name, price=far + self._count * step)
         return changed(passed, request=request, cl_ord_id=cl_ord_id, symbol=symbol)
 
     async def resting(self) -> Approved:
@@ -102,7 +105,8 @@ async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: 
     module = __import__(f"trading_system.brokers.{subject.broker}.connector", fromlist=["connector"])
     monkeypatch.setattr(module, "ANSWER_WITHIN_NS", int(within_s * 1_000_000_000))
     for name, plenty in PLENTY.items():
-        monkeypatch.setattr(module, name, plenty, raising=False)  # where the broker does not say it itself
+        by_kind = isinstance(getattr(module, name, None), dict) and not isinstance(plenty, dict)
+        monkeypatch.setattr(module, name, dict.fromkeys(("paper", "live"), plenty) if by_kind else plenty, raising=False)
     nonces = {"nonces": partial(next, count(1))} if subject.facts.needs_nonces else {}
     twin = subject.make(start_ns=time.time_ns(), latency=NO_LATENCY, requests_per_minute=1_000_000)
     async with serve(twin) as host, proxy(host.port, subject.changes) as between:

@@ -153,7 +153,7 @@ def test_halt_takes_one_instrument(shell: Shell) -> None:
     assert halted["scope"] == "alpaca:AAPL"
     assert shell.run("buy", "AAPL", "1").returncode == 7
     assert shell.run("buy", "F", "1").returncode == 0
-    for wrong in ("alpaca:a b", "tradier:AAPL", "everything"):
+    for wrong in ("alpaca:a b", "nobody:AAPL", "everything"):
         assert shell.run("halt", "--scope", wrong).returncode == 2
 
 

@@ -61,7 +61,7 @@ def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
         ("list_crypto_assets.py", ()),
         ("test_crypto_order.py", ()),
         ("test_broker_connection.py", ()),
-        ("live_trading_example.py", ("AAPL", "5", "45")),
+        ("live_trading_example.py", ("AAPL", "60")),
     ],
 )
 def test_each_that_takes_a_broker_runs_on_tradiers_twin(name: str, args: tuple[str, ...]) -> None:

@@ -92,6 +92,9 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
         return known
     considered = await consider(desk, wish, deviation=deviation, own=own)
     found = considered.found
+    if _at_work(desk, considered.broker, wish, strategy):
+        found = NoTrade(rule="WORKING", text=f"an earlier order of {strategy} still works on {wish.instrument}", numbers={})
+        considered = msgspec.structs.replace(considered, found=found)
     note = _decided(desk, wish, considered, strategy, intent)
     if isinstance(found, NoTrade):
         desk.record(note)
@@ -110,6 +113,12 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
         desk.record(refused)
         return refused
     return taken
+
+
+def _at_work(desk: "Desk", broker: BrokerName, wish: Wish, strategy: str) -> bool:
+    """Whether an order of this strategy's has not come to its end yet, other than a stop: one that asks again and again is not given twice."""
+    working = desk.books.blotter.working_on(broker, wish.instrument)
+    return any(order.protects is None and order.parent is None and owner_of(desk.books, order) == strategy for order in working)
 
 
 def _decided(desk: "Desk", wish: Wish, considered: Considered, strategy: str, intent: IntentID) -> Decided:

@@ -287,7 +287,8 @@ def data() -> None:
 @click.option("--count", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Bars back from now.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A new CSV file, or Parquet by its ending.")
 @at_broker
-def download(symbol: str, period: str, count: int, out: Path, broker: str | None) -> None:
+@as_json
+def download(symbol: str, period: str, count: int, out: Path, broker: str | None, as_json: bool) -> None:
     """Fetch a broker's bars into a file that `trading backtest --data` reads."""
     from trading_system.domain.errors import BadRequest
     from trading_system.research.data import write_bars
@@ -303,4 +304,7 @@ def download(symbol: str, period: str, count: int, out: Path, broker: str | None
     if not bars:
         raise BadRequest(f"the broker has no bars of {symbol} in that time: ask for more of them with --count")
     write_bars(out, bars)
-    click.echo(f"{len(bars):,} bars of {symbol.upper()} in {out}")
+    if as_json:
+        emit({"instrument": symbol.upper(), "bars": len(bars), "file": str(out)})
+    else:
+        click.echo(f"{len(bars):,} bars of {symbol.upper()} in {out}")

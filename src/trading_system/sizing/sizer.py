@@ -97,6 +97,8 @@ def size(wish: Wish, state: SizingState) -> Sized | NoTrade:
                     wanted, rule = max(0.0, most), name
         qty = round_qty(Decimal(f"{wanted / (state.price * state.unit):.12f}"), state.lot)
         numbers["notional"] = float(qty) * state.price * state.unit
+        if isinstance(wish, Allocation) and rule == "ALLOCATION" and qty < state.min_qty:
+            raise _Left(rule, "what is held is what was wished for, to less than the least quantity")
         if not qty or qty < state.min_qty:
             raise _Left(rule, f"{rule} leaves {wanted:,.2f}, which is less than the least quantity of {max(state.lot, state.min_qty)}")
         if numbers["notional"] < state.min_notional and not reduces:

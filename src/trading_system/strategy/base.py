@@ -14,7 +14,6 @@ the gate turn into orders or leave. The same file runs over history, on a twin, 
                 yield ctx.leave(bar.instrument)
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -28,6 +27,8 @@ from trading_system.domain.signal import DAY_NS, Allocation, Edge, Outlook, Sign
 from trading_system.strategy.bars import Builder, parse_period
 
 BARS_KEPT = 1_000  # of each instrument
+_NO_BARS: list[Bar] = []
+_NO_CLOSES: list[float] = []
 Wishes = Iterable[Wish] | Wish | None
 
 
@@ -80,7 +81,8 @@ class Context:
         self._broker = broker
         self._positions: dict[InstrumentID, Decimal] = {}
         self._quotes: dict[InstrumentID, Quote] = {}
-        self._bars: dict[InstrumentID, deque[Bar]] = {}
+        self._bars: dict[InstrumentID, list[Bar]] = {}
+        self._closes: dict[InstrumentID, list[float]] = {}
         self._last: dict[InstrumentID, Decimal] = {}
 
     def position(self, instrument: str) -> Decimal:
@@ -97,15 +99,11 @@ class Context:
 
     def bars(self, instrument: str, count: int = BARS_KEPT) -> Sequence[Bar]:
         """The last bars that are over, the newest last; at most BARS_KEPT."""
-        known = self._bars.get(InstrumentID(instrument), ())
-        return list(known)[-count:]
+        return self._bars.get(InstrumentID(instrument), _NO_BARS)[-min(count, BARS_KEPT) :]
 
     def closes(self, instrument: str, count: int) -> list[float]:
         """Their closing prices; fewer while there are fewer."""
-        known = self._bars.get(InstrumentID(instrument))
-        if known is None:
-            return []
-        return [float(known[place].close) for place in range(max(0, len(known) - count), len(known))]
+        return self._closes.get(InstrumentID(instrument), _NO_CLOSES)[-min(count, BARS_KEPT) :]
 
     def enter(
         self,
@@ -145,10 +143,11 @@ class Context:
         """So many new units for an old one: what is held grows, past prices shrink."""
         if instrument in self._positions:
             self._positions[instrument] *= ratio
-        known = self._bars.get(instrument, deque())
+        known = self._bars.get(instrument, [])
         for place, bar in enumerate(known):
             prices = {name: getattr(bar, name) / ratio for name in ("open", "high", "low", "close")}
             known[place] = msgspec.structs.replace(bar, volume=bar.volume * ratio, **prices)
+            self._closes[instrument][place] = float(known[place].close)
         if instrument in self._last:
             self._last[instrument] /= ratio
 
@@ -157,11 +156,15 @@ class Context:
         match event:
             case Bar():
                 self.now_ns = max(self.now_ns, event.open_ns + event.period_ns)
-                known = self._bars.get(event.instrument)
-                if known is None:
-                    known = self._bars[event.instrument] = deque(maxlen=BARS_KEPT)
+                name = event.instrument
+                if name not in self._bars:
+                    self._bars[name], self._closes[name] = [], []
+                known, closes = self._bars[name], self._closes[name]
                 known.append(event)
-                self._last[event.instrument] = event.close
+                closes.append(float(event.close))
+                self._last[name] = event.close
+                if len(known) >= 2 * BARS_KEPT:  # now and then, so that none is moved often
+                    del known[:BARS_KEPT], closes[:BARS_KEPT]
             case Quote():
                 self.now_ns = max(self.now_ns, event.transact_ns)
                 self._quotes[event.instrument] = event

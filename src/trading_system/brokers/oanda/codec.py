@@ -388,6 +388,7 @@ def forex_hours(now_ns: int) -> Hours:
     """From Sunday 17:00 to Friday 17:00 in New York, for this week and the next ones. OANDA has no calendar: that holds for every pair, and what is
     closed besides (minutes a day, holidays) a price says that is not tradeable.
 
+    >>> from trading_system.domain.times import rfc3339
     >>> hours = forex_hours(1_790_000_000_000_000_000)  # a Monday
     >>> [rfc3339(window.open_ns) for window in hours.windows[:2]]
     ['2026-09-20T21:00:00.000000000Z', '2026-09-27T21:00:00.000000000Z']
