@@ -100,6 +100,7 @@ class HistoryBroker:
         self._instruments = {instrument.id: instrument for instrument in instruments}
         self._account = PaperAccount(broker=facts.broker, moneys={currency: cash}, last_equity=cash)
         self._open: dict[InstrumentID, list[PaperOrder]] = {}
+        self._ended: dict[ClOrdID, PaperOrder] = {}
         self._exits: dict[ClOrdID, _Exits] = {}  # by entry
         self._entry_of: dict[ClOrdID, ClOrdID] = {}
         self._expires_day: dict[ClOrdID, int] = {}  # day orders, by the first day on which they met the market
@@ -322,9 +323,11 @@ class HistoryBroker:
                     self._end(exit_, OrdStatus.CANCELED, "its entry has ended")
 
     def _drop(self, order: PaperOrder) -> None:
+        """It is over: the account need not look at it any more."""
         orders = self._open.get(order.instrument)
         if orders is not None and order in orders:
             orders.remove(order)
+        self._ended[order.cl_ord_id] = self._account.orders.pop(order.cl_ord_id, order)
 
     def _tell(self, order: PaperOrder, exec_type: ExecType) -> None:
         report = self._account.report(order, exec_type, self.now_ns)
@@ -443,7 +446,7 @@ class HistoryBroker:
         raise Rejected("history takes no changes: cancel, then place anew", "no_replace")
 
     async def cancel(self, order: Order) -> ExecutionReport:
-        known = self._account.orders.get(order.cl_ord_id)
+        known = self._known(order.cl_ord_id)
         if known is None:
             raise Rejected(f"no order {order.cl_ord_id}", "unknown")
         if known.ord_status.terminal:
@@ -460,8 +463,11 @@ class HistoryBroker:
         return tuple(self._account.report(order, ExecType.ORDER_STATUS, self.now_ns) for order in self._account.open_orders())
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        order = self._account.orders.get(cl_ord_id)
+        order = self._known(cl_ord_id)
         return None if order is None else self._account.report(order, ExecType.ORDER_STATUS, self.now_ns)
+
+    def _known(self, cl_ord_id: ClOrdID) -> PaperOrder | None:
+        return self._account.orders.get(cl_ord_id) or self._ended.get(cl_ord_id)
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         return tuple(report for report in self._account.executions if report.transact_ns >= since_ns)
