@@ -132,9 +132,15 @@ def test_what_a_strategy_holds_is_known_after_a_restart_and_is_not_what_others_h
         async with bench.desk(Limits(max_concurrent_positions=5)) as desk:
             await settled(desk, await desk.submit(wish("by-hand", "0.001", instrument=BTC)))
             strategy = Buys()
-            await at_work(desk, strategy, 8)
+            runner = await at_work(desk, strategy, 8)
             held = await positions_of(desk, "buys")
 
+            found = runner.divergence()
+            assert (found.orders, found.filled, found.fill_ratio) == (1, 1, 1.0)
+            assert found.slippage is not None
+            assert abs(found.slippage) < 0.01
+            assert found.latency_s is not None
+            assert found.latency_s > 0
             assert len(strategy.fills) >= 1
             assert 0 < held[BTC] < desk.books.ledger.position(BROKER, BTC)
         async with bench.desk(Limits(max_concurrent_positions=5)) as again:

@@ -1,6 +1,7 @@
 """Backtests: the same desk, nothing of the future, the same result each time, and figures that add up."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -20,11 +21,22 @@ from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar
-from trading_system.domain.signal import DAY_NS, Allocation, Wish
+from trading_system.domain.signal import DAY_NS, Allocation, Signal, Wish
 from trading_system.journal.record import Intent, Reported
 from trading_system.research import report
 from trading_system.research.backtest import Result, Setup, run
-from trading_system.research.data import Action, Event, instrument_of, invented, merged, read_actions, read_events
+from trading_system.research.data import (
+    Action,
+    Event,
+    instrument_of,
+    invented,
+    merged,
+    read_actions,
+    read_events,
+    session_hours,
+    span_of,
+    within_hours,
+)
 from trading_system.research.lookahead import peeks
 from trading_system.research.stats import daily, drawdowns, monthly, summary, trips_of
 from trading_system.sim.history import Costs
@@ -376,3 +388,32 @@ def test_every_strategy_that_is_here_can_be_made_and_run() -> None:
         assert result.events == 200
         assert made.name == name
     assert summary(run([BuyAndHold()], [invented(AAPL, 30, 3)], setup(aims=Aims(capital=Decimal(1))))).trips == 0
+
+
+def test_sessions_leave_out_what_is_closed_and_end_the_orders_of_the_day() -> None:
+    """Monday the 2026-11-23 to Friday, with Thanksgiving on Thursday and an early close after it."""
+    monday_ns, minute_ns = 1_795_392_000 * 10**9, 60 * 10**9
+    same = dict.fromkeys(("open", "high", "low", "close", "volume"), D(10))
+    half_ns = 30 * minute_ns
+    minutes = [Bar(instrument=AAPL, open_ns=monday_ns + place * half_ns, period_ns=half_ns, **same) for place in range(5 * 48)]
+    hours = session_hours("us", *span_of(minutes))
+    kept = within_hours(minutes, hours)
+    days = Counter(event.open_ns // DAY_NS - monday_ns // DAY_NS for event in kept if isinstance(event, Bar))
+    instrument = instrument_of(BROKER, AAPL, hours=hours)
+    result = run([Dear()], [kept], Setup(facts=FACTS, instruments=(instrument,), cash=D(1000), costs=FREE))
+    ended = [record.report for record in result.records if isinstance(record, Reported) and record.report.ord_status.terminal]
+
+    assert days == {0: 13, 1: 13, 2: 13, 4: 7}
+    assert session_hours("always", 0, 1).always
+    assert {report.ord_status.value for report in ended} == {"expired"}
+    assert len(ended) == 4
+
+
+class Dear(Strategy):
+    """Bids far below the market, again and again."""
+
+    bars, instruments = "30m", ("AAPL",)
+
+    def on_bar(self, ctx: Context, bar: Bar) -> list[Wish]:
+        edge = Belief(0.02, 0.05).edge(Side.BUY)
+        return [Signal(instrument=AAPL, side=Side.BUY, edge=edge, entry_px=D("9.8"), stop_px=D("9.6"))]

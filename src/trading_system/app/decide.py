@@ -115,6 +115,25 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
     return taken
 
 
+def undecided(desk: "Desk", wish: Wish, broker: BrokerName, strategy: str, intent: IntentID, error: DeskError) -> Decided:
+    """What could not even be sized is a decision too: written down, with what was in the way."""
+    note = Decided(
+        strategy=strategy,
+        broker=broker,
+        wish=wish,
+        intent=intent,
+        taken=False,
+        rule=type(error).__name__,
+        text=str(error),
+        numbers={},
+        qty=ZERO,
+        cl_ord_id=None,
+        now_ns=desk.clock.now_ns(),
+    )
+    desk.record(note)
+    return note
+
+
 def _at_work(desk: "Desk", broker: BrokerName, wish: Wish, strategy: str) -> bool:
     """Whether an order of this strategy's has not come to its end yet, other than a stop: one that asks again and again is not given twice."""
     working = desk.books.blotter.working_on(broker, wish.instrument)

@@ -6,16 +6,18 @@ or more are the broker's own, asked for when they are over; shorter ones are mad
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from decimal import Decimal
 from typing import Protocol
 
 from trading_system.app.child import StrategyFailed, Told, Wants, told
-from trading_system.app.decide import decide, owner_of, within
+from trading_system.app.decide import decide, owner_of, undecided, within
 from trading_system.app.desk import Desk
+from trading_system.app.divergence import Divergence, Shadow, measured
 from trading_system.core.lifecycle import Applied
 from trading_system.domain.errors import BadRequest, DeskError
 from trading_system.domain.fix import OrdType
-from trading_system.domain.ids import BrokerName, InstrumentID, IntentID, parse_instrument
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID, parse_instrument
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO
@@ -33,6 +35,7 @@ GRACE_NS = 2 * SECOND_NS  # how long after its end a bar is asked for
 LAST_WITHIN_NS = 5 * SECOND_NS  # how long the last orders are waited for
 QUEUE_MAX = 10_000  # events that wait for one strategy
 PAGE = 1_000
+SHADOWS_MAX = 10_000  # orders that are compared with paper
 _LOOK_NS = SECOND_NS
 
 
@@ -67,6 +70,7 @@ class Runner:
         self._count = 0
         self._last_bar_ns: dict[InstrumentID, int] = {}
         self._began_ns = 0
+        self._shadows: dict[ClOrdID, Shadow] = {}
 
     async def start(self) -> None:
         """Make it, tell it the past and what it holds. Raises BadRequest: it cannot be made, or the broker has not what it wants."""
@@ -223,21 +227,27 @@ class Runner:
         try:
             decided = await decide(self.desk, wish, strategy=self.name, intent=intent, own=self._positions.get(wish.instrument, ZERO))
         except DeskError as error:
-            decided = Decided(
-                strategy=self.name,
-                broker=self.broker,
-                wish=wish,
-                intent=intent,
-                taken=False,
-                rule=type(error).__name__,
-                text=str(error),
-                numbers={},
-                qty=ZERO,
-                cl_ord_id=None,
-                now_ns=self.desk.clock.now_ns(),
-            )
-            self.desk.record(decided)
+            decided = undecided(self.desk, wish, self.broker, self.name, intent, error)
         self._on_decision(decided)
+        if decided.cl_ord_id is not None:
+            await self._shadow(decided.cl_ord_id, decided.now_ns)
+
+    async def _shadow(self, cl_ord_id: ClOrdID, decided_ns: int) -> None:
+        """Remember what the order would have met on paper."""
+        order = self.desk.books.blotter.get(cl_ord_id)
+        quote = None if order is None else self.desk.hub.latest(self.broker, order.instrument)
+        touch = None if quote is None or order is None else quote.touch(order.side)
+        if order is None or touch is None or order.ord_type is not OrdType.MARKET or len(self._shadows) >= SHADOWS_MAX:
+            return
+        after = None
+        with suppress(DeskError):
+            after = (await self.desk.hub.fetch(self.broker, order.instrument)).touch(order.side)
+        self._shadows[cl_ord_id] = Shadow(cl_ord_id=cl_ord_id, touch=touch, paper_px=after, decided_ns=decided_ns)
+
+    def divergence(self) -> Divergence:
+        """What became of its orders, beside paper."""
+        known = ((shadow, self.desk.books.blotter.get(name)) for name, shadow in self._shadows.items())
+        return measured([(shadow, order) for shadow, order in known if order is not None])
 
     async def _failed(self, why: str) -> None:
         """The third time it is disabled; one whose process ended is begun anew with what it holds."""

@@ -44,6 +44,7 @@ _OPTIONS = (
     click.option("--participation", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True, help="Most of a bar's volume."),
     click.option("--margin", type=click.FloatRange(1, 10), default=1.0, show_default=True, help="What may be held, times equity."),
     click.option("--borrow", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What is borrowed costs, a year."),
+    click.option("--hours", type=click.Choice(["always", "us", "forex"]), default="always", show_default=True, help="Only prices of these sessions."),
     click.option("--latency-ms", type=click.IntRange(0, 60_000), default=0, show_default=True, help="How long an order is on its way."),
 )
 
@@ -100,10 +101,17 @@ def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict
         events = read_events(Path(file if equals else text), parse_instrument(name.upper()) if equals else only)
         for event in between(events, _ns(given["start"]), _ns(given["end"])):
             found.setdefault(event.instrument, []).append(event)
-    missing = [name for name in wanted if name not in found]
+    found = {name: _in_session(events, given["hours"]) for name, events in found.items()}
+    missing = [name for name in wanted if not found.get(parse_instrument(name.upper()))]
     if missing:
         raise click.UsageError(f"there are no prices of {', '.join(missing)} in that time; there are some of {', '.join(found) or 'nothing'}")
     return found
+
+
+def _in_session(events: "list[Event]", kind: str) -> "list[Event]":
+    from trading_system.research.data import session_hours, span_of, within_hours
+
+    return events if kind == "always" else within_hours(events, session_hours(kind, *span_of(events)))
 
 
 def _ns(moment: datetime | None) -> int | None:
@@ -115,7 +123,7 @@ def _setup(given: dict[str, Any], streams: "dict[InstrumentID, list[Event]]") ->
     from trading_system.brokers import registry
     from trading_system.domain.ids import BrokerName
     from trading_system.research.backtest import Setup
-    from trading_system.research.data import instrument_of
+    from trading_system.research.data import instrument_of, session_hours, span_of
     from trading_system.sim.history import Costs
 
     if given["broker"] not in registry.BROKERS:
@@ -125,7 +133,9 @@ def _setup(given: dict[str, Any], streams: "dict[InstrumentID, list[Event]]") ->
     exact = {name: Decimal(repr(given[name])) for name in ("spread", "slippage", "participation", "margin", "borrow")}
     return Setup(
         facts=facts,
-        instruments=tuple(instrument_of(facts.broker, name) for name in streams),
+        instruments=tuple(
+            instrument_of(facts.broker, name, hours=session_hours(given["hours"], *span_of(events))) for name, events in streams.items()
+        ),
         cash=config.starting_capital if given["cash"] is None else Decimal(repr(given["cash"])),
         currency=config.base_currency,
         aims=aims_of(config),

@@ -13,6 +13,7 @@ from trading_system.cli.common import as_json, at_broker, clock, default_config,
 
 if TYPE_CHECKING:
     from trading_system.app.desk import Desk
+    from trading_system.app.divergence import Divergence
     from trading_system.journal.record import Decided
 
 
@@ -63,6 +64,8 @@ async def _work(desk: "Desk", runners: "Sequence[Any]", seconds: int | None, *, 
         for runner in runners:
             await runner.stop()
         await desk.drain()
+    for runner in runners:
+        _divergence(runner.name, runner.divergence(), as_json=as_json)
     _say("Ended. What is held stays; `trading flatten` closes it.", as_json=as_json)
 
 
@@ -114,6 +117,17 @@ def _parameters(strategies: Sequence[str], given: dict[str, str]) -> dict[str, d
 
 def _say(text: str, *, as_json: bool) -> None:
     click.secho(text, dim=True, err=as_json)
+
+
+def _divergence(name: str, found: "Divergence", *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        put(msgspec.json.encode({"divergence": {"strategy": name, **msgspec.to_builtins(found)}}))
+    elif found.filled:
+        beside = [f"{1e4 * (value or 0.0):+.1f} bp beside {what}" for value, what in ((found.slippage, "the touch"), (found.beside_paper, "paper"))]
+        click.echo(f"{name}: {found.filled} of {found.orders} orders filled, {100 * (found.fill_ratio or 0.0):.0f} % of what was asked")
+        click.echo(f"  paid {', '.join(beside)} (above 0 is worse); {found.latency_s or 0.0:.2f} s from decision to fill")
 
 
 def _decision(made: "Decided", *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.app.decide import decide, owner_of
+from trading_system.app.decide import decide, owner_of, undecided
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.protect import Protector
@@ -279,20 +279,7 @@ class _Run:
             try:
                 await decide(self.desk, wish, strategy=name, intent=intent, own=host.ctx.position(wish.instrument))
             except DeskError as error:
-                note = Decided(
-                    strategy=name,
-                    broker=self.name,
-                    wish=wish,
-                    intent=intent,
-                    taken=False,
-                    rule=type(error).__name__,
-                    text=str(error),
-                    numbers={},
-                    qty=ZERO,
-                    cl_ord_id=None,
-                    now_ns=self.clock.ns,
-                )
-                self.desk.record(note)
+                undecided(self.desk, wish, self.name, name, intent, error)
 
     def _on_record(self, record: Record, applied: Applied | None) -> None:
         if not isinstance(record, Reported) or applied is None:

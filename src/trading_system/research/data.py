@@ -4,7 +4,7 @@ import csv
 import heapq
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
@@ -13,12 +13,13 @@ from random import Random
 import msgspec
 
 from trading_system.domain.errors import BadRequest
-from trading_system.domain.hours import ALWAYS
+from trading_system.domain.hours import ALWAYS, Hours, Window, is_open
 from trading_system.domain.ids import BrokerName, InstrumentID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal
 from trading_system.domain.option import is_option
+from trading_system.sim.sessions import Sessions, new_york_day
 
 Event = Bar | Quote | Trade
 SECOND_NS = 1_000_000_000
@@ -261,8 +262,37 @@ def invented(instrument: InstrumentID, days: int, seed: int, period_ns: int = 86
     return found
 
 
-def instrument_of(broker: BrokerName, name: InstrumentID, tick: Decimal | None = None, lot: Decimal | None = None) -> Instrument:
-    """What an instrument is like on history: its class by its name, fractions of coins and whole shares, traded whenever the data has prices.
+def span_of(events: Sequence[Event]) -> tuple[int, int]:
+    """When the first of them begins and the last one ends."""
+    last = events[-1]
+    return _begins(events[0]), last.open_ns + last.period_ns if isinstance(last, Bar) else last.transact_ns
+
+
+def session_hours(kind: str, start_ns: int, end_ns: int) -> Hours:
+    """New York's stock hours ("us"), forex's week ("forex") or none ("always") from a day before the first price to a day after the last."""
+    if kind == "always":
+        return ALWAYS
+    sessions, day = Sessions(kind), new_york_day(start_ns) - timedelta(days=1)
+    windows, extended = [], []
+    while day <= new_york_day(end_ns) + timedelta(days=1):
+        session = sessions.on(day)
+        if session is not None:
+            windows.append(Window(session.open_ns, session.close_ns))
+            extended.append(Window(session.early_ns, session.late_ns))
+        day += timedelta(days=1)
+    return Hours(windows=tuple(windows), extended=tuple(extended), known_until_ns=end_ns + 86_400 * SECOND_NS)
+
+
+def within_hours(events: Iterable[Event], hours: Hours) -> list[Event]:
+    """Those that begin while it trades: before and after the session there is little to be had."""
+    return [event for event in events if is_open(hours, _begins(event))]
+
+
+def instrument_of(
+    broker: BrokerName, name: InstrumentID, tick: Decimal | None = None, lot: Decimal | None = None, hours: Hours = ALWAYS
+) -> Instrument:
+    """What an instrument is like on history: its class by its name, fractions of coins and whole shares, traded whenever the data has prices, or in
+    those hours.
 
     Raises BadRequest: an option; its market is not in such data.
     """
@@ -283,6 +313,6 @@ def instrument_of(broker: BrokerName, name: InstrumentID, tick: Decimal | None =
         ticks=(TickBand(ZERO, steps),),
         lot=lots,
         whole_lot=lots,
-        hours=ALWAYS,
+        hours=hours,
         shortable=asset_class is not AssetClass.CRYPTO,
     )

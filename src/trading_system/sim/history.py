@@ -8,6 +8,7 @@ borrowed, money or units, costs interest by the day.
 Pure but for the port's async signatures: nothing here waits, reads a clock or a file. The driver moves the time; fills are told to `tell` at once.
 """
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 
@@ -103,7 +104,7 @@ class HistoryBroker:
         self._ended: dict[ClOrdID, PaperOrder] = {}
         self._exits: dict[ClOrdID, _Exits] = {}  # by entry
         self._entry_of: dict[ClOrdID, ClOrdID] = {}
-        self._expires_day: dict[ClOrdID, int] = {}  # day orders, by the first day on which they met the market
+        self._expires_ns: dict[ClOrdID, int] = {}  # day orders, from the first time on at which they met the market
         self._px: dict[InstrumentID, Decimal] = {}  # the last price of each
         self._quotes: dict[InstrumentID, Quote] = {}
         self._bars: dict[InstrumentID, list[Bar]] = {}
@@ -148,6 +149,8 @@ class HistoryBroker:
         """A quote of the past: its own spread is paid, not ours, and its size is what there was."""
         self.now_ns = max(self.now_ns, quote.transact_ns)
         self._roll()
+        if self._expires_ns:
+            self._expire()
         mid = quote.mid
         if mid is None:
             return
@@ -189,6 +192,8 @@ class HistoryBroker:
     def _see(self, instrument: InstrumentID, price: Decimal, now_ns: int) -> None:
         self.now_ns = max(self.now_ns, now_ns)
         self._roll()
+        if self._expires_ns:
+            self._expire()
         self._px[instrument] = price
         self._quotes.pop(instrument, None)
 
@@ -206,10 +211,20 @@ class HistoryBroker:
             account.moneys[self._currency] -= cost
             self.interest += cost
         account.last_equity = self.worth()[0]
-        for orders in self._open.values():
-            for order in list(orders):
-                if self._expires_day.get(order.cl_ord_id, day) < day:
-                    self._end(order, OrdStatus.EXPIRED, "the day is over")
+
+    def _day_end_ns(self, instrument: InstrumentID) -> int:
+        """Until when an order for the day works: the end of the session that is on, or of the UTC day where there are no sessions."""
+        windows = self._instruments[instrument].hours.windows
+        place = bisect_right(windows, self.now_ns, key=lambda window: window.open_ns) - 1
+        return windows[place].close_ns if place >= 0 else (self.now_ns // DAY_NS + 1) * DAY_NS
+
+    def _expire(self) -> None:
+        due = [name for name, end_ns in self._expires_ns.items() if end_ns <= self.now_ns]
+        for name in due:
+            del self._expires_ns[name]
+            order = self._account.orders.get(name)
+            if order is not None and not order.ord_status.terminal:
+                self._end(order, OrdStatus.EXPIRED, "the day is over")
 
     def _share(self, bar: Bar) -> Decimal | None:
         """Most units that an order takes of a bar; None: its volume is not known."""
@@ -224,7 +239,7 @@ class HistoryBroker:
     def _meet(self, order: PaperOrder, price: Decimal, before: Decimal, most: Decimal | None, *, exact: bool) -> None:
         """One order against a price it could trade at now. exact: the price has the spread in it already."""
         if order.time_in_force is TimeInForce.DAY:
-            self._expires_day.setdefault(order.cl_ord_id, self.now_ns // DAY_NS)
+            self._expires_ns.setdefault(order.cl_ord_id, self._day_end_ns(order.instrument))
         if order.stop_px is not None and not order.triggered:
             if (price - order.stop_px) * order.side.sign < 0:
                 return
