@@ -275,6 +275,8 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
         ("time,open,high,low,close\n2026-01-02 10:00:00,1,1,1,1\n", "no offset"),
         ("time,open,high,low,close\n2026-01-02,1,1,1,1\n2026-01-02,1,1,1,1\n", "two bars"),
         ("time,bid,ask\n2026-01-02,2,1\n", "above the ask"),
+        ("time,bid1,bid1_size,ask1,ask1_size\n2026-01-02,2,1,1,1\n", "not above the best ask"),
+        ("time,bid1,bid1_size,bid2,bid2_size,ask1,ask1_size\n2026-01-02,2,1,2,1,3,1\n", "bid2 is not behind"),
         ("time,price\n2026-01-02,-1\n", "no price"),
         ("time,price\n", "no prices"),
     ],
@@ -407,6 +409,23 @@ def test_sessions_leave_out_what_is_closed_and_end_the_orders_of_the_day() -> No
     assert session_hours("always", 0, 1).always
     assert {report.ord_status.value for report in ended} == {"expired"}
     assert len(ended) == 4
+
+
+def test_depth_of_the_past_is_eaten_level_by_level(tmp_path: Path) -> None:
+    path = tmp_path / "depth.csv"
+    head = "time,bid1,bid1_size,bid2,bid2_size,ask1,ask1_size,ask2,ask2_size"
+    rows = [f"2026-01-05T15:00:0{second}Z,99.9,5,99.8,50,100,4,100.1,50" for second in range(3)]
+    path.write_text("\n".join([head, *rows]) + "\n")
+
+    class Once(Strategy):
+        instruments, quotes = ("AAPL",), True
+
+        def on_quote(self, ctx: Context, quote: object) -> list[Wish]:
+            return [] if ctx.position(AAPL) else [hold("0.2")]
+
+    result = run([Once()], [read_events(path, AAPL)], setup())
+
+    assert [(fill.qty, fill.price) for fill in result.fills] == [(D(4), D(100)), (D(6), D("100.1"))]
 
 
 class Dear(Strategy):

@@ -20,7 +20,7 @@ from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.ports import Facts
 from trading_system.domain.signal import Wish
@@ -28,7 +28,7 @@ from trading_system.journal.memory import MemoryJournal
 from trading_system.journal.record import Adjusted, Decided, HaltSet, Marked, Record, Reported, Watermark
 from trading_system.journal.replay import Books
 from trading_system.research.data import Action, Event, merged
-from trading_system.sim.history import Costs, HistoryBroker
+from trading_system.sim.history import Costs, HistoryBroker, best_of
 from trading_system.sizing.sizer import Aims
 from trading_system.strategy.base import Filled, Happening, Host, Started, Stopped, Strategy, Ticked
 
@@ -199,8 +199,11 @@ class _Run:
         if self.due:
             await self._timers()
 
-    async def _print(self, event: Quote | Trade) -> None:
-        if isinstance(event, Quote):
+    async def _print(self, event: Quote | Trade | BookSnapshot) -> None:
+        if isinstance(event, BookSnapshot):
+            self.broker.show_depth(event)
+            event = best_of(event)
+        elif isinstance(event, Quote):
             self.broker.show_quote(event)
         else:
             self.broker.show_trade(event)

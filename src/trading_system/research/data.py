@@ -16,13 +16,14 @@ from trading_system.domain.errors import BadRequest
 from trading_system.domain.hours import ALWAYS, Hours, Window, is_open
 from trading_system.domain.ids import BrokerName, InstrumentID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO, parse_decimal
 from trading_system.domain.option import is_option
 from trading_system.sim.sessions import Sessions, new_york_day
 
-Event = Bar | Quote | Trade
+Event = Bar | Quote | Trade | BookSnapshot
 SECOND_NS = 1_000_000_000
+LEVELS_MAX = 100  # of a book's side
 INVENTED_NS = 1_577_836_800 * SECOND_NS  # 2020-01-01
 _TIMES = ("time", "timestamp", "date", "datetime", "open_ns", "transact_ns")
 _CASH = {"USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "USDT", "USDC"}
@@ -39,7 +40,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_events(path: Path, instrument: InstrumentID | None = None) -> list[Event]:
     """Everything in a CSV file with a header, or in a Parquet file. Its columns say what it holds: time with open, high, low, close (bars), with bid
-    and ask (quotes), or with price (trades); symbol, volume, size, bid_size, ask_size may be there. instrument: what it is, where no column says so.
+    and ask (quotes), with bid1, bid1_size, ask1, ask1_size and so on (depth), or with price (trades); symbol, volume, size, bid_size, ask_size may be
+    there. instrument: what it is, where no column says so.
 
     Raises BadRequest: names the line that cannot be read, or the column that is missing.
     """
@@ -86,10 +88,11 @@ def _events(rows: Iterable[Mapping[str, object]], name: str, instrument: Instrum
 def _maker(row: Mapping[str, object], name: str):  # type: ignore[no-untyped-def]
     if not any(column in row for column in _TIMES):
         raise BadRequest(f"{name} has no column of times: call it time")
-    for needed, make in ((("open", "high", "low", "close"), _bar), (("bid", "ask"), _quote), (("price",), _trade)):
+    kinds = ((("open", "high", "low", "close"), _bar), (("bid1", "ask1"), _depth), (("bid", "ask"), _quote), (("price",), _trade))
+    for needed, make in kinds:
         if all(column in row for column in needed):
             return make
-    raise BadRequest(f"{name} has neither open, high, low, close, nor bid, ask, nor price among its columns: {', '.join(row)}")
+    raise BadRequest(f"{name} has neither open, high, low, close, nor bid, ask, nor bid1, ask1, nor price among its columns: {', '.join(row)}")
 
 
 def _bar(instrument: InstrumentID, row: Mapping[str, object]) -> Bar:
@@ -107,6 +110,28 @@ def _quote(instrument: InstrumentID, row: Mapping[str, object]) -> Quote:
         raise ValueError(f"the bid {bid} is above the ask {ask}")
     sizes = [_number(row.get(column) or 0) for column in ("bid_size", "ask_size")]
     return Quote(instrument=instrument, bid_px=bid, bid_qty=sizes[0], ask_px=ask, ask_qty=sizes[1], transact_ns=time_ns, recv_ns=time_ns)
+
+
+def _depth(instrument: InstrumentID, row: Mapping[str, object]) -> BookSnapshot:
+    """Levels 1, 2 and so on of each side, the best first; an empty one ends its side."""
+    bids, asks = (tuple(_levels(side, row)) for side in ("bid", "ask"))
+    if not bids or not asks or bids[0][0] > asks[0][0]:
+        raise ValueError("each side needs a level, and the best bid is not above the best ask")
+    time_ns = _time(row)
+    return BookSnapshot(instrument=instrument, bids=bids, asks=asks, transact_ns=time_ns, recv_ns=time_ns)
+
+
+def _levels(side: str, row: Mapping[str, object]) -> Iterator[tuple[Decimal, Decimal]]:
+    before = None
+    for level in range(1, LEVELS_MAX + 1):
+        price = row.get(f"{side}{level}")
+        if price in (None, ""):
+            return
+        found = _price(price)
+        if before is not None and (found - before) * (1 if side == "ask" else -1) <= 0:
+            raise ValueError(f"{side}{level} is not behind {side}{level - 1}")
+        before = found
+        yield found, _number(row.get(f"{side}{level}_size") or 0)
 
 
 def _trade(instrument: InstrumentID, row: Mapping[str, object]) -> Trade:

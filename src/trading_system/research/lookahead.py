@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from trading_system.domain.market import Bar, Quote
+from trading_system.domain.market import Bar, BookSnapshot, Quote
 from trading_system.research.backtest import Result, Setup, run
 from trading_system.research.data import Event
 from trading_system.strategy.base import Strategy
@@ -54,6 +54,9 @@ def _bent(event: Event, rng: random.Random) -> Event:
     factor = 1 + Decimal(f"{rng.uniform(-1, 1):.4f}") * _BENT
     if isinstance(event, Bar):
         names: tuple[str, ...] = ("open", "high", "low", "close")
+    elif isinstance(event, BookSnapshot):
+        sides = {side: tuple(((price * factor).quantize(Decimal("0.0001")), qty) for price, qty in getattr(event, side)) for side in ("bids", "asks")}
+        return msgspec.structs.replace(event, **sides)
     elif isinstance(event, Quote):
         names = ("bid_px", "ask_px")
     else:

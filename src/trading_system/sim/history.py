@@ -19,7 +19,7 @@ from trading_system.domain.errors import BadRequest, Rejected
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import Instrument
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, plain, round_qty
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import ClientIdScope, Facts, Kinds, LinkRule, OrderRule, StreamState
@@ -76,6 +76,14 @@ def history_facts(facts: Facts) -> Facts:
         visibility_lag_ns=0,
         can_replace=False,
         max_fee_in_kind=ZERO,
+    )
+
+
+def best_of(book: BookSnapshot) -> Quote:
+    """The best level of each side."""
+    (bid, bid_qty), (ask, ask_qty) = book.bids[0], book.asks[0]
+    return Quote(
+        instrument=book.instrument, bid_px=bid, bid_qty=bid_qty, ask_px=ask, ask_qty=ask_qty, transact_ns=book.transact_ns, recv_ns=book.recv_ns
     )
 
 
@@ -161,6 +169,18 @@ class HistoryBroker:
             size = quote.ask_qty if order.side is Side.BUY else quote.bid_qty
             if touch is not None and order.submitted_ns + self._costs.latency_ns <= quote.transact_ns:
                 self._meet(order, touch, before, size or None, exact=True)
+
+    def show_depth(self, book: BookSnapshot) -> None:
+        """A book of the past: orders eat into it level by level, each what there was."""
+        self.show_quote(best_of(book))
+        for order in list(self._open.get(book.instrument, ())):
+            if order.submitted_ns + self._costs.latency_ns > book.transact_ns:
+                continue
+            for price, qty in (book.asks if order.side is Side.BUY else book.bids)[1:]:  # the first was met as a quote
+                if order.ord_status.terminal or (order.price is not None and (order.price - price) * order.side.sign < 0):
+                    break
+                if order.stop_px is None or order.triggered:
+                    self._fill(order, price, qty or None, maker=False)
 
     def show_trade(self, trade: Trade) -> None:
         """A trade of the past: it reaches limits it went through, and sets off stops."""
