@@ -241,10 +241,7 @@ class HistoryBroker:
     def _expire(self) -> None:
         due = [name for name, end_ns in self._expires_ns.items() if end_ns <= self.now_ns]
         for name in due:
-            del self._expires_ns[name]
-            order = self._account.orders.get(name)
-            if order is not None and not order.ord_status.terminal:
-                self._end(order, OrdStatus.EXPIRED, "the day is over")
+            self._end(self._account.orders[name], OrdStatus.EXPIRED, "the day is over")
 
     def _share(self, bar: Bar) -> Decimal | None:
         """Most units that an order takes of a bar; None: its volume is not known."""
@@ -362,6 +359,7 @@ class HistoryBroker:
         orders = self._open.get(order.instrument)
         if orders is not None and order in orders:
             orders.remove(order)
+        self._expires_ns.pop(order.cl_ord_id, None)
         self._ended[order.cl_ord_id] = self._account.orders.pop(order.cl_ord_id, order)
 
     def _tell(self, order: PaperOrder, exec_type: ExecType) -> None:
