@@ -188,7 +188,12 @@ def test_a_strategy_runs_on_a_twin_and_its_reasons_are_told(tmp_path: Path) -> N
     path = tmp_path / "blink.py"
     path.write_text(BLINK)
     done = subprocess.run(
-        [*TRADING, "run", str(path), "--twin", "--seconds", "6", "--json"], capture_output=True, text=True, timeout=60, check=False, env=CLEAN
+        [*TRADING, "run", str(path), "--twin", "--seconds", "6", "--json", "--html", str(tmp_path / "run.html")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=CLEAN,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     decisions = [line["decision"] for line in lines if "decision" in line]
@@ -197,6 +202,8 @@ def test_a_strategy_runs_on_a_twin_and_its_reasons_are_told(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert (decisions[0]["taken"], decisions[0]["strategy"], decisions[0]["wish"]["text"]) == (True, "blink", "because")
     assert (fills[0]["side"], fills[-1]["side"]) == ("buy", "sell")
+    assert "blink at work" in (tmp_path / "run.html").read_text()
+    assert lines[-1]["divergence"]["filled"] == len(decisions[:1]) + 1
 
 
 def test_a_run_writes_reasons_that_why_tells(shell: Shell) -> None:

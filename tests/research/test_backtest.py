@@ -374,6 +374,8 @@ def test_the_report_stands_alone_and_the_tables_hold_every_fill(tmp_path: Path) 
     result = run([MaCross(fast=3, slow=8)], [invented(AAPL, 300, 1)], setup(costs=Costs()))
     assert len((folder / "fills.csv").read_text().splitlines()) - 1 > 0
     assert {name: frame.height for name, frame in report.frames(result).items()} == {name: len(rows) for name, rows in report.rows_of(result).items()}
+    report.write_tables(folder, result, parquet=True)
+    assert {path.stem for path in folder.glob("*.parquet")} == {path.stem for path in folder.glob("*.csv")}
     with pytest.raises(BadRequest, match="not written"):
         report.write_tables(page, result)
 

@@ -55,7 +55,15 @@ class Asked(Protocol):
 class Runner:
     """One strategy on one broker of a desk."""
 
-    def __init__(self, desk: Desk, broker: BrokerName, strategy: Asked, *, on_decision: Callable[[Decided], None] = lambda _decided: None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        broker: BrokerName,
+        strategy: Asked,
+        *,
+        on_decision: Callable[[Decided], None] = lambda _decided: None,
+        on_bar: Callable[[Bar], None] = lambda _bar: None,
+    ) -> None:
         self.desk = desk
         self.broker = broker
         self.name = ""
@@ -63,6 +71,7 @@ class Runner:
         self.disabled = False
         self._strategy = strategy
         self._on_decision = on_decision
+        self._on_bar = on_bar
         self._wants: Wants | None = None
         self._instruments: tuple[InstrumentID, ...] = ()
         self._positions: dict[InstrumentID, Decimal] = {}
@@ -160,6 +169,7 @@ class Runner:
                 for bar in await self._bars(name, period_ns, since_ns + 1, clock.now_ns()):
                     if bar.open_ns > self._last_bar_ns.get(name, -1):
                         self._last_bar_ns[name] = bar.open_ns
+                        self._on_bar(bar)
                         await self._queue.put(told(bar))
 
     async def _tick(self, timer_ns: int, *, made: bool) -> None:

@@ -54,7 +54,8 @@ _OPTIONS = (
 @click.option("--set", "pairs", multiple=True, help="A parameter: --set fast=10.")
 @_prices
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report as one page.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write fills, decisions, trips and equity as CSV into this folder.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write fills, decisions, trips and equity into this folder.")
+@click.option("--tables", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="As what --out writes them.")
 @as_json
 def backtest(strategy: str, as_json: bool, **given: Any) -> None:
     from trading_system.app import strategies
@@ -74,7 +75,7 @@ def backtest(strategy: str, as_json: bool, **given: Any) -> None:
         if given["html"] is not None:
             report.write_page(given["html"], result, figures, f"{strategy} over the past")
         if given["out"] is not None:
-            report.write_tables(given["out"], result)
+            report.write_tables(given["out"], result, parquet=given["tables"] == "parquet")
     if as_json:
         emit({"strategy": strategy, "events": result.events, **_plain(figures)})
         return

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trading_system.app.desk import Desk
     from trading_system.app.divergence import Divergence
     from trading_system.journal.record import Decided
+    from trading_system.research.backtest import Result
 
 
 @click.command()
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.IntRange(1), help="End after so long.")
 @click.option("--twin", is_flag=True, help="On a twin of the broker, made for this run: no key, no network, nothing left behind.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Of that twin.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write the report that a backtest has, at the end.")
 @at_broker
 @as_json
-def run(strategies: tuple[str, ...], pairs: tuple[str, ...], seconds: int | None, twin: bool, seed: int, broker: str | None, as_json: bool) -> None:
+def run(
+    strategies: tuple[str, ...],
+    pairs: tuple[str, ...],
+    seconds: int | None,
+    twin: bool,
+    seed: int,
+    html: Path | None,
+    broker: str | None,
+    as_json: bool,
+) -> None:
     from trading_system.app import build
     from trading_system.app.runner import Runner
     from trading_system.app.strategies import settings_of
     from trading_system.app.verbs import READY_WITHIN_NS
+    from trading_system.research.live import Recorder
 
     chosen = _parameters(strategies, settings_of(pairs))
 
@@ -38,11 +50,29 @@ def run(strategies: tuple[str, ...], pairs: tuple[str, ...], seconds: int | None
             name = _broker(desk, broker)
             await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             children = [_child(strategy, chosen[strategy], name) for strategy in strategies]
-            runners = [Runner(desk, name, child, on_decision=lambda made: _decision(made, as_json=as_json)) for child in children]
+            recorder = Recorder(desk, name)
+
+            def tell(made: "Decided") -> None:
+                _decision(made, as_json=as_json)
+
+            runners = [Runner(desk, name, child, on_decision=tell, on_bar=recorder.add_bar) for child in children]
             desk.listeners.append(lambda record, applied: _record(record, applied, as_json=as_json))
-            await _work(desk, runners, seconds, as_json=as_json)
+            watching = asyncio.create_task(recorder.run())
+            try:
+                await _work(desk, runners, seconds, as_json=as_json)
+            finally:
+                watching.cancel()
+                if html is not None:
+                    _write(html, recorder.result([runner.name for runner in runners]))
 
     build.run(work())
+
+
+def _write(path: Path, result: "Result") -> None:
+    from trading_system.research.report import write_page
+    from trading_system.research.stats import summary
+
+    write_page(path, result, summary(result), f"{', '.join(result.strategies)} at work")
 
 
 async def _work(desk: "Desk", runners: "Sequence[Any]", seconds: int | None, *, as_json: bool) -> None:

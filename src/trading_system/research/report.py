@@ -86,10 +86,14 @@ def rows_of(result: Result) -> dict[str, list[Row]]:
     }
 
 
-def write_tables(folder: Path, result: Result) -> None:
-    """A CSV file for each table. Raises BadRequest: the folder cannot be written."""
+def write_tables(folder: Path, result: Result, *, parquet: bool = False) -> None:
+    """A file for each table, as CSV or as Parquet. Raises BadRequest: the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if parquet:
+            for name, frame in frames(result).items():
+                frame.write_parquet(folder / f"{name}.parquet")
+            return
         for name, rows in rows_of(result).items():
             columns = list(dict.fromkeys(column for row in rows for column in row))
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
