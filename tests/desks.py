@@ -21,7 +21,7 @@ from trading_system.domain.order import NewOrder, Order
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
-from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
 from trading_system.sim.wire import Wire
 from trading_system.sizing.sizer import Aims
@@ -142,7 +142,7 @@ def on_bench(tmp_path: Path, story: Callable[[Bench], Awaitable[_T]], **twin: An
         finally:
             carrier.cancel()
 
-    return run_virtual(main)
+    return run_virtual(main, start_ns=twin.get("start_ns", START_NS))
 
 
 def wish(intent: str, qty: str, side: Side = Side.BUY, instrument: InstrumentID = AAPL, price: Decimal | None = None, **changes: Any) -> NewOrder:

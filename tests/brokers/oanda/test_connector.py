@@ -24,12 +24,13 @@ from trading_system.domain.order import Approved, Attached, NewOrder, Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.settings.secret import Secret
-from trading_system.sim.clock import SECOND_NS
+from trading_system.sim.clock import SECOND_NS, START_NS
 from trading_system.sim.network import Faults
 
 D = Decimal
 EUR, YEN = InstrumentID("EUR/USD"), InstrumentID("USD/JPY")
 MINUTE_NS = 60 * SECOND_NS
+FRIDAY_NS = START_NS + (4 * 24 * 60 + 6 * 60 + 30) * MINUTE_NS  # a quarter of an hour before the week ends
 
 
 def told(tmp_path: Path, story: Callable[[Bench], Awaitable[None]], **twin: Any) -> None:
@@ -457,7 +458,7 @@ def test_bars_come_in_pages_and_what_runs_is_left_out(tmp_path: Path, monkeypatc
 def test_the_closed_market_takes_no_orders_and_has_no_price(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk(WIDE) as desk:
-            await asyncio.sleep(5 * 86_400)  # to Saturday
+            await asyncio.sleep(3_600)  # to the week-end
             with pytest.raises(RiskRefused) as caught:
                 await desk.submit(wish("a", "100"))
             quote = await desk.hub.fetch(OANDA.broker, EUR)
@@ -465,7 +466,7 @@ def test_the_closed_market_takes_no_orders_and_has_no_price(tmp_path: Path) -> N
             assert caught.value.rule == "HOURS"
             assert quote.mid is None
 
-    told(tmp_path, story, hours="us")
+    told(tmp_path, story, hours="us", start_ns=FRIDAY_NS)
 
 
 def test_an_order_without_an_answer_is_found_by_its_name(tmp_path: Path) -> None:
