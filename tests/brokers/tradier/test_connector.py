@@ -363,6 +363,47 @@ def test_one_stream_serves_all_readers_and_symbols_come_and_go() -> None:
     alone(tell)
 
 
+def test_by_http_other_symbols_are_another_stream_and_readers_are_told() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        one, two = (connector.subscribe((InstrumentID(name),), Kinds(trades=True)) for name in ("AAPL", "BRK.B"))
+        assert (await first(one, StreamState)).link is Link.LIVE
+        quote, trade = await first(one, Quote), await first(one, Trade)
+        assert (quote.instrument, trade.instrument) == ("AAPL", "AAPL")
+        assert (await first(two, StreamState)).link is Link.LIVE
+        assert (await first(two, Quote)).instrument == "BRK.B"
+        gap = await first(one, StreamState)
+        assert (gap.link, "symbols have changed" in gap.text) == (Link.GAP, True)
+        assert (await first(one, StreamState)).link is Link.LIVE
+        assert [(reader.symbols, reader.is_lines) for reader in twin.market_stream.conns.values()] == [(["AAPL", "BRK/B"], True)]
+        await two.aclose()
+        await asyncio.sleep(1)
+        assert [reader.symbols for reader in twin.market_stream.conns.values()] == [["AAPL"]]
+        assert (await first(one, Trade)).instrument == "AAPL"
+        await one.aclose()
+        await asyncio.sleep(1)
+        assert not twin.market_stream.conns
+
+    alone(tell, options={"market_stream": "http"})
+
+
+def test_by_http_a_line_that_drops_comes_back_with_a_new_ticket() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        events = connector.subscribe((AAPL,), Kinds(trades=True))
+        await first(events, Quote)
+        (before,) = (reader.sessionid for reader in twin.market_stream.conns.values())
+        network.drop_all()
+        assert (await first(events, StreamState)).link is Link.GAP
+        assert (await first(events, StreamState)).link is Link.LIVE
+        await first(events, Trade)
+        (after,) = (reader.sessionid for reader in twin.market_stream.conns.values())
+        assert before != after
+        await events.aclose()
+
+    alone(tell, options={"market_stream": "http"})
+
+
 def test_the_sandbox_is_asked_for_prices_and_says_so() -> None:
     async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
         await connector.connect()

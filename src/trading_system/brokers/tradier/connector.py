@@ -34,7 +34,7 @@ from trading_system.brokers.tradier.facts import (
     Urls,
 )
 from trading_system.brokers.tradier.feeds import Feed, Subscription
-from trading_system.brokers.tradier.session import AccountSession, MarketSession, stream_state
+from trading_system.brokers.tradier.session import AccountSession, MarketLines, MarketSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
@@ -90,6 +90,7 @@ class TradierConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._wanted_account = options.get("account_id", "")
+        self._by_http = options.get("market_stream") == "http"
         self._delay_ns = codec.delay_of(environment)
         self._budget = RateBudget(REQUESTS_PER_MINUTE[environment], _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE[environment], _MINUTE_NS)
@@ -577,7 +578,8 @@ class TradierConnector:
 
     def _stream(self) -> Feed:
         if self._feed is None:
-            session = MarketSession(self._urls.market_stream + MARKET_STREAM)
+            lines, socket = (url + MARKET_STREAM for url in (self._urls.market_lines, self._urls.market_stream))
+            session = MarketLines(lines) if self._by_http else MarketSession(socket)
             dialer = _TicketDialer(self._dialer, session, lambda: self._ticket(MARKET_STREAM, self._data_budget))
             self._feed = Feed(session, Supervisor(session, dialer, self._clock, self._rng), self._clock)
         return self._feed
@@ -723,7 +725,13 @@ class _TicketDialer:
             raise Refused(401, str(error).encode()) from None
         except DeskError as error:
             raise NotSent(f"no ticket for the stream: {error}") from None
-        return await self._dialer.dial(url, headers, within_ns=within_ns)
+        url, headers = self._session.endpoint()  # by HTTP the ticket is in the address
+        try:
+            return await self._dialer.dial(url, headers, within_ns=within_ns)
+        except Refused as error:
+            if error.status == 401:  # the token is good: it has just been given a ticket
+                raise NotSent("the ticket was not taken; a new one is fetched") from None
+            raise
 
 
 def _good(response: Response) -> bytes:
@@ -744,8 +752,9 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
     url = options.get("url")
     if url is None:
         return URLS[environment]
+    live = environment == LIVE
     sockets = "ws" + url.removeprefix("http")
-    return Urls(rest=url, account_stream=sockets, market_stream=sockets if URLS[environment].market_stream else "")
+    return Urls(rest=url, account_stream=sockets, market_stream=sockets if live else "", market_lines=url if live else "")
 
 
 def _no_look(_: Approved) -> None:
