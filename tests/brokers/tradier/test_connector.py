@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from tests.conformance.between import Between, conform, order
+from tests.conformance.test_linked import known, linked
 from tests.conformance.test_orders import WIDE, approved_of, priced
 from tests.desks import Bench, settled
 from tests.subjects import TRADIER
@@ -18,7 +19,7 @@ from trading_system.brokers.tradier import connect, facts
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Quote, Trade
@@ -240,6 +241,49 @@ def test_a_quantity_is_not_changed(tmp_path: Path) -> None:
             with pytest.raises(Rejected, match="changes no order's quantity"):
                 await stranger.replace(more)
             assert len(between.asked) == asked
+
+    story(tmp_path, tell)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_entry_of_a_bracket_is_changed_under_its_own_number_and_keeps_its_exits(tmp_path: Path, lost: bool) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low, lower = await priced(desk, TRADIER, AssetClass.EQUITY, "0.99"), await priced(desk, TRADIER, AssetClass.EQUITY, "0.985")
+            request = await linked(desk, TRADIER, AssetClass.EQUITY, Contingency.BRACKET, "a", price=low)
+            sent = await desk.submit(request)
+            await desk.wait(lambda: known(desk, sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)
+            bench.network.faults = Faults(lost_answer=float(lost))
+            asking = asyncio.create_task(desk.replace(Replace(cl_ord_id=sent.cl_ord_id, price=lower, intent=IntentID("lower"))))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            moved = await asking
+            assert await desk.wait(lambda: known(desk, moved.cl_ord_id).ord_status is OrdStatus.NEW, 60 * SECOND_NS)
+            (row,) = bench.twin.trading.placed.values()
+            head = bench.twin.exchange.orders[row.orders[0]]
+
+            assert (known(desk, moved.cl_ord_id).price, head.price, len(row.orders)) == (lower, lower, 3)
+            await settled(desk, await desk.cancel(moved.cl_ord_id))
+            assert desk.books.blotter.working() == ()
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell)
+
+
+def test_an_entry_that_was_changed_fills_and_its_exits_wake(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low, high = await priced(desk, TRADIER, AssetClass.EQUITY, "0.99"), await priced(desk, TRADIER, AssetClass.EQUITY, "1.001")
+            sent = await desk.submit(await linked(desk, TRADIER, AssetClass.EQUITY, Contingency.BRACKET, "a", price=low))
+            await desk.wait(lambda: known(desk, sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)
+            moved = await settled(desk, await desk.replace(Replace(cl_ord_id=sent.cl_ord_id, price=high, intent=IntentID("higher"))))
+            assert moved.ord_status is OrdStatus.FILLED
+            await asyncio.sleep(60)
+            standing = desk.books.blotter.working()
+
+            assert sorted((one.ord_type, one.ord_status) for one in standing) == [(OrdType.LIMIT, OrdStatus.NEW), (OrdType.STOP, OrdStatus.NEW)]
+            assert all(one.protects in (sent.cl_ord_id, moved.cl_ord_id) for one in standing if one.ord_type is OrdType.STOP)
+            assert (desk.books.halts, list(desk.books.alerts)) == ({}, [])
 
     story(tmp_path, tell)
 

@@ -308,6 +308,34 @@ def linked(kind: str, *parts: dict[str, Any]) -> dict[str, Any]:
     return {"class": kind, "duration": "day"} | {f"{name}[{place}]": value for place, part in enumerate(parts) for name, value in part.items()}
 
 
+def test_a_part_of_linked_orders_is_changed_by_its_own_number_once_it_is_open() -> None:
+    client = Client()
+    entry = {"symbol": "AAPL", "side": "buy", "quantity": 1, "type": "limit", "price": "100"}
+    held = json.loads(client.orders("POST", **linked("otoco", entry, LIMIT, LIMIT | STOP)).body)["order"]["id"]
+    client.place()
+    oco = json.loads(client.orders("POST", **linked("oco", LIMIT, LIMIT | STOP)).body)["order"]["id"]
+    client.wait(1)
+    first, _, waiting = client.order(held)["leg"]
+    profit, loss = client.order(oco)["leg"]
+    for number, prices in ((first["id"], {"price": "101"}), (profit["id"], {"price": "899"}), (loss["id"], {"stop": "2"})):
+        assert json.loads(client.orders("PUT", f"/{number}", **prices).body)["order"] == {"id": number, "status": "ok", "partner_id": "twin"}
+    refused = {
+        "by its own number": client.orders("PUT", f"/{oco}", price="898"),
+        "not open": client.orders("PUT", f"/{waiting['id']}", stop="3"),
+        "type": client.orders("PUT", f"/{profit['id']}", type="stop", stop="3"),
+        "OcoExpirationTypeNotTheSame": client.orders("PUT", f"/{loss['id']}", duration="gtc"),
+    }
+    client.wait(1)
+    profit, loss = client.order(oco)["leg"]
+
+    assert all(answer.status == 400 and text in answer.body.decode() for text, answer in refused.items())
+    assert client.order(held)["leg"][0]["price"] == 101.0
+    assert (profit["price"], loss["stop_price"], profit["status"], loss["status"]) == (899.0, 2.0, "open", "open")
+    client.orders("DELETE", f"/{loss['id']}")
+    client.wait(1)
+    assert {leg["status"] for leg in client.order(oco)["leg"]} == {"canceled"}
+
+
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {  # by its name: what was placed before, and what is refused
     "BuyStopOrderStopPriceLessAsk": ([], BUY | {"type": "stop", "stop": "1"}),
     "IncorrectOrderQuantity": ([], BUY | {"quantity": 0}),

@@ -102,6 +102,7 @@ class TradierConnector:
         self._names: OrderedDict[str, ClOrdID] = OrderedDict()  # by Tradier's number: what the desk calls the order; "": nobody's of ours
         self._ids: OrderedDict[ClOrdID, str] = OrderedDict()  # and back
         self._parents: OrderedDict[str, str] = OrderedDict()  # a part's number: its parent's
+        self._heads: OrderedDict[str, str] = OrderedDict()  # of linked orders: the number of the part that the order itself is
         self._reports: OrderedDict[str, ExecutionReport] = OrderedDict()  # how each order stood at the last look
         self._open: dict[str, None] = {}  # numbers of orders that are not over, as far as is known
         self._changed: set[str] = set()  # orders that were changed and not looked at since
@@ -227,7 +228,8 @@ class TradierConnector:
         return ", ".join(f"{name} {value} USD" for name, value in told.items() if value is not None) or "no figures"
 
     async def replace(self, approved: Approved) -> ExecutionReport:
-        """Tradier changes type, duration and prices, and goes on calling the order what it was. Raises Rejected: it changes no quantity."""
+        """Tradier changes type, duration and prices, and goes on calling the order what it was; of linked ones each part under its own number.
+        Raises Rejected: it changes no quantity."""
         order_id = approved.orig_order_id
         assert order_id is not None
         known = self._reports.get(order_id) or await self._status(order_id)
@@ -238,7 +240,8 @@ class TradierConnector:
         async with self._turn(approved):
             self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
             try:
-                response = await self._change("PUT", self._path(f"orders/{order_id}"), codec.encode_change(approved.request))
+                part = self._heads.get(order_id, order_id)
+                response = await self._change("PUT", self._path(f"orders/{part}"), codec.encode_change(approved.request))
                 if is_over(response) or is_not_found(response):
                     raise Rejected(f"there is nothing left to change: {response.body[:200].decode('utf-8', 'replace')}")
                 self._placed(response)
@@ -444,10 +447,14 @@ class TradierConnector:
         number = str(row.id)
         self._changed.discard(number)
         report = codec.decode_order(row, self._name_of(row), self._clock.now_ns())
+        head = codec.head_of(row)
+        if head is not row:
+            self._remember(self._heads, number, str(head.id))
         for leg in row.legs:
+            self._changed.discard(str(leg.id))
             self._remember(self._parents, str(leg.id), number)
         self._remember(self._reports, number, report)
-        for place, leg in enumerate(leg for leg in row.legs if leg is not codec.head_of(row)):
+        for place, leg in enumerate(leg for leg in row.legs if leg is not head):
             self._remember(self._reports, str(leg.id), report.children[place])
         if all(one.ord_status.terminal for one in (report, *report.children)):
             self._open.pop(number, None)

@@ -85,7 +85,7 @@ LINK_RULES = (
         frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO}),
         frozenset({OrdType.LIMIT}),  # OtoFirstLesIsMarketNotAllowed
         _DAY_GTC,
-        can_replace=False,  # which id a change names, the group's or the part's, is not stated
+        can_replace=True,  # by the number that the part has in the list
     ),
 )
 TICKS = (TickBand(Decimal(0), Decimal("0.01")),)  # some option classes trade in nickels: Tradier then refuses what is off
