@@ -15,7 +15,8 @@ from tests.conformance.test_linked import known, linked
 from tests.conformance.test_orders import WIDE, approved_of, priced
 from tests.desks import Bench, settled
 from tests.subjects import TRADIER
-from trading_system.brokers.tradier import connect, facts
+from trading_system.app.verbs import VERBS
+from trading_system.brokers.tradier import codec, connect, facts
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected
@@ -321,6 +322,24 @@ def test_an_order_that_the_night_took_off_the_list_is_asked_for_by_its_number(tm
             assert desk.ready[TRADIER.broker]
             assert [known.cl_ord_id for known in desk.books.blotter.working()] == [sent.cl_ord_id]
             assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status is OrdStatus.CANCELED
+
+    story(tmp_path, tell)
+
+
+def test_what_was_closed_is_listed_a_night_later(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            bought = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", "5")))
+            sold = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "b", "3", Side.SELL, reduce_only=True)))
+            assert await VERBS["gains"](desk, {}) == []
+            await asyncio.sleep(86_400)
+            rows: Any = await VERBS["gains"](desk, {"count": 5})
+            cost, proceeds = (round(3 * (one.avg_px or D(0)), 2) for one in (bought, sold))
+            (row,) = rows
+
+            assert (row["instrument"], D(row["qty"]), D(row["cost"]), D(row["proceeds"])) == ("AAPL", 3, cost, proceeds)
+            assert D(row["gain"]) == proceeds - cost
+            assert row["opened"] == row["closed"] == str(codec.new_york_day(START_NS))
 
     story(tmp_path, tell)
 

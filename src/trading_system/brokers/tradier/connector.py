@@ -46,6 +46,7 @@ from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.portfolio import ClosedPosition
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
@@ -378,6 +379,12 @@ class TradierConnector:
             if len(found) < HISTORY_PAGE:
                 return tuple(sorted(codec.decode_history(events), key=lambda flow: flow.transact_ns))
         raise ProtocolError(f"more than {PAGES_MAX} pages of history")
+
+    async def gains(self, count: int) -> tuple[ClosedPosition, ...]:
+        """What was closed, the newest first. It is written at night: nothing of today is there."""
+        query = {"page": "1", "limit": str(count), "sortBy": "closeDate", "sort": "desc"}
+        body = await self._ask(self._path("gainloss"), query)
+        return tuple(map(codec.decode_closed, self._decoded(body, lambda raw: wire.rows(raw, "gainloss", "closed_position", wire.ClosedPosition))))
 
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """An event wakes; what happened the order's row says. It is asked for beside the stream, so that a question that hangs hides no line that

@@ -258,7 +258,7 @@ class TradierTwin:
             case ("GET", "history"):
                 return desk.history(form, now)
             case ("GET", "gainloss"):
-                return desk.gains(form)
+                return desk.gains(form, now)
         return words(404, "Not Found")
 
     def place(self, form: Form) -> Response:

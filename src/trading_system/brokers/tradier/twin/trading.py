@@ -503,11 +503,11 @@ class TradingDesk:
         cost, proceeds = bought * units, sold * units
         self._gains.append(
             wire.ClosedPosition(
-                close_date=when(new_york_ns(today(done.transact_ns), 0)),
+                close_date=f"{today(done.transact_ns)}T00:00:00.000Z",
                 cost=cents(cost),
                 gain_loss=cents(proceeds - cost),
                 gain_loss_percent=cents((proceeds - cost) / cost * 100 if cost else ZERO),
-                open_date=when(new_york_ns(today(since_ns), 0)),
+                open_date=f"{today(since_ns)}T00:00:00.000Z",
                 proceeds=cents(proceeds),
                 quantity=number(done.qty),
                 symbol=done.symbol,
@@ -554,7 +554,8 @@ class TradingDesk:
         ]
         return answer(container("history", "event", _page(rows, query, HISTORY_LIMIT)))
 
-    def gains(self, query: Form) -> Response:
+    def gains(self, query: Form, now_ns: int) -> Response:
+        """Written at night, as history is; a day of New York is written as midnight in UTC."""
         first, last = _span(query)
         by = {"openDate": "open_date", "closeDate": "close_date"}.get(query.get("sortBy", "closeDate"))
         if by is None:
@@ -562,7 +563,9 @@ class TradingDesk:
         rows = [
             row
             for row in sorted(self._gains, key=lambda row: str(getattr(row, by)), reverse=query.get("sort", "desc") == "desc")
-            if first <= date.fromisoformat(row.close_date[:10]) <= last and query.get("symbol", row.symbol) == row.symbol
+            if first <= date.fromisoformat(row.close_date[:10]) <= last
+            and date.fromisoformat(row.close_date[:10]) < today(now_ns)
+            and query.get("symbol", row.symbol) == row.symbol
         ]
         return answer(container("gainloss", "closed_position", _page(rows, query, GAINS_LIMIT)))
 
