@@ -19,7 +19,7 @@ from trading_system.app.verbs import VERBS
 from trading_system.brokers.tradier import codec, connect, facts
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.account import FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected, RiskRefused
 from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
@@ -33,6 +33,7 @@ from trading_system.sim.network import Faults, SimNetwork
 D = Decimal
 AAPL = InstrumentID("AAPL")
 MINUTE_NS = 60 * SECOND_NS
+HOUR_NS = 60 * MINUTE_NS
 
 
 def story(tmp_path: Path, tell: Callable[[Bench, Between], Awaitable[None]], **twin: Any) -> None:
@@ -308,6 +309,24 @@ def test_a_change_whose_answer_is_lost_is_found_in_its_order(tmp_path: Path) -> 
             assert (after.price, after.order_id, after.ord_status) == (lower, sent.order_id, OrdStatus.NEW)
 
     story(tmp_path, tell)
+
+
+@pytest.mark.parametrize(("after_ns", "duration"), [(6 * HOUR_NS + 30 * MINUTE_NS, "post"), (21 * HOUR_NS + 30 * MINUTE_NS, "pre")])
+def test_an_order_for_extended_hours_trades_before_and_after_the_session(tmp_path: Path, after_ns: int, duration: str) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(after_ns / SECOND_NS)  # it is a quarter past ten in New York
+            await desk.wait(lambda: desk.ready[TRADIER.broker], 300 * SECOND_NS)
+            limit = {"ord_type": OrdType.LIMIT, "price": await priced(desk, TRADIER, AssetClass.EQUITY, "1.02")}
+            with pytest.raises(RiskRefused, match="closed"):
+                await desk.submit(order(TRADIER, AssetClass.EQUITY, "day", "1", **limit))
+            late = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "late", "2", extended_hours=True, **limit)))
+
+            assert (late.ord_status, late.cum_qty) == (OrdStatus.FILLED, D(2))
+            assert [row.form["duration"] for row in bench.twin.trading.placed.values()] == [duration]
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell, hours="us")
 
 
 def test_an_order_that_the_night_took_off_the_list_is_asked_for_by_its_number(tmp_path: Path) -> None:
