@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
+from trading_system.transport.message import Refused
 
 D = Decimal
 AAPL = InstrumentID("AAPL")
@@ -41,7 +42,12 @@ def story(tmp_path: Path, tell: Callable[[Bench, Between], Awaitable[None]], **t
 
 
 def alone(
-    tell: Callable[[Any, TradierTwin, SimNetwork], Awaitable[None]], *, environment: str = "live", options: dict[str, str] | None = None, **twin: Any
+    tell: Callable[[Any, TradierTwin, SimNetwork], Awaitable[None]],
+    *,
+    environment: str = "live",
+    options: dict[str, str] | None = None,
+    door: Any = lambda dialer: dialer,
+    **twin: Any,
 ) -> None:
     """A connector without a desk."""
 
@@ -51,7 +57,7 @@ def alone(
         carrier = asyncio.create_task(network.run())
         connector = connect(
             http=network.http(),
-            dialer=network.dialer(),
+            dialer=door(network.dialer()),
             clock=clock,
             rng=random.Random(1),
             credentials={"token": Secret(made.token)},
@@ -484,6 +490,32 @@ def test_by_http_a_line_that_drops_comes_back_with_a_new_ticket() -> None:
         await events.aclose()
 
     alone(tell, options={"market_stream": "http"})
+
+
+def test_a_ticket_that_the_stream_does_not_take_is_no_word_on_the_token() -> None:
+    class Door:
+        """The network, and at the first knock a refusal in front of it."""
+
+        def __init__(self, dialer: Any) -> None:
+            self.dialer = dialer
+            self.refuses = True
+
+        async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Any:
+            if self.refuses:
+                self.refuses = False
+                raise Refused(401, b"Invalid session")
+            return await self.dialer.dial(url, headers, within_ns=within_ns)
+
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        events = connector.subscribe((AAPL,), Kinds(trades=True))
+        gap = await first(events, StreamState)
+        assert (gap.link, "ticket was not taken" in gap.text) == (Link.GAP, True)
+        assert (await first(events, StreamState)).link is Link.LIVE
+        await first(events, Quote)
+        await events.aclose()
+
+    alone(tell, options={"market_stream": "http"}, door=Door)
 
 
 def test_the_sandbox_is_asked_for_prices_and_says_so() -> None:
