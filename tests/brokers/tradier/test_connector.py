@@ -19,7 +19,7 @@ from trading_system.app.verbs import VERBS
 from trading_system.brokers.tradier import codec, connect, facts
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.account import FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected, RiskRefused
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected, RiskRefused, Unavailable
 from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
@@ -200,6 +200,23 @@ def test_an_errors_body_under_http_200_is_a_refusal(tmp_path: Path) -> None:
             assert "InitialMargin" in sent.text
 
     story(tmp_path, tell)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"), [("html", Unavailable, "page"), ("datastore", Unavailable, "Datastore"), ("expired", AuthFailed, "expired")]
+)
+def test_what_a_broken_gateway_says_to_a_question(how: str, kind: type[Exception], said: str) -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        twin.fails_with = how
+        for ask in (connector.account, connector.open_orders, lambda: connector.quote(AAPL), lambda: connector.gains(1)):
+            with pytest.raises(kind, match=said):
+                await ask()
+        twin.fails_with = ""
+        assert (await connector.account()).equity == D(100_000)
+        assert await connector.order_status(ClOrdID("external:1")) is None  # HTTP 401, and no word on the token
+
+    alone(tell)
 
 
 def test_a_page_for_people_is_no_reason_to_halt(tmp_path: Path) -> None:

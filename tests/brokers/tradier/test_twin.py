@@ -244,6 +244,9 @@ def test_who_is_not_known_and_who_wants_xml_hears_so() -> None:
     wrong = client.send("GET", "user/profile", token="wrong")
     assert wrong.status == 401
     assert b"keymanagement.service.invalid_access_token" in wrong.body
+    for which in ("accounts", "markets"):
+        ticket = client.send("POST", f"{which}/events/session", token="wrong")
+        assert (ticket.status, ticket.body) == (401, b"Invalid Access Token")
     bare = Request(method="GET", url="https://host/v1/user/profile", headers={"Authorization": f"Bearer {client.twin.token}"})
     assert client.twin.handle(bare, client.now_ns).status == 406
     for how, status in (("html", 200), ("datastore", 500), ("expired", 401)):

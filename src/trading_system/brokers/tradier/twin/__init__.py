@@ -124,6 +124,8 @@ class TradierTwin:
         if self.fails_with:
             return self._broken()
         if given.get("authorization") != f"Bearer {self.token}":
+            if parts[-2:] == ("events", "session"):
+                return words(401, "Invalid Access Token")  # where tickets are given out it is text
             return fault("Invalid Access Token", "keymanagement.service.invalid_access_token", 401)
         if "json" not in given.get("accept", ""):
             return words(406, "XML is what Tradier answers in without Accept: application/json; this twin speaks JSON alone.")
