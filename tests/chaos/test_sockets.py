@@ -4,7 +4,7 @@ import asyncio
 import random
 import resource
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
@@ -43,6 +43,7 @@ _PLENTY = 1_000_000
 PLENTY = {  # of what the connectors pace themselves by
     "REQUESTS_PER_MINUTE": _PLENTY,
     "REQUESTS_PER_SECOND": _PLENTY,
+    "ORDERS_PER_MINUTE": _PLENTY,
     "PER_SECOND": {},
     "TIERS": {"pro": Tier(calls_max=_PLENTY, calls_decay=D(_PLENTY), orders_max=_PLENTY, orders_decay=D(_PLENTY), open_orders_max=_PLENTY)},
     "PUBLIC_BURST": _PLENTY,
@@ -105,8 +106,9 @@ async def wired(subject: Subject, monkeypatch: pytest.MonkeyPatch, *, within_s: 
     module = __import__(f"trading_system.brokers.{subject.broker}.connector", fromlist=["connector"])
     monkeypatch.setattr(module, "ANSWER_WITHIN_NS", int(within_s * 1_000_000_000))
     for name, plenty in PLENTY.items():
-        by_kind = isinstance(getattr(module, name, None), dict) and not isinstance(plenty, dict)
-        monkeypatch.setattr(module, name, dict.fromkeys(("paper", "live"), plenty) if by_kind else plenty, raising=False)
+        known = getattr(module, name, None)
+        each_kind = isinstance(known, Mapping) and isinstance(plenty, int)  # paper and live are counted apart
+        monkeypatch.setattr(module, name, dict.fromkeys(known, plenty) if each_kind else plenty, raising=False)
     nonces = {"nonces": partial(next, count(1))} if subject.facts.needs_nonces else {}
     twin = subject.make(start_ns=time.time_ns(), latency=NO_LATENCY, requests_per_minute=1_000_000)
     async with serve(twin) as host, proxy(host.port, subject.changes) as between:

@@ -169,6 +169,12 @@ def test_a_credential_that_is_set_is_told_by_its_fingerprint(tmp_path: Path) -> 
     assert "PK12345678" not in done.stdout
 
 
+def test_who_keeps_no_list_of_what_was_closed_says_so(shell: Shell) -> None:
+    done = shell.run("gains")
+
+    assert (done.returncode, "keeps no list of closed positions" in done.stderr) == (2, True)
+
+
 def test_news_are_shown_and_followed(shell: Shell) -> None:
     documented = re.search(r"^\| `article` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
     found = shell.ask("news", "AAPL", "BTC/USD", "--count", "3")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 INSTALLED = all(any((ROOT / ".venv-judges").glob(f"lib/python*/site-packages/{name}")) for name in ("lumiwealth_tradier", "uvatradier"))
 MIN_STEPS = 20
+MINUTE_NS = 60_000_000_000
 DAY_NS = 86_400_000_000_000
 
 
@@ -24,7 +25,10 @@ DAY_NS = 86_400_000_000_000
 @pytest.mark.skipif(not INSTALLED, reason="no lumiwealth-tradier and uvatradier in .venv-judges")
 async def test_both_sdks_work_against_the_twin(capsys: pytest.CaptureFixture[str]) -> None:
     twin = TradierTwin(seed=11, start_ns=time.time_ns() - 2 * DAY_NS, environment=facts.LIVE, requests_per_minute=100_000)
-    twin.transfer(Decimal(500))  # before yesterday: history is written at night
+    twin.transfer(Decimal(500))  # before yesterday: history and gains are written at night
+    for side in ("buy", "sell"):
+        twin.place({"class": "equity", "symbol": "AAPL", "side": side, "quantity": "2", "type": "market", "duration": "day"})
+        twin.advance(twin.now_ns + MINUTE_NS)
     async with serve(twin) as host:
         command = (str(PYTHON), str(Path(__file__).with_name("tradier_judge.py")), host.url, host.ws_url, twin.account_number, twin.token)
         judge = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)

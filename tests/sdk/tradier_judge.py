@@ -87,8 +87,9 @@ def profiles() -> None:
 
 @step
 def balances() -> None:
-    assert lumi.account.get_account_balance().iloc[0]["total_cash"] == 100_500
-    assert uva(uvatradier.Account).get_account_balance(return_as_series=True)["total_equity"] == 100_500
+    cash = lumi.account.get_account_balance().iloc[0]["total_cash"]
+    assert 100_450 < cash < 100_550  # what two shares there and back cost
+    assert uva(uvatradier.Account).get_account_balance(return_as_series=True)["total_equity"] == cash
 
 
 @step
@@ -96,7 +97,6 @@ def nothing_is_there_yet() -> None:
     assert lumi.account.get_positions().empty
     assert lumi.orders.get_orders().empty
     assert len(uva(uvatradier.Account).get_orders()) == 0
-    assert lumi.account.get_gainloss() is None
 
 
 # -- prices ------------------------------------------------------------------------------------------------------------------------------------------
@@ -228,11 +228,11 @@ def linked_orders() -> None:
 @step
 def history_and_gains() -> None:
     reaches(lumi.orders.order("AAPL", "sell", 60, "market")["id"], "filled")
-    assert set(lumi.account.get_gainloss()["symbol"]) == {"AAPL"}
-    assert uva(uvatradier.Account).get_gainloss()["quantity"].sum() == 100
-    events = lumi.account.get_history()  # of days that are over
-    assert (events["type"] == "ach").all()
-    assert events["amount"].sum() == 500
+    assert set(lumi.account.get_gainloss()["symbol"]) == {"AAPL"}  # of days that are over
+    assert uva(uvatradier.Account).get_gainloss()["quantity"].sum() == 2
+    events = lumi.account.get_history()
+    assert sorted(events["type"]) == ["ach", "trade", "trade"]
+    assert events[events["type"] == "ach"]["amount"].sum() == 500
 
 
 @step

@@ -11,7 +11,7 @@ from aiohttp import web
 from trading_system.sim.clock import SECOND_NS
 from trading_system.transport import framing
 from trading_system.transport.clock import SystemClock
-from trading_system.transport.events import LINES_TYPE, EventsDialer, SchemeDialer
+from trading_system.transport.events import JSON_TYPE, LINES_TYPE, EventsDialer, SchemeDialer
 from trading_system.transport.framing import decode_event, encode_comment, encode_event
 from trading_system.transport.message import NoAnswer, NotSent, Refused, TransportError
 from trading_system.transport.session import Step, StreamRefused
@@ -99,16 +99,17 @@ async def test_events_come_whole_and_in_order_whatever_the_pieces() -> None:
     assert (request.path_qs, request.headers["X-Key"], request.headers["Accept"]) == ("/events?since_id=1", "k", "text/event-stream")
 
 
-async def test_who_asks_for_lines_gets_each_as_a_frame() -> None:
+@pytest.mark.parametrize("wanted", [LINES_TYPE, JSON_TYPE])
+async def test_who_asks_for_lines_gets_each_as_a_frame(wanted: str) -> None:
     async with serving(saying(b'{"a":1}\n{"b"', b":2}\n\n", b'{"c":3}\n{"never')) as server:
-        connection = await dialled(server, headers={"Accept": LINES_TYPE})
+        connection = await dialled(server, headers={"Accept": wanted})
         found = [await connection.receive(within_ns=WITHIN) for _ in range(3)]
         with pytest.raises(ConnectionLost):
             await connection.receive(within_ns=WITHIN)
         await connection.aclose()
 
     assert found == [b'{"a":1}', b'{"b":2}', b'{"c":3}']
-    assert server.asked[0].headers["Accept"] == LINES_TYPE
+    assert server.asked[0].headers["Accept"] == wanted
 
 
 async def test_what_came_before_a_reset_is_given_first_and_half_an_event_never() -> None:

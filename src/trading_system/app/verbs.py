@@ -21,7 +21,7 @@ from trading_system.domain.market import BookSnapshot
 from trading_system.domain.money import ZERO, parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
-from trading_system.domain.ports import DepthData, EquityHistory, NewsData, OptionData
+from trading_system.domain.ports import DepthData, EquityHistory, GainsHistory, NewsData, OptionData
 from trading_system.domain.signal import DAY_NS, Allocation, Edge, Odds, Outlook, Record, Signal, Wish
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.replay import DECISIONS_MAX
@@ -37,6 +37,7 @@ LEVELS_MAX = 100
 BOOK_WITHIN_S = 10
 STRIKES_MAX = 1_000
 NEWS_MAX = 1_000
+GAINS_MAX = 1_000
 PERIOD_MAX_NS = 86_400_000_000_000
 
 
@@ -226,6 +227,14 @@ async def equity(desk: Desk, args: Args) -> object:
     return views.equity_view(await source.portfolio_history(str(args.get("period") or "1M"), str(args.get("timeframe") or "1D")))
 
 
+async def gains(desk: Desk, args: Args) -> object:
+    """What closed positions came to, as their broker reckons it."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, GainsHistory):
+        raise BadRequest(f"{name} keeps no list of closed positions here; `trading fills` has what this desk knows")
+    return [views.gain_view(name, closed) for closed in await source.gains(whole(args, "count", 20, GAINS_MAX) or 20)]
+
+
 async def news(desk: Desk, args: Args) -> object:
     """The newest articles about some symbols, or about anything."""
     name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
@@ -342,7 +351,7 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 _ORDERS = (submit, spread, replace, cancel, flatten)
 _PRICES = (quote, book, bars, chain, news)
 _CHANGES = (*_ORDERS, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, size, why, alerts, status)
+_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, gains, size, why, alerts, status)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }

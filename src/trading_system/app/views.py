@@ -13,7 +13,7 @@ from trading_system.domain.money import plain
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot
 from trading_system.domain.order import Attached, Fill, Order
-from trading_system.domain.portfolio import PortfolioHistory
+from trading_system.domain.portfolio import ClosedPosition, PortfolioHistory
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -139,6 +139,19 @@ def equity_view(history: PortfolioHistory) -> View:
             }
             for point in history.points
         ],
+    }
+
+
+def gain_view(broker: str, closed: ClosedPosition) -> View:
+    return {
+        "broker": broker,
+        "instrument": closed.instrument,
+        "qty": plain(closed.qty),
+        "opened": closed.opened.isoformat(),
+        "closed": closed.closed.isoformat(),
+        "cost": plain(closed.cost),
+        "proceeds": plain(closed.proceeds),
+        "gain": plain(closed.gain),
     }
 
 

@@ -1,4 +1,4 @@
-"""check, brokers, account, positions, orders, fills."""
+"""check, brokers, account, positions, orders, fills, gains."""
 
 import sys
 from decimal import Decimal
@@ -205,3 +205,16 @@ def fills(broker: str | None, as_json: bool) -> None:
         return
     columns = [("transact_ns", "Time (UTC)", "time"), ("instrument", "Instrument", "text"), ("side", "Side", "text"), ("qty", "Quantity", "number")]
     table(rows, [*columns, ("price", "Price", "number"), ("cl_ord_id", "Order", "text")], "No fills.")
+
+
+@click.command()
+@at_broker
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True)
+@as_json
+def gains(broker: str | None, count: int, as_json: bool) -> None:
+    rows = call("gains", {"broker": broker, "count": count})
+    if as_json:
+        emit(rows)
+        return
+    columns = [("instrument", "Instrument", "text"), ("qty", "Quantity", "number"), ("opened", "Opened", "text"), ("closed", "Closed", "text")]
+    table(rows, [*columns, ("cost", "Cost", "money"), ("proceeds", "Proceeds", "money"), ("gain", "Gain", "signed")], "Nothing was closed.")

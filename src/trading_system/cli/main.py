@@ -18,6 +18,7 @@ _COMMANDS = {
     "positions": ("accounts", "What is held, at what price, worth how much."),
     "orders": ("accounts", "Working orders (--all: every order of this journal)."),
     "fills": ("accounts", "Every execution this journal knows."),
+    "gains": ("accounts", "What closed positions came to, as the broker reckons it."),
     "buy": ("orders", "Buy: trading buy AAPL 10 [--limit 99.50]."),
     "sell": ("orders", "Sell: trading sell AAPL 10 [--limit 101.00]."),
     "bracket": ("orders", "Buy with both exits at the broker: trading bracket AAPL 10 --take-profit 250 --stop-loss 220."),

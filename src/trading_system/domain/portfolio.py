@@ -1,8 +1,11 @@
-"""What an account was worth over time, as its broker tells it."""
+"""What an account was worth over time, and what its closed positions came to, as its broker tells it."""
 
+from datetime import date
 from decimal import Decimal
 
 import msgspec
+
+from trading_system.domain.ids import InstrumentID
 
 
 class EquityPoint(msgspec.Struct, frozen=True):
@@ -21,3 +24,15 @@ class PortfolioHistory(msgspec.Struct, frozen=True, kw_only=True):
     timeframe: str
     base_value: Decimal | None
     points: tuple[EquityPoint, ...]
+
+
+class ClosedPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """What was opened and is closed: so many units, what they were bought for, and what they were sold for."""
+
+    instrument: InstrumentID
+    qty: Decimal
+    opened: date
+    closed: date
+    cost: Decimal
+    proceeds: Decimal
+    gain: Decimal  # in the broker's own words: fees may be in it

@@ -18,7 +18,7 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.portfolio import PortfolioHistory
+from trading_system.domain.portfolio import ClosedPosition, PortfolioHistory
 from trading_system.domain.report import ExecutionReport
 
 
@@ -273,6 +273,15 @@ class EquityHistory(Protocol):
 
     async def portfolio_history(self, period: str, timeframe: str) -> PortfolioHistory:
         """period: a number and D, W, M or A (years). timeframe: 1Min, 5Min, 15Min, 1H, 1D. Raises BadRequest, Unavailable."""
+        ...
+
+
+@runtime_checkable
+class GainsHistory(Protocol):
+    """What closed positions came to, where a broker keeps that."""
+
+    async def gains(self, count: int) -> tuple[ClosedPosition, ...]:
+        """So many, the last closed first. Raises BadRequest, Unavailable."""
         ...
 
 

@@ -100,6 +100,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("TRADIER_ACCESS_TOKEN", "secret", "", "sandbox or production token"),
             Key("TRADIER_ACCOUNT_ID", "text", "", "which account, where the token has several", ours=True),
+            Key("TRADIER_MARKET_STREAM", "websocket|http", "websocket", "how production's prices come; the sandbox has no stream", ours=True),
             Key("TRADIER_URL", "url", "", "a twin on this machine instead of Tradier", ours=True),
         ),
     ),

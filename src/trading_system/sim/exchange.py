@@ -407,10 +407,10 @@ class Exchange:
         return new
 
     def amend(self, order: SimOrder, ticket: Ticket, now_ns: int) -> None:
-        """Ask for a change of a working order that stays the order it is. ticket's qty is the new total, fills included. It goes behind all others
-        at its price, and a fill may win the race."""
+        """Ask for a change of a working order that stays the order it is. ticket's qty is the new total, fills included; a group's quantity
+        stays. It goes behind all others at its price, and a fill may win the race."""
         assert order.ord_status in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
-        assert order.order_id not in self.groups
+        assert order.order_id not in self.groups or ticket.qty == order.qty
         order.ord_status = OrdStatus.PENDING_REPLACE
         self._emit(ExecType.PENDING_REPLACE, order, now_ns)
         self._later(now_ns + self._draw(self.latency.replace_ns), lambda order, then_ns: self._amended(order, ticket, then_ns), order)
@@ -708,11 +708,12 @@ class Exchange:
             self._emit(ExecType.REPLACE_REJECTED, order, now_ns)
             return
         order.ord_status = OrdStatus.PARTIALLY_FILLED if order.filled_qty else OrdStatus.NEW
-        if ticket.qty is not None and ticket.qty <= order.filled_qty:
+        total = order.qty if order.order_id in self.groups else ticket.qty  # what a sibling filled meanwhile is gone
+        if total is not None and total <= order.filled_qty:
             self._emit(ExecType.REPLACE_REJECTED, order, now_ns)
             return
         self._leave(order)
-        order.ticket, order.qty, order.price, order.stop_px = ticket, ticket.qty, ticket.price, ticket.stop_px
+        order.ticket, order.qty, order.price, order.stop_px = ticket, total, ticket.price, ticket.stop_px
         self._hold(order)
         self._emit(ExecType.REPLACED, order, now_ns)
         self._activate(order, now_ns)

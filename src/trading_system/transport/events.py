@@ -16,7 +16,8 @@ from trading_system.transport.websocket import Connection, ConnectionLost, Diale
 SECOND_NS = 1_000_000_000
 REFUSAL_MAX = 64 << 10  # bytes of the answer that refuses a stream
 MEDIA_TYPE = "text/event-stream"
-LINES_TYPE = "application/octet-stream"  # who asks for it gets each line as a frame, whatever the answer is called
+LINES_TYPE = "application/octet-stream"  # who asks for this, or for JSON, gets each line as a frame, whatever the answer is called
+JSON_TYPE = "application/json"
 
 
 class EventsDialer:
@@ -44,7 +45,7 @@ class EventsDialer:
                 raise NotSent(f"no connection: {error.os_error}") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise NoAnswer(f"the stream was not opened: {type(error).__name__}") from None
-            if wanted["Accept"] == LINES_TYPE:
+            if wanted["Accept"] in (LINES_TYPE, JSON_TYPE):
                 return _Stream(answer.content, stack.pop_all(), LineFrames())
             if answer.content_type != MEDIA_TYPE:
                 raise NoAnswer(f"answered with {answer.content_type}, which is no stream of events")

@@ -1,5 +1,6 @@
 """Tradier's published messages as ours, and ours as Tradier's forms."""
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -329,12 +330,17 @@ def test_a_credit_is_a_price_above_zero() -> None:
         (400, b'{"errors":{"error":["InitialMargin: no","and more"]}}', Rejected, BadRequest),
         (400, b'{"errors":{"error":"OmsInternalError: Your order could not be processed."}}', InDoubt, BadRequest),
         (400, b"Invalid parameter, tag: contains invalid characters.", Rejected, BadRequest),
+        (400, b"order already in finalized state: filled", Rejected, BadRequest),
         (400, b"something else", InDoubt, BadRequest),
+        (401, b"Invalid Access Token", AuthFailed, AuthFailed),
+        (401, b'{"fault":{"faultstring":"Access Token expired"}}', AuthFailed, AuthFailed),
         (401, golden("error_token"), AuthFailed, AuthFailed),
         (403, b"no", AuthFailed, AuthFailed),
         (404, b"", InDoubt, BadRequest),
         (429, b"slowly", InDoubt, RateLimited),
         (500, b'{"fault":{"faultstring":"Datastore Error"}}', InDoubt, Unavailable),
+        (500, b"steps.servicecallout.ExecutionFailed", InDoubt, Unavailable),
+        *((status, b"", InDoubt, Unavailable) for status in (502, 503, 504, 520, 530)),
         (200, b"<html>back soon</html>", InDoubt, Unavailable),
         (302, b"", InDoubt, ProtocolError),
     ],
@@ -350,3 +356,13 @@ def test_an_order_nobody_knows_is_no_word_on_the_token() -> None:
     assert errors.is_not_found(Response(status=401, headers={}, body=b"Unauthorized Account: VA20296703"))
     assert not errors.is_not_found(Response(status=401, headers={}, body=b"Invalid Access Token"))
     assert errors.is_over(Response(status=400, headers={}, body=b"order already in finalized state: canceled"))
+
+
+def test_what_was_closed_as_tradier_prints_it() -> None:
+    raw = b"""{"gainloss":{"closed_position":{"close_date":"2018-10-31T00:00:00.000Z","cost":12.7,"gain_loss":-2.64,"gain_loss_percent":-20.79,
+        "open_date":"2018-06-19T00:00:00.000Z","proceeds":10.06,"quantity":1.0,"symbol":"BRK/B","term":134}}}"""
+    (row,) = wire.rows(raw, "gainloss", "closed_position", wire.ClosedPosition)
+    closed = codec.decode_closed(row)
+
+    assert (closed.instrument, closed.qty, closed.cost, closed.proceeds, closed.gain) == ("BRK.B", D(1), D("12.7"), D("10.06"), D("-2.64"))
+    assert (closed.opened, closed.closed) == (date(2018, 6, 19), date(2018, 10, 31))

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ import pytest
 from msgspec.structs import replace as changed
 
 from tests.conformance.between import Between, conform, order
+from tests.conformance.test_linked import known, linked
 from tests.conformance.test_orders import WIDE, approved_of, priced
 from tests.desks import Bench, settled
 from tests.subjects import TRADIER
-from trading_system.brokers.tradier import connect, facts
+from trading_system.app.verbs import VERBS
+from trading_system.brokers.tradier import codec, connect, facts
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.account import FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected
-from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, Rejected, RiskRefused, Unavailable
+from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Quote, Trade
@@ -27,10 +29,12 @@ from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock, run_virtual
 from trading_system.sim.network import Faults, SimNetwork
+from trading_system.transport.message import Refused
 
 D = Decimal
 AAPL = InstrumentID("AAPL")
 MINUTE_NS = 60 * SECOND_NS
+HOUR_NS = 60 * MINUTE_NS
 
 
 def story(tmp_path: Path, tell: Callable[[Bench, Between], Awaitable[None]], **twin: Any) -> None:
@@ -38,7 +42,12 @@ def story(tmp_path: Path, tell: Callable[[Bench, Between], Awaitable[None]], **t
 
 
 def alone(
-    tell: Callable[[Any, TradierTwin, SimNetwork], Awaitable[None]], *, environment: str = "live", options: dict[str, str] | None = None, **twin: Any
+    tell: Callable[[Any, TradierTwin, SimNetwork], Awaitable[None]],
+    *,
+    environment: str = "live",
+    options: dict[str, str] | None = None,
+    door: Any = lambda dialer: dialer,
+    **twin: Any,
 ) -> None:
     """A connector without a desk."""
 
@@ -48,7 +57,7 @@ def alone(
         carrier = asyncio.create_task(network.run())
         connector = connect(
             http=network.http(),
-            dialer=network.dialer(),
+            dialer=door(network.dialer()),
             clock=clock,
             rng=random.Random(1),
             credentials={"token": Secret(made.token)},
@@ -193,6 +202,23 @@ def test_an_errors_body_under_http_200_is_a_refusal(tmp_path: Path) -> None:
     story(tmp_path, tell)
 
 
+@pytest.mark.parametrize(
+    ("how", "kind", "said"), [("html", Unavailable, "page"), ("datastore", Unavailable, "Datastore"), ("expired", AuthFailed, "expired")]
+)
+def test_what_a_broken_gateway_says_to_a_question(how: str, kind: type[Exception], said: str) -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        twin.fails_with = how
+        for ask in (connector.account, connector.open_orders, lambda: connector.quote(AAPL), lambda: connector.gains(1)):
+            with pytest.raises(kind, match=said):
+                await ask()
+        twin.fails_with = ""
+        assert (await connector.account()).equity == D(100_000)
+        assert await connector.order_status(ClOrdID("external:1")) is None  # HTTP 401, and no word on the token
+
+    alone(tell)
+
+
 def test_a_page_for_people_is_no_reason_to_halt(tmp_path: Path) -> None:
     async def tell(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
@@ -244,6 +270,49 @@ def test_a_quantity_is_not_changed(tmp_path: Path) -> None:
     story(tmp_path, tell)
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_entry_of_a_bracket_is_changed_under_its_own_number_and_keeps_its_exits(tmp_path: Path, lost: bool) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low, lower = await priced(desk, TRADIER, AssetClass.EQUITY, "0.99"), await priced(desk, TRADIER, AssetClass.EQUITY, "0.985")
+            request = await linked(desk, TRADIER, AssetClass.EQUITY, Contingency.BRACKET, "a", price=low)
+            sent = await desk.submit(request)
+            await desk.wait(lambda: known(desk, sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)
+            bench.network.faults = Faults(lost_answer=float(lost))
+            asking = asyncio.create_task(desk.replace(Replace(cl_ord_id=sent.cl_ord_id, price=lower, intent=IntentID("lower"))))
+            await asyncio.sleep(5)
+            bench.network.faults = Faults(enabled=False)
+            moved = await asking
+            assert await desk.wait(lambda: known(desk, moved.cl_ord_id).ord_status is OrdStatus.NEW, 60 * SECOND_NS)
+            (row,) = bench.twin.trading.placed.values()
+            head = bench.twin.exchange.orders[row.orders[0]]
+
+            assert (known(desk, moved.cl_ord_id).price, head.price, len(row.orders)) == (lower, lower, 3)
+            await settled(desk, await desk.cancel(moved.cl_ord_id))
+            assert desk.books.blotter.working() == ()
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell)
+
+
+def test_an_entry_that_was_changed_fills_and_its_exits_wake(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            low, high = await priced(desk, TRADIER, AssetClass.EQUITY, "0.99"), await priced(desk, TRADIER, AssetClass.EQUITY, "1.001")
+            sent = await desk.submit(await linked(desk, TRADIER, AssetClass.EQUITY, Contingency.BRACKET, "a", price=low))
+            await desk.wait(lambda: known(desk, sent.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)
+            moved = await settled(desk, await desk.replace(Replace(cl_ord_id=sent.cl_ord_id, price=high, intent=IntentID("higher"))))
+            assert moved.ord_status is OrdStatus.FILLED
+            await asyncio.sleep(60)
+            standing = desk.books.blotter.working()
+
+            assert sorted((one.ord_type, one.ord_status) for one in standing) == [(OrdType.LIMIT, OrdStatus.NEW), (OrdType.STOP, OrdStatus.NEW)]
+            assert all(one.protects in (sent.cl_ord_id, moved.cl_ord_id) for one in standing if one.ord_type is OrdType.STOP)
+            assert (desk.books.halts, list(desk.books.alerts)) == ({}, [])
+
+    story(tmp_path, tell)
+
+
 def test_a_change_whose_answer_is_lost_is_found_in_its_order(tmp_path: Path) -> None:
     async def tell(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
@@ -265,6 +334,24 @@ def test_a_change_whose_answer_is_lost_is_found_in_its_order(tmp_path: Path) -> 
     story(tmp_path, tell)
 
 
+@pytest.mark.parametrize(("after_ns", "duration"), [(6 * HOUR_NS + 30 * MINUTE_NS, "post"), (21 * HOUR_NS + 30 * MINUTE_NS, "pre")])
+def test_an_order_for_extended_hours_trades_before_and_after_the_session(tmp_path: Path, after_ns: int, duration: str) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            await asyncio.sleep(after_ns / SECOND_NS)  # it is a quarter past ten in New York
+            await desk.wait(lambda: desk.ready[TRADIER.broker], 300 * SECOND_NS)
+            limit = {"ord_type": OrdType.LIMIT, "price": await priced(desk, TRADIER, AssetClass.EQUITY, "1.02")}
+            with pytest.raises(RiskRefused, match="closed"):
+                await desk.submit(order(TRADIER, AssetClass.EQUITY, "day", "1", **limit))
+            late = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "late", "2", extended_hours=True, **limit)))
+
+            assert (late.ord_status, late.cum_qty) == (OrdStatus.FILLED, D(2))
+            assert [row.form["duration"] for row in bench.twin.trading.placed.values()] == [duration]
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell, hours="us")
+
+
 def test_an_order_that_the_night_took_off_the_list_is_asked_for_by_its_number(tmp_path: Path) -> None:
     async def tell(bench: Bench, between: Between) -> None:
         low = D(0)
@@ -277,6 +364,24 @@ def test_an_order_that_the_night_took_off_the_list_is_asked_for_by_its_number(tm
             assert desk.ready[TRADIER.broker]
             assert [known.cl_ord_id for known in desk.books.blotter.working()] == [sent.cl_ord_id]
             assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status is OrdStatus.CANCELED
+
+    story(tmp_path, tell)
+
+
+def test_what_was_closed_is_listed_a_night_later(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            bought = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "a", "5")))
+            sold = await settled(desk, await desk.submit(order(TRADIER, AssetClass.EQUITY, "b", "3", Side.SELL, reduce_only=True)))
+            assert await VERBS["gains"](desk, {}) == []
+            await asyncio.sleep(86_400)
+            rows: Any = await VERBS["gains"](desk, {"count": 5})
+            cost, proceeds = (round(3 * (one.avg_px or D(0)), 2) for one in (bought, sold))
+            (row,) = rows
+
+            assert (row["instrument"], D(row["qty"]), D(row["cost"]), D(row["proceeds"])) == ("AAPL", 3, cost, proceeds)
+            assert D(row["gain"]) == proceeds - cost
+            assert row["opened"] == row["closed"] == str(codec.new_york_day(START_NS))
 
     story(tmp_path, tell)
 
@@ -361,6 +466,73 @@ def test_one_stream_serves_all_readers_and_symbols_come_and_go() -> None:
             await first(connector.subscribe((AAPL,), Kinds(bars=True)), Quote)
 
     alone(tell)
+
+
+def test_by_http_other_symbols_are_another_stream_and_readers_are_told() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        one, two = (connector.subscribe((InstrumentID(name),), Kinds(trades=True)) for name in ("AAPL", "BRK.B"))
+        assert (await first(one, StreamState)).link is Link.LIVE
+        quote, trade = await first(one, Quote), await first(one, Trade)
+        assert (quote.instrument, trade.instrument) == ("AAPL", "AAPL")
+        assert (await first(two, StreamState)).link is Link.LIVE
+        assert (await first(two, Quote)).instrument == "BRK.B"
+        gap = await first(one, StreamState)
+        assert (gap.link, "symbols have changed" in gap.text) == (Link.GAP, True)
+        assert (await first(one, StreamState)).link is Link.LIVE
+        assert [(reader.symbols, reader.is_lines) for reader in twin.market_stream.conns.values()] == [(["AAPL", "BRK/B"], True)]
+        await two.aclose()
+        await asyncio.sleep(1)
+        assert [reader.symbols for reader in twin.market_stream.conns.values()] == [["AAPL"]]
+        assert (await first(one, Trade)).instrument == "AAPL"
+        await one.aclose()
+        await asyncio.sleep(1)
+        assert not twin.market_stream.conns
+
+    alone(tell, options={"market_stream": "http"})
+
+
+def test_by_http_a_line_that_drops_comes_back_with_a_new_ticket() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        events = connector.subscribe((AAPL,), Kinds(trades=True))
+        await first(events, Quote)
+        (before,) = (reader.sessionid for reader in twin.market_stream.conns.values())
+        network.drop_all()
+        assert (await first(events, StreamState)).link is Link.GAP
+        assert (await first(events, StreamState)).link is Link.LIVE
+        await first(events, Trade)
+        (after,) = (reader.sessionid for reader in twin.market_stream.conns.values())
+        assert before != after
+        await events.aclose()
+
+    alone(tell, options={"market_stream": "http"})
+
+
+def test_a_ticket_that_the_stream_does_not_take_is_no_word_on_the_token() -> None:
+    class Door:
+        """The network, and at the first knock a refusal in front of it."""
+
+        def __init__(self, dialer: Any) -> None:
+            self.dialer = dialer
+            self.refuses = True
+
+        async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Any:
+            if self.refuses:
+                self.refuses = False
+                raise Refused(401, b"Invalid session")
+            return await self.dialer.dial(url, headers, within_ns=within_ns)
+
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        events = connector.subscribe((AAPL,), Kinds(trades=True))
+        gap = await first(events, StreamState)
+        assert (gap.link, "ticket was not taken" in gap.text) == (Link.GAP, True)
+        assert (await first(events, StreamState)).link is Link.LIVE
+        await first(events, Quote)
+        await events.aclose()
+
+    alone(tell, options={"market_stream": "http"}, door=Door)
 
 
 def test_the_sandbox_is_asked_for_prices_and_says_so() -> None:

@@ -163,6 +163,8 @@ def test_a_spread_fills_as_one_and_a_credit_is_an_average_below_zero() -> None:
 
     assert client.order(number)["avg_fill_price"] < 0
     assert client.account("positions")["positions"] == "null"
+    assert client.account("gainloss")["gainloss"] == "null"  # it is written at night
+    client.wait(86_400)
     assert {row["symbol"] for row in client.account("gainloss")["gainloss"]["closed_position"]} == set(CALLS)
 
 
@@ -242,6 +244,9 @@ def test_who_is_not_known_and_who_wants_xml_hears_so() -> None:
     wrong = client.send("GET", "user/profile", token="wrong")
     assert wrong.status == 401
     assert b"keymanagement.service.invalid_access_token" in wrong.body
+    for which in ("accounts", "markets"):
+        ticket = client.send("POST", f"{which}/events/session", token="wrong")
+        assert (ticket.status, ticket.body) == (401, b"Invalid Access Token")
     bare = Request(method="GET", url="https://host/v1/user/profile", headers={"Authorization": f"Bearer {client.twin.token}"})
     assert client.twin.handle(bare, client.now_ns).status == 406
     for how, status in (("html", 200), ("datastore", 500), ("expired", 401)):
@@ -306,6 +311,34 @@ LIMIT, STOP = {"symbol": "AAPL", "side": "sell", "quantity": 1, "type": "limit",
 def linked(kind: str, *parts: dict[str, Any]) -> dict[str, Any]:
     """One form of several orders."""
     return {"class": kind, "duration": "day"} | {f"{name}[{place}]": value for place, part in enumerate(parts) for name, value in part.items()}
+
+
+def test_a_part_of_linked_orders_is_changed_by_its_own_number_once_it_is_open() -> None:
+    client = Client()
+    entry = {"symbol": "AAPL", "side": "buy", "quantity": 1, "type": "limit", "price": "100"}
+    held = json.loads(client.orders("POST", **linked("otoco", entry, LIMIT, LIMIT | STOP)).body)["order"]["id"]
+    client.place()
+    oco = json.loads(client.orders("POST", **linked("oco", LIMIT, LIMIT | STOP)).body)["order"]["id"]
+    client.wait(1)
+    first, _, waiting = client.order(held)["leg"]
+    profit, loss = client.order(oco)["leg"]
+    for number, prices in ((first["id"], {"price": "101"}), (profit["id"], {"price": "899"}), (loss["id"], {"stop": "2"})):
+        assert json.loads(client.orders("PUT", f"/{number}", **prices).body)["order"] == {"id": number, "status": "ok", "partner_id": "twin"}
+    refused = {
+        "by its own number": client.orders("PUT", f"/{oco}", price="898"),
+        "not open": client.orders("PUT", f"/{waiting['id']}", stop="3"),
+        "type": client.orders("PUT", f"/{profit['id']}", type="stop", stop="3"),
+        "OcoExpirationTypeNotTheSame": client.orders("PUT", f"/{loss['id']}", duration="gtc"),
+    }
+    client.wait(1)
+    profit, loss = client.order(oco)["leg"]
+
+    assert all(answer.status == 400 and text in answer.body.decode() for text, answer in refused.items())
+    assert client.order(held)["leg"][0]["price"] == 101.0
+    assert (profit["price"], loss["stop_price"], profit["status"], loss["status"]) == (899.0, 2.0, "open", "open")
+    client.orders("DELETE", f"/{loss['id']}")
+    client.wait(1)
+    assert {leg["status"] for leg in client.order(oco)["leg"]} == {"canceled"}
 
 
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {  # by its name: what was placed before, and what is refused

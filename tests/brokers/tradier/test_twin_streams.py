@@ -74,3 +74,20 @@ def test_the_market_ticks_in_production_and_the_sandbox_gives_no_ticket() -> Non
     assert isinstance(trade["price"], str)
     assert {frame["symbol"] for frame in frames} == {"AAPL"}
     assert Client().send("POST", "markets/events/session").status == 401
+
+
+def test_by_http_the_query_is_the_login_lines_end_where_asked_and_blank_ones_keep_it_open() -> None:
+    client = Client(environment="live")
+    ticket = json.loads(client.send("POST", "markets/events/session").body)["stream"]["sessionid"]
+    path = f"/v1/markets/events?sessionid={ticket}&symbols=AAPL,NOBODY&filter=trade&linebreak=true"
+    conn = client.twin.open(path, {}, client.now_ns)
+    again = client.twin.open(path, {}, client.now_ns)
+    client.wait(30)
+    frames = client.twin.drain()
+    told = [frame for to, frame in frames if to == conn and isinstance(frame, str)]
+
+    assert client.twin.is_events(path)
+    assert [frame for to, frame in frames if to == again] == ['{"error":"Session not found"}\n', None]
+    assert told.count("\n") == 2
+    assert {(row["type"], row["symbol"]) for row in map(json.loads, filter(str.strip, told))} == {("trade", "AAPL")}
+    assert all(frame.endswith("}\n") for frame in told if frame.strip())

@@ -19,7 +19,8 @@ __all__ = ["FACTS", "connect", "hosts"]
 
 def hosts(environment: str) -> frozenset[str]:
     """The hosts that requests of one environment may go to."""
-    return frozenset({urlsplit(URLS[environment].rest).netloc})
+    urls = URLS[environment]
+    return frozenset(urlsplit(url).netloc for url in (urls.rest, urls.market_lines) if url)
 
 
 def connect(

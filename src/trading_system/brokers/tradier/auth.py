@@ -20,6 +20,11 @@ def account_login(ticket: Secret) -> str:
     return msgspec.json.encode({"events": ["order"], "sessionid": ticket.reveal(), "excludeAccounts": []}).decode()
 
 
+def market_query(ticket: Secret, symbols: list[str], kinds: list[str]) -> dict[str, str]:
+    """What the market's stream is asked for by HTTP: the same, in the address."""
+    return {"sessionid": ticket.reveal(), "symbols": ",".join(symbols), "filter": ",".join(kinds), "linebreak": "true", "validOnly": "true"}
+
+
 def market_login(ticket: Secret, symbols: list[str], kinds: list[str]) -> str:
     """First frame of the market's stream, and again whenever the symbols change."""
     frame = {"symbols": symbols, "sessionid": ticket.reveal(), "filter": kinds, "linebreak": True, "validOnly": True}

@@ -24,6 +24,7 @@ from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, plain
 from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, is_option, parse_occ, underlying_of
 from trading_system.domain.order import Approved, Leg, NewOrder
+from trading_system.domain.portfolio import ClosedPosition
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, parse_rfc3339
 
@@ -604,6 +605,22 @@ def decode_calendar(days: Iterable[wire.CalendarDay], known_until_ns: int) -> Ho
         windows.append(Window(_new_york(day.date, day.open.start), _new_york(day.date, day.open.end)))
         extended.append(Window(_new_york(day.date, first.start), _new_york(day.date, last.end)))
     return Hours(windows=tuple(windows), extended=tuple(extended), known_until_ns=known_until_ns)
+
+
+def decode_closed(row: wire.ClosedPosition) -> ClosedPosition:
+    """One line of gains and losses; its days are midnights in UTC, and mean the day.
+
+    Source: docs.tradier.com, Get Gain/Loss
+    """
+    return ClosedPosition(
+        instrument=decode_symbol(row.symbol),
+        qty=row.quantity,
+        opened=decode_date(row.open_date[:10]),
+        closed=decode_date(row.close_date[:10]),
+        cost=row.cost,
+        proceeds=row.proceeds,
+        gain=row.gain_loss,
+    )
 
 
 def decode_date(text: str) -> date:

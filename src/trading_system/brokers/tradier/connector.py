@@ -34,7 +34,7 @@ from trading_system.brokers.tradier.facts import (
     Urls,
 )
 from trading_system.brokers.tradier.feeds import Feed, Subscription
-from trading_system.brokers.tradier.session import AccountSession, MarketSession, stream_state
+from trading_system.brokers.tradier.session import AccountSession, MarketLines, MarketSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
@@ -46,6 +46,7 @@ from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
+from trading_system.domain.portfolio import ClosedPosition
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
@@ -90,6 +91,7 @@ class TradierConnector:
         self._environment = environment
         self._urls = _urls(environment, options)
         self._wanted_account = options.get("account_id", "")
+        self._by_http = options.get("market_stream") == "http"
         self._delay_ns = codec.delay_of(environment)
         self._budget = RateBudget(REQUESTS_PER_MINUTE[environment], _MINUTE_NS)
         self._data_budget = RateBudget(REQUESTS_PER_MINUTE[environment], _MINUTE_NS)
@@ -101,6 +103,7 @@ class TradierConnector:
         self._names: OrderedDict[str, ClOrdID] = OrderedDict()  # by Tradier's number: what the desk calls the order; "": nobody's of ours
         self._ids: OrderedDict[ClOrdID, str] = OrderedDict()  # and back
         self._parents: OrderedDict[str, str] = OrderedDict()  # a part's number: its parent's
+        self._heads: OrderedDict[str, str] = OrderedDict()  # of linked orders: the number of the part that the order itself is
         self._reports: OrderedDict[str, ExecutionReport] = OrderedDict()  # how each order stood at the last look
         self._open: dict[str, None] = {}  # numbers of orders that are not over, as far as is known
         self._changed: set[str] = set()  # orders that were changed and not looked at since
@@ -226,7 +229,8 @@ class TradierConnector:
         return ", ".join(f"{name} {value} USD" for name, value in told.items() if value is not None) or "no figures"
 
     async def replace(self, approved: Approved) -> ExecutionReport:
-        """Tradier changes type, duration and prices, and goes on calling the order what it was. Raises Rejected: it changes no quantity."""
+        """Tradier changes type, duration and prices, and goes on calling the order what it was; of linked ones each part under its own number.
+        Raises Rejected: it changes no quantity."""
         order_id = approved.orig_order_id
         assert order_id is not None
         known = self._reports.get(order_id) or await self._status(order_id)
@@ -237,7 +241,8 @@ class TradierConnector:
         async with self._turn(approved):
             self._amends.begin(Amend(cl_ord_id=approved.cl_ord_id, order_id=order_id, wish=approved.request))
             try:
-                response = await self._change("PUT", self._path(f"orders/{order_id}"), codec.encode_change(approved.request))
+                part = self._heads.get(order_id, order_id)
+                response = await self._change("PUT", self._path(f"orders/{part}"), codec.encode_change(approved.request))
                 if is_over(response) or is_not_found(response):
                     raise Rejected(f"there is nothing left to change: {response.body[:200].decode('utf-8', 'replace')}")
                 self._placed(response)
@@ -375,6 +380,12 @@ class TradierConnector:
                 return tuple(sorted(codec.decode_history(events), key=lambda flow: flow.transact_ns))
         raise ProtocolError(f"more than {PAGES_MAX} pages of history")
 
+    async def gains(self, count: int) -> tuple[ClosedPosition, ...]:
+        """What was closed, the newest first. It is written at night: nothing of today is there."""
+        query = {"page": "1", "limit": str(count), "sortBy": "closeDate", "sort": "desc"}
+        body = await self._ask(self._path("gainloss"), query)
+        return tuple(map(codec.decode_closed, self._decoded(body, lambda raw: wire.rows(raw, "gainloss", "closed_position", wire.ClosedPosition))))
+
     async def events(self) -> AsyncIterator[ExecutionReport | AccountSnapshot | StreamState]:
         """An event wakes; what happened the order's row says. It is asked for beside the stream, so that a question that hangs hides no line that
         drops. After each LIVE the desk reads again what the stream did not tell."""
@@ -443,10 +454,14 @@ class TradierConnector:
         number = str(row.id)
         self._changed.discard(number)
         report = codec.decode_order(row, self._name_of(row), self._clock.now_ns())
+        head = codec.head_of(row)
+        if head is not row:
+            self._remember(self._heads, number, str(head.id))
         for leg in row.legs:
+            self._changed.discard(str(leg.id))
             self._remember(self._parents, str(leg.id), number)
         self._remember(self._reports, number, report)
-        for place, leg in enumerate(leg for leg in row.legs if leg is not codec.head_of(row)):
+        for place, leg in enumerate(leg for leg in row.legs if leg is not head):
             self._remember(self._reports, str(leg.id), report.children[place])
         if all(one.ord_status.terminal for one in (report, *report.children)):
             self._open.pop(number, None)
@@ -577,7 +592,8 @@ class TradierConnector:
 
     def _stream(self) -> Feed:
         if self._feed is None:
-            session = MarketSession(self._urls.market_stream + MARKET_STREAM)
+            lines, socket = (url + MARKET_STREAM for url in (self._urls.market_lines, self._urls.market_stream))
+            session = MarketLines(lines) if self._by_http else MarketSession(socket)
             dialer = _TicketDialer(self._dialer, session, lambda: self._ticket(MARKET_STREAM, self._data_budget))
             self._feed = Feed(session, Supervisor(session, dialer, self._clock, self._rng), self._clock)
         return self._feed
@@ -723,7 +739,13 @@ class _TicketDialer:
             raise Refused(401, str(error).encode()) from None
         except DeskError as error:
             raise NotSent(f"no ticket for the stream: {error}") from None
-        return await self._dialer.dial(url, headers, within_ns=within_ns)
+        url, headers = self._session.endpoint()  # by HTTP the ticket is in the address
+        try:
+            return await self._dialer.dial(url, headers, within_ns=within_ns)
+        except Refused as error:
+            if error.status == 401:  # the token is good: it has just been given a ticket
+                raise NotSent("the ticket was not taken; a new one is fetched") from None
+            raise
 
 
 def _good(response: Response) -> bytes:
@@ -744,8 +766,9 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
     url = options.get("url")
     if url is None:
         return URLS[environment]
+    live = environment == LIVE
     sockets = "ws" + url.removeprefix("http")
-    return Urls(rest=url, account_stream=sockets, market_stream=sockets if URLS[environment].market_stream else "")
+    return Urls(rest=url, account_stream=sockets, market_stream=sockets if live else "", market_lines=url if live else "")
 
 
 def _no_look(_: Approved) -> None:

@@ -16,18 +16,24 @@ NAME = BrokerName("tradier")
 
 
 class Urls(msgspec.Struct, frozen=True, kw_only=True):
-    """The hosts of one environment. market_stream is empty where there is none."""
+    """The hosts of one environment. market_stream and market_lines (the same by HTTP) are empty where there is none."""
 
     rest: str
     account_stream: str
     market_stream: str
+    market_lines: str
 
 
 PAPER = "paper"  # what Tradier calls the sandbox
 LIVE = "live"
 URLS: Mapping[str, Urls] = {
-    PAPER: Urls(rest="https://sandbox.tradier.com", account_stream="wss://sandbox-ws.tradier.com", market_stream=""),
-    LIVE: Urls(rest="https://api.tradier.com", account_stream="wss://ws.tradier.com", market_stream="wss://ws.tradier.com"),
+    PAPER: Urls(rest="https://sandbox.tradier.com", account_stream="wss://sandbox-ws.tradier.com", market_stream="", market_lines=""),
+    LIVE: Urls(
+        rest="https://api.tradier.com",
+        account_stream="wss://ws.tradier.com",
+        market_stream="wss://ws.tradier.com",
+        market_lines="https://stream.tradier.com",
+    ),
 }
 ACCOUNT_STREAM = "/v1/accounts/events"
 MARKET_STREAM = "/v1/markets/events"
@@ -56,7 +62,7 @@ AVAILABLE_HEADER = "X-Ratelimit-Available"
 EXPIRY_HEADER = "X-Ratelimit-Expiry"  # epoch milliseconds
 HISTORY_PAGE = 100
 TICKET_LIFE_NS = 300_000_000_000  # a ticket opens one stream, within five minutes
-HEARTBEAT_NS = 15_000_000_000  # of the account's stream; not stated: the twin's
+HEARTBEAT_NS = 15_000_000_000  # of the account's stream, and of the market's by HTTP; not stated: the twin's
 STALE_AFTER_NS = 75_000_000_000  # silence that means a dead line, where a heartbeat should have come
 SANDBOX_DELAY_NS = 900_000_000_000  # the sandbox is the market of a quarter of an hour ago: its quotes, and what it fills on
 POLL_QUOTES_NS = 5_000_000_000  # where there is no stream
@@ -79,7 +85,7 @@ LINK_RULES = (
         frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO}),
         frozenset({OrdType.LIMIT}),  # OtoFirstLesIsMarketNotAllowed
         _DAY_GTC,
-        can_replace=False,  # which id a change names, the group's or the part's, is not stated
+        can_replace=True,  # by the number that the part has in the list
     ),
 )
 TICKS = (TickBand(Decimal(0), Decimal("0.01")),)  # some option classes trade in nickels: Tradier then refuses what is off

@@ -1,11 +1,11 @@
-"""One market stream, whoever reads: Tradier gives a user one at a time. Symbols come and go on the open socket."""
+"""One market stream, whoever reads: Tradier gives a user one at a time. Symbols come and go on the open socket; by HTTP it is asked for anew."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from trading_system.brokers.tradier.facts import NAME
-from trading_system.brokers.tradier.session import MarketSession, stream_state
+from trading_system.brokers.tradier.session import MarketLines, MarketSession, stream_state
 from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
@@ -74,20 +74,35 @@ class Feed:
                 self._tell(reader, LinkEvent(LinkKind.UP))
             await self._want()
             if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._run(), name="feed tradier")
+                self._open()
 
     async def leave(self, reader: Subscription) -> None:
         async with self._one:
             if reader in self._readers:
                 self._readers.remove(reader)
             await self._want()
-            if not self._readers and self._task is not None:
-                closing, self._task = self._task, None
-                closing.cancel()
-                await asyncio.wait((closing,))
+            if not self._readers:
+                await self._close()
 
     async def _want(self) -> None:
-        await self._supervisor.send(self._session.want({symbol for reader in self._readers for symbol in reader.instruments}))
+        """What all of them want now. A long GET takes no frames: it is ended, and the next one asks for the rest too."""
+        frames = self._session.want({symbol for reader in self._readers for symbol in reader.instruments})
+        if not isinstance(self._session, MarketLines):
+            await self._supervisor.send(frames)
+        elif frames and self._task is not None:
+            await self._close()
+            if self._readers:
+                self._take(LinkEvent(LinkKind.DOWN, "the symbols have changed: the stream is asked for anew"))
+                self._open()
+
+    def _open(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="feed tradier")
+
+    async def _close(self) -> None:
+        if self._task is not None:
+            closing, self._task = self._task, None
+            closing.cancel()
+            await asyncio.wait((closing,))
 
     async def _run(self) -> None:
         error: DeskError | None = None

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from trading_system.brokers.tradier import codec, wire
-from trading_system.brokers.tradier.auth import account_login, market_login
+from trading_system.brokers.tradier.auth import account_login, market_login, market_query
 from trading_system.brokers.tradier.facts import HELP, NAME, STALE_AFTER_NS
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.ports import Link, StreamState
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
+from trading_system.transport.events import JSON_TYPE
 from trading_system.transport.session import Broken, Step, StreamRefused
 from trading_system.transport.supervise import LinkEvent, LinkKind
 
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
+_KINDS = ["quote", "trade"]
 _EMPTY = "$empty$"  # a symbol that nobody has: a list without symbols is refused
 _QUIET_NS = 120_000_000_000
 _T = TypeVar("_T")
@@ -81,7 +84,10 @@ class MarketSession(_Ticketed):
         return Step(send=(self._login(),), ready=True)
 
     def _login(self) -> str:
-        return market_login(self.ticket, sorted(map(codec.encode_symbol, self._wanted)) or [_EMPTY], ["quote", "trade"])
+        return market_login(self.ticket, self._symbols(), _KINDS)
+
+    def _symbols(self) -> list[str]:
+        return sorted(map(codec.encode_symbol, self._wanted)) or [_EMPTY]
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read. Broken: the ticket is not taken."""
@@ -98,6 +104,23 @@ class MarketSession(_Ticketed):
 
     def stale_after_ns(self) -> int:
         return _QUIET_NS if self._wanted else 0
+
+
+class MarketLines(MarketSession):
+    """The same by one long GET, a line for each message. Its address names the symbols: for others it is asked anew.
+
+    Source: docs.tradier.com, Streaming market events by HTTP
+    """
+
+    def endpoint(self) -> tuple[str, Mapping[str, str]]:
+        return f"{self._url}?{urlencode(market_query(self.ticket, self._symbols(), _KINDS))}", {"Accept": JSON_TYPE}
+
+    def on_open(self, now_ns: int) -> Step:
+        return Step(ready=True)
+
+    def on_frame(self, frame: bytes, now_ns: int) -> Step:
+        """Raises as by WebSocket. Blank lines only keep it open."""
+        return super().on_frame(frame, now_ns) if frame.strip() else Step(alive=True)
 
 
 def _complains(frame: bytes, which: str) -> None:

@@ -40,6 +40,8 @@ class TradierTwin:
     order is filled before it has a price. others: further accounts of the same token. recordings: prices to replay (sim/market.py reads files).
     """
 
+    media_type = "application/json"  # of the market's stream by HTTP
+
     def __init__(
         self,
         *,
@@ -122,6 +124,8 @@ class TradierTwin:
         if self.fails_with:
             return self._broken()
         if given.get("authorization") != f"Bearer {self.token}":
+            if parts[-2:] == ("events", "session"):
+                return words(401, "Invalid Access Token")  # where tickets are given out it is text
             return fault("Invalid Access Token", "keymanagement.service.invalid_access_token", 401)
         if "json" not in given.get("accept", ""):
             return words(406, "XML is what Tradier answers in without Accept: application/json; this twin speaks JSON alone.")
@@ -140,18 +144,26 @@ class TradierTwin:
                 return fault("Access Token expired", "keymanagement.service.access_token_expired", 401)
 
     def open(self, path: str, headers: Mapping[str, str], now_ns: int) -> int | Response:
-        """Anybody gets in: the ticket is shown in the first frame. A sandbox has no market stream."""
+        """Anybody gets in: the ticket is shown in the first frame, by HTTP in the query. A sandbox has no market stream."""
         self.advance(now_ns)
-        path = path.partition("?")[0]
+        path, _, query = path.partition("?")
+        form = fields(query, b"")
         if path == facts.ACCOUNT_STREAM:
             self._conns += 1
             self.account_stream.open(self._conns)
         elif path == facts.MARKET_STREAM and self.environment == facts.LIVE:
             self._conns += 1
-            self.market_stream.open(self._conns)
+            if "sessionid" in form:
+                self.market_stream.ask(self._conns, form, now_ns)
+            else:
+                self.market_stream.open(self._conns)
         else:
             return words(404, "Not Found")
         return self._conns
+
+    def is_events(self, path: str) -> bool:
+        """The market's stream by one long GET."""
+        return path.partition("?")[0] == facts.MARKET_STREAM
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
         self.advance(now_ns)
@@ -248,7 +260,7 @@ class TradierTwin:
             case ("GET", "history"):
                 return desk.history(form, now)
             case ("GET", "gainloss"):
-                return desk.gains(form)
+                return desk.gains(form, now)
         return words(404, "Not Found")
 
     def place(self, form: Form) -> Response:

@@ -1,6 +1,6 @@
 """The twin's streams: tickets, the account's events with their heartbeat, and the market's quotes and trades. Sans-IO: frames in, frames out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 import msgspec
@@ -81,6 +81,8 @@ class _Reader(msgspec.Struct):
     sessionid: str = ""
     symbols: list[str] = []
     kinds: list[str] = []
+    end: str = ""  # of each message: by HTTP a line feed, where that was asked for
+    is_lines: bool = False
 
 
 class MarketStream:
@@ -94,6 +96,7 @@ class MarketStream:
         self._market = market
         self._send = send
         self._tick = 0
+        self._blank_ns = 0
         self._quoted: dict[tuple[int, str], object] = {}
         self.conns: dict[int, _Reader] = {}
 
@@ -101,13 +104,23 @@ class MarketStream:
         self.conns[conn] = _Reader()
 
     def frame(self, conn: int, frame: str | bytes, now_ns: int) -> None:
-        reader = self.conns[conn]
         try:
             asked = msgspec.json.decode(frame, type=wire.MarketRequest)
         except msgspec.DecodeError:
             asked = wire.MarketRequest(symbols=[], sessionid="")
+        self._ask(conn, asked, now_ns)
+
+    def ask(self, conn: int, form: Mapping[str, str], now_ns: int) -> None:
+        """By one long GET: what the first frame would have said is in its query, and nothing can be said later. Blank lines keep it open."""
+        symbols, kinds = (form[name].split(",") if name in form else [] for name in ("symbols", "filter"))
+        self.conns[conn] = _Reader(is_lines=True, end="\n" if form.get("linebreak", "").lower() == "true" else "")
+        self._blank_ns = now_ns + facts.HEARTBEAT_NS
+        self._ask(conn, wire.MarketRequest(symbols=symbols, sessionid=form["sessionid"], filter=kinds), now_ns)
+
+    def _ask(self, conn: int, asked: wire.MarketRequest, now_ns: int) -> None:
+        reader = self.conns[conn]
         if not asked.symbols or (asked.sessionid != reader.sessionid and not self._tickets.take(asked.sessionid, now_ns)):
-            _complain(self._send, conn)
+            _complain(self._send, conn, reader.end)
             return
         if not reader.sessionid:
             for other in [other for other, known in self.conns.items() if known.sessionid]:
@@ -120,9 +133,18 @@ class MarketStream:
             self._quoted.pop((conn, name), None)
 
     def next_event_ns(self) -> int | None:
-        return (self._tick + 1) * TICK_NS if any(reader.symbols for reader in self.conns.values()) else None
+        times = [(self._tick + 1) * TICK_NS] if any(reader.symbols for reader in self.conns.values()) else []
+        times += [self._blank_ns] if self._lines() else []
+        return min(times, default=None)
+
+    def _lines(self) -> list[int]:
+        return [conn for conn, reader in self.conns.items() if reader.is_lines and reader.sessionid]
 
     def advance(self, now_ns: int) -> None:
+        while self._blank_ns <= now_ns and (lines := self._lines()):
+            for conn in lines:
+                self._send(conn, "\n")
+            self._blank_ns += facts.HEARTBEAT_NS
         last = now_ns // TICK_NS
         if any(reader.symbols for reader in self.conns.values()):
             for tick in range(max(self._tick + 1, last - CATCH_UP_TICKS + 1), last + 1):
@@ -173,9 +195,9 @@ class MarketStream:
         return frozenset(name for name in self._market.listings if len(name) > 15)
 
     def _tell(self, conn: int, frame: object) -> None:
-        self._send(conn, JSON.encode(frame).decode())
+        self._send(conn, JSON.encode(frame).decode() + self.conns[conn].end)
 
 
-def _complain(send: Send, conn: int) -> None:
-    send(conn, '{"error":"Session not found"}')
+def _complain(send: Send, conn: int, end: str = "") -> None:
+    send(conn, f'{{"error":"Session not found"}}{end}')
     send(conn, None)

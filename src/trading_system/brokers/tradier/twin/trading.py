@@ -25,7 +25,7 @@ from trading_system.brokers.tradier.twin.forms import (
 from trading_system.brokers.tradier.twin.rules import GROUPS, NET, Form, Rules, amount
 from trading_system.brokers.tradier.twin.universe import Universe
 from trading_system.domain.fix import ExecType, OrdStatus, Side
-from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.money import ONE, ZERO, plain
 from trading_system.sim.exchange import ASSIGNED, EXERCISED, EXPIRED, Event, Exchange, Execution, FeePosting, Settlement, SimOrder, Ticket
 from trading_system.sim.sessions import new_york_ns
 from trading_system.transport.message import Response
@@ -261,32 +261,36 @@ class TradingDesk:
         return placed, orders
 
     def change(self, name: str, form: Form, now_ns: int) -> Response:
-        """Type, duration, price and stop of a working order; what else is sent is ignored. It keeps its number."""
+        """Type, duration, price and stop of a working order; what else is sent is ignored. It keeps its number. Of linked orders each part is changed
+        by its own."""
         placed, orders = self._find(name)
         order = orders[0] if orders else None
         if order is None or order.ord_status.terminal:
             raise Refusal(words(400, f"order already in finalized state: {'rejected' if order is None else self._status(order)}"))
-        if len(orders) > 1 or order.order_id in self._exchange.groups:
-            raise parameter("order_id", "which part of linked orders changes is not modelled here.")
+        if placed.kind in GROUPS and placed.number == name:
+            raise parameter("order_id", "of linked orders each is changed by its own number.")
         if order.ord_status not in (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED):
             raise parameter("order_id", "the order is not open.")
         ticket = order.ticket
+        given = {key: form[key] for key in ("type", "duration", "price", "stop") if key in form}
         if placed.kind == "multileg":
             sign, price = NET.get(form.get("type", placed.form["type"])), amount(form, "price")
             changed = msgspec.structs.replace(ticket, price=ticket.price if sign is None or price is None else sign * price)
             if ticket.qty is not None and changed.price is not None:
                 changed = msgspec.structs.replace(changed, reserve_px=max(ZERO, changed.price) * 100)
         else:
-            merged = {**placed.form, **{key: form[key] for key in ("type", "duration", "price", "stop") if key in form}}
-            wanted = self._rules.single(merged, now_ns)
+            wanted = self._rules.single({**(_part_of(order) if placed.kind in GROUPS else placed.form), **given}, now_ns)
+            if placed.kind in GROUPS:
+                wanted = _still_linked(wanted, ticket)
             if wanted.waits and order.triggered:
                 raise parameter("stop", "the stop has gone off.")
             if (wanted.price or ZERO) * (order.qty or ZERO) - order.reserve > self._exchange.buying_power(now_ns) and ticket.opening:
                 raise business("InitialMargin")
             changed = msgspec.structs.replace(wanted, reserve_px=wanted.price or ticket.reserve_px, covered=ticket.covered, qty=ticket.qty)
-        placed.form = {**placed.form, **{key: form[key] for key in ("type", "duration", "price", "stop") if key in form}}
+        if placed.kind not in GROUPS:
+            placed.form = {**placed.form, **given}
         self._exchange.amend(order, changed, now_ns)
-        return answer({"order": wire.Placed(id=int(placed.number), status="ok", partner_id="twin")})
+        return answer({"order": wire.Placed(id=int(name), status="ok", partner_id="twin")})
 
     def cancel(self, name: str, now_ns: int) -> Response:
         """A request; repeated it is the same one. A parent's number means all of its parts, a leg's the whole."""
@@ -499,11 +503,11 @@ class TradingDesk:
         cost, proceeds = bought * units, sold * units
         self._gains.append(
             wire.ClosedPosition(
-                close_date=when(new_york_ns(today(done.transact_ns), 0)),
+                close_date=f"{today(done.transact_ns)}T00:00:00.000Z",
                 cost=cents(cost),
                 gain_loss=cents(proceeds - cost),
                 gain_loss_percent=cents((proceeds - cost) / cost * 100 if cost else ZERO),
-                open_date=when(new_york_ns(today(since_ns), 0)),
+                open_date=f"{today(since_ns)}T00:00:00.000Z",
                 proceeds=cents(proceeds),
                 quantity=number(done.qty),
                 symbol=done.symbol,
@@ -550,7 +554,8 @@ class TradingDesk:
         ]
         return answer(container("history", "event", _page(rows, query, HISTORY_LIMIT)))
 
-    def gains(self, query: Form) -> Response:
+    def gains(self, query: Form, now_ns: int) -> Response:
+        """Written at night, as history is; a day of New York is written as midnight in UTC."""
         first, last = _span(query)
         by = {"openDate": "open_date", "closeDate": "close_date"}.get(query.get("sortBy", "closeDate"))
         if by is None:
@@ -558,9 +563,28 @@ class TradingDesk:
         rows = [
             row
             for row in sorted(self._gains, key=lambda row: str(getattr(row, by)), reverse=query.get("sort", "desc") == "desc")
-            if first <= date.fromisoformat(row.close_date[:10]) <= last and query.get("symbol", row.symbol) == row.symbol
+            if first <= date.fromisoformat(row.close_date[:10]) <= last
+            and date.fromisoformat(row.close_date[:10]) < today(now_ns)
+            and query.get("symbol", row.symbol) == row.symbol
         ]
         return answer(container("gainloss", "closed_position", _page(rows, query, GAINS_LIMIT)))
+
+
+def _part_of(order: SimOrder) -> Form:
+    """A part of linked stock orders as a form would have it."""
+    words_ = {"symbol": order.symbol, "side": _verb(order.ticket, option=False), "quantity": plain(order.qty or ZERO)}
+    words_ |= {"type": order.ticket.ord_type.value, "duration": order.time_in_force.value, "tag": order.ticket.cl_ord_id}
+    words_ |= {name: plain(px) for name, px in (("price", order.price), ("stop", order.stop_px)) if px is not None}
+    return {name: word for name, word in words_.items() if word}
+
+
+def _still_linked(wanted: Ticket, ticket: Ticket) -> Ticket:
+    """What a part may become: its exits go on differing in type and lasting as long as each other. Raises Refusal."""
+    if wanted.ord_type is not ticket.ord_type:
+        raise parameter("type", "the type of linked orders cannot be changed.")
+    if wanted.time_in_force is not ticket.time_in_force:
+        raise business("OcoExpirationTypeNotTheSame")
+    return msgspec.structs.replace(wanted, contingency=ticket.contingency)
 
 
 def _verb(ticket: Ticket, *, option: bool) -> str:
