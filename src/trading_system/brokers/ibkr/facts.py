@@ -1,0 +1,83 @@
+"""Interactive Brokers as data: ports, limits, what it takes, where a person goes. Numbers that may change live here and nowhere else."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+
+NAME = BrokerName("ibkr")
+
+# -- where -----------------------------------------------------------------------------------------------------------------------------------------
+
+PAPER = "paper"
+LIVE = "live"
+PORTS: Mapping[str, tuple[int, int]] = {PAPER: (7497, 4002), LIVE: (7496, 4001)}  # TWS, IB Gateway
+PAGES: Mapping[str, str] = {
+    "signup": "https://www.interactivebrokers.com/en/trading/ib-api.php",
+    "keys_paper": "https://www.interactivebrokers.com/en/trading/ibgateway-latest.php",
+    "keys_live": "https://www.interactivebrokers.com/en/trading/ibgateway-latest.php",
+    "docs": "https://www.interactivebrokers.com/campus/ibkr-api-page/twsapi-doc/",
+    "status": "https://www.interactivebrokers.com/en/software/systemStatus.php",
+}
+
+# -- who -------------------------------------------------------------------------------------------------------------------------------------------
+
+PAPER_ACCOUNT_PREFIX = "DU"  # this is the proof of the kind
+REF_MAX = 40  # characters of an order's reference that are known to come back
+
+# -- how much --------------------------------------------------------------------------------------------------------------------------------------
+
+MESSAGES_PER_SECOND = 50  # of one client; TWS queues what is more, or complains
+OUR_MESSAGES_PER_SECOND = 45
+HEARTBEAT_NS = 30_000_000_000  # TWS has none: it is asked for the time so often
+STALE_AFTER_NS = 75_000_000_000
+HISTORY_TICKS_MAX = 1_000  # of one question
+
+# -- what ------------------------------------------------------------------------------------------------------------------------------------------
+
+_DAY = frozenset({TimeInForce.DAY})
+_DAY_GTC = frozenset({TimeInForce.DAY, TimeInForce.GTC})
+_AUCTIONS = frozenset({TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE})
+_AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+_STOPS = frozenset({OrdType.STOP, OrdType.STOP_LIMIT})
+ORDER_RULES = (
+    OrderRule(AssetClass.EQUITY, frozenset({OrdType.MARKET}), _DAY | _AUCTIONS, fractional=False),
+    OrderRule(AssetClass.EQUITY, frozenset({OrdType.LIMIT}), _DAY_GTC, fractional=False, extended_hours=True),
+    OrderRule(AssetClass.EQUITY, frozenset({OrdType.LIMIT}), _AT_ONCE | _AUCTIONS, fractional=False),
+    OrderRule(AssetClass.EQUITY, _STOPS | {OrdType.TRAILING_STOP}, _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.OPTION, frozenset({OrdType.MARKET}), _DAY, fractional=False),
+    OrderRule(AssetClass.OPTION, frozenset({OrdType.LIMIT}), _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.FOREX, frozenset({OrdType.MARKET}), _DAY, fractional=False),
+    OrderRule(AssetClass.FOREX, _STOPS | {OrdType.LIMIT}, _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
+)
+LISTED = tuple(map(InstrumentID, ("AAPL", "MSFT", "NVDA", "AMZN", "TSLA", "SPY", "QQQ", "IWM", "BRK.B", "EUR/USD", "GBP/USD", "AUD/USD", "BTC/USD")))
+
+FACTS = Facts(
+    broker=NAME,
+    title="Interactive Brokers",
+    rules=ORDER_RULES,
+    client_id_scope=ClientIdScope.NONE,  # an order's reference is a label: the same one twice is two orders
+    late_accept_ns=120_000_000_000,  # IB states no bound: the general one where there is no deadline on the wire
+    visibility_lag_ns=30_000_000_000,
+    can_replace=True,
+    has_paper=True,
+    maker_fee=Decimal("0.0002"),
+    taker_fee=Decimal("0.0002"),
+    max_fee_in_kind=Decimal(0),
+    requests_per_minute=60 * OUR_MESSAGES_PER_SECOND,
+    pages=PAGES,
+)
+
+# -- help ------------------------------------------------------------------------------------------------------------------------------------------
+
+UNREACHABLE = (
+    "Start TWS or IB Gateway on that machine and log in; in its API settings enable socket clients, and let IB_PORT be the port shown there "
+    f"(TWS 7497 for paper and 7496 for live, Gateway 4002 and 4001). Gateway: {PAGES['keys_paper']}"
+)
+ACCOUNT_HELP = f"Set IB_ACCOUNT to the one that this desk shall trade; paper accounts begin with DU. Accounts: {PAGES['signup']}"
+TAKEN_HELP = "another program, or a desk that is still running, uses this IB_CLIENT_ID: stop it, or take another. Orders belong to their number."
+READ_ONLY_HELP = "TWS's API is read-only: untick Read-Only API in its API settings, and orders can be placed"
