@@ -62,6 +62,7 @@ class TwsTwin:
         latency: Latency = Latency(),  # noqa: B008 frozen
         recordings: Mapping[str, Recording] | None = None,
         requests_per_minute: int | None = None,
+        messages_per_second: int | None = None,
         read_only: bool = False,
         others: tuple[str, ...] = (),
     ) -> None:
@@ -89,7 +90,7 @@ class TwsTwin:
         self.now_ns = start_ns
         self.lost = False  # the link to IB is down: 1100
         self.silent = False  # the end of a list of executions is not told
-        self._limit = MESSAGES_PER_SECOND if requests_per_minute is None else max(1, requests_per_minute // 60)
+        self._limit = messages_per_second or (MESSAGES_PER_SECOND if requests_per_minute is None else max(1, requests_per_minute // 60))
         self._others = others
         self._clients: dict[int, _Client] = {}
         self._held_back: list[tuple[int, list[str]]] = []  # orders that came while the link was down

@@ -90,7 +90,7 @@ def _coin(symbol: str, con_id: int, title: str, tick: str) -> Line:
 
 # line, price, volatility, touch, sizes
 _LISTED: tuple[tuple[Line, str, float, int, str], ...] = (
-    (_stock("AAPL", 265598, "NASDAQ", "APPLE INC"), "230", 0.28, 300, "1"),
+    (_stock("AAPL", 265598, "NASDAQ", "APPLE INC"), "230", 0.28, 100, "1"),
     (_stock("MSFT", 272093, "NASDAQ", "MICROSOFT CORP"), "430", 0.25, 200, "1"),
     (_stock("NVDA", 4815747, "NASDAQ", "NVIDIA CORP"), "180", 0.45, 500, "1"),
     (_stock("AMZN", 3691937, "NASDAQ", "AMAZON.COM INC"), "220", 0.32, 300, "1"),
