@@ -118,6 +118,8 @@ class Bench:
             await desk.drain()
             await recovery.aclose()
             await desk.hub.aclose()
+            for broker in desk.brokers.values():
+                await broker.aclose()
             if journal._failed is None and not journal._closed:
                 await journal.aclose()
 

@@ -100,9 +100,9 @@ _LISTED: tuple[tuple[Line, str, float, int, str], ...] = (
     (_stock("IWM", 9579970, "ARCA", "ISHARES RUSSELL 2000 ETF"), "225", 0.22, 700, "1"),
     (_stock("F", 9599491, "NYSE", "FORD MOTOR CO"), "11", 0.33, 3000, "1"),
     (_stock("BRK B", 72063691, "NYSE", "BERKSHIRE HATHAWAY INC-CL B"), "470", 0.17, 100, "1"),
-    (_pair("EUR", 12087792, "European Monetary Union Euro"), "1.08", 0.07, 20, "100000"),
-    (_pair("GBP", 12087797, "British pound"), "1.27", 0.08, 20, "100000"),
-    (_pair("AUD", 14433401, "Australian dollar"), "0.66", 0.1, 20, "100000"),
+    (_pair("EUR", 12087792, "European Monetary Union Euro"), "1.08", 0.07, 3, "10000"),
+    (_pair("GBP", 12087797, "British pound"), "1.27", 0.08, 3, "10000"),
+    (_pair("AUD", 14433401, "Australian dollar"), "0.66", 0.1, 3, "10000"),
     (_coin("BTC", 479624278, "Bitcoin cryptocurrency", "0.25"), "95000", 0.5, 100, "0.01"),
     (_coin("ETH", 495759171, "Ethereum cryptocurrency", "0.05"), "3300", 0.6, 100, "0.1"),
 )

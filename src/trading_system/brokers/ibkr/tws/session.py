@@ -66,7 +66,7 @@ class Mouth(Client):
     """ib_async's client, whose messages are taken away instead of sent."""
 
     def __init__(self) -> None:
-        super().__init__(SimpleNamespace())
+        super().__init__(SimpleNamespace())  # type: ignore[no-untyped-call]
         self.connState = Client.CONNECTED
         self._serverVersion = SERVER_VERSION
         self._said: list[bytes] = []
