@@ -272,9 +272,10 @@ def _ibkr(*, requests_per_minute: int, **changes: Any) -> TwsTwin:
     return TwsTwin(messages_per_second=facts_of_ibkr.MESSAGES_PER_SECOND if requests_per_minute < 100 else requests_per_minute, **changes)
 
 
-async def many_quotes(connector: Any) -> None:
-    """Questions about orders are asked together; those about prices are not."""
-    await asyncio.gather(*(connector.quote(InstrumentID("AAPL")) for _ in range(40)))
+async def many_cancels(connector: Any) -> None:
+    """What changes orders is counted apart from questions."""
+    for _ in range(facts_of_ibkr.OUR_ORDERS_PER_SECOND):
+        await connector.cancel_all()
 
 
 IBKR = Subject(
@@ -285,6 +286,7 @@ IBKR = Subject(
     names_fields=False,
     lists_questions=False,
     cancels_others=False,
+    tells_settlements=False,
     twin=_ibkr,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
     instruments={
@@ -299,7 +301,7 @@ IBKR = Subject(
     places=lambda request: request.body.startswith(b"3\0"),
     replies=lambda frame: not frame.startswith((b"3\0", b"11\0-1\0")),
     beside=lambda number: {"client_id": str(number)},
-    spends=many_quotes,
+    spends=many_cancels,
     symbol="AAPL",
 )
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})

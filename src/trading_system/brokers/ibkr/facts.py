@@ -31,7 +31,8 @@ REF_MAX = 40  # characters of an order's reference that are known to come back
 # -- how much --------------------------------------------------------------------------------------------------------------------------------------
 
 MESSAGES_PER_SECOND = 50  # of one client; TWS queues what is more, or complains
-OUR_MESSAGES_PER_SECOND = 45
+OUR_QUESTIONS_PER_SECOND = 30
+OUR_ORDERS_PER_SECOND = 15  # placed, changed and cancelled: no question takes their place
 HEARTBEAT_NS = 30_000_000_000  # TWS has none: it is asked for the time so often
 STALE_AFTER_NS = 75_000_000_000
 HISTORY_TICKS_MAX = 1_000  # of one question
@@ -68,7 +69,7 @@ FACTS = Facts(
     maker_fee=Decimal("0.0002"),
     taker_fee=Decimal("0.0002"),
     max_fee_in_kind=Decimal(0),
-    requests_per_minute=60 * OUR_MESSAGES_PER_SECOND,
+    requests_per_minute=60 * OUR_QUESTIONS_PER_SECOND,
     pages=PAGES,
 )
 

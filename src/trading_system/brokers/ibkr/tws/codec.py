@@ -24,7 +24,7 @@ from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.domain.option import is_option, parse_occ
+from trading_system.domain.option import Greeks, Right, is_option, parse_occ
 from trading_system.domain.order import NewOrder
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
@@ -175,6 +175,22 @@ def _windows(text: str, zone: ZoneInfo) -> tuple[Window, ...]:
 
 def decode_rule(increments: Iterable[Any]) -> tuple[TickBand, ...]:
     return tuple(TickBand(decode_number(one.lowEdge), decode_number(one.increment)) for one in increments)
+
+
+def decode_days(parameters: Iterable[tuple[Any, ...]]) -> tuple[date, ...]:
+    """The days of every class of options on it, each once."""
+    days = {day for _, _, _, _, _, expirations, _ in parameters for day in expirations}
+    return tuple(sorted(date(int(day[:4]), int(day[4:6]), int(day[6:8])) for day in days))
+
+
+def decode_greeks(
+    volatility: Any, delta: Any, price: Any, dividends: Any, gamma: Any, vega: Any, theta: Any, underlying: Any
+) -> tuple[Decimal | None, Greeks | None]:
+    """What IB's model says. A volatility below zero and a greek of minus two are none."""
+    if volatility is None or volatility < 0 or delta in (None, -2) or gamma in (None, -2) or vega in (None, -2) or theta in (None, -2):
+        return None, None
+    greeks = Greeks(delta=decode_number(delta), gamma=decode_number(gamma), theta=decode_number(theta), vega=decode_number(vega), rho=None)
+    return decode_number(volatility), greeks
 
 
 # -- orders ----------------------------------------------------------------------------------------------------------------------------------------
@@ -415,3 +431,15 @@ def decode_bar(bar: Any, instrument: InstrumentID, period_ns: int, zone: ZoneInf
 
 def words_of(instrument: InstrumentID) -> IbContract:
     return encode_contract(encode_instrument(instrument))
+
+
+def options_of(underlying: InstrumentID, expiry: date, right: Right | None) -> IbContract:
+    """All options of a day, in words that fit several contracts."""
+    return IbContract(
+        symbol=underlying.replace(".", " "),
+        secType="OPT",
+        exchange="SMART",
+        currency=HOME,
+        lastTradeDateOrContractMonth=f"{expiry:%Y%m%d}",
+        right="" if right is None else right.letter,
+    )

@@ -5,6 +5,7 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -38,6 +39,7 @@ from trading_system.domain.fix import OrdStatus
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
@@ -51,6 +53,7 @@ from trading_system.transport.websocket import Dialer
 CONNECT_WITHIN_NS = 20 * NS
 ANSWER_WITHIN_NS = 10 * NS
 WAITING_MAX = 10_000  # events that nobody has read
+QUOTED_AT_ONCE = 40  # options of a chain
 DETAILS_MAX = 2_000  # contracts whose grid is remembered
 DETAILS_LIFE_NS = 3_600 * NS
 _EXTERNAL = "external:"  # how the desk calls an order by its broker's name
@@ -260,7 +263,7 @@ class TwsConnector:
         self._amends.begin(amend)
         self._wait(number, word)
         try:
-            await self._line.say(lambda mouth: mouth.placeOrder(number, contract, order), urgent=False)
+            await self._line.say_change(lambda mouth: mouth.placeOrder(number, contract, order), urgent=False)
             stands = await self._first(word, "the change was sent")
         except (Rejected, Unavailable):
             self._amends.settle(approved.cl_ord_id)
@@ -290,7 +293,7 @@ class TwsConnector:
         word = _Word(refuses_change, lambda _row: True)
         self._wait(number, word)
         try:
-            await self._line.say(lambda mouth: mouth.cancelOrder(number))
+            await self._line.say_change(lambda mouth: mouth.cancelOrder(number), urgent=True)
             row = await self._first(word, "the cancel was sent")
         except Rejected:
             row = await self._asked(order)
@@ -310,7 +313,7 @@ class TwsConnector:
 
     async def cancel_all(self) -> None:
         """Every order of the user, those of other clients and those placed by hand included."""
-        await self._line.say(lambda mouth: mouth.reqGlobalCancel())
+        await self._line.say_change(lambda mouth: mouth.reqGlobalCancel(), urgent=True)
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Names and numbers that an earlier run knew, and changes that it was in doubt about. No number is given out twice, whatever TWS says."""
@@ -549,6 +552,28 @@ class TwsConnector:
         zone = ZoneInfo(details.timeZoneId)
         found = [codec.decode_bar(row.args[1], instrument, period_ns, zone) for row in rows if row.name == "historicalData"]
         return tuple(bar for bar in found if start_ns <= bar.open_ns < end_ns)
+
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        contract = await self._contract(underlying)
+        rows = await self._line.ask(
+            "securityDefinitionOptionParameterEnd",
+            lambda mouth, number: mouth.reqSecDefOptParams(number, contract.symbol, "", contract.secType, contract.conId),
+        )
+        return codec.decode_days(row.args for row in rows if row.name == "securityDefinitionOptionParameter")
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        """Each contract of the day is asked for its price; TWS has a hundred lines of market data."""
+        wanted = codec.options_of(underlying, expiry, right)
+        rows = await self._line.ask("contractDetailsEnd", lambda mouth, number: mouth.reqContractDetails(number, wanted))
+        contracts = {codec.name_of(row.args[1].contract): row.args[1].contract for row in rows if row.name == "contractDetails"}
+        slots = asyncio.Semaphore(QUOTED_AT_ONCE)
+
+        async def line(instrument: InstrumentID, contract: IbContract) -> OptionSnapshot:
+            async with slots:
+                return await self._feeds.option(contract, instrument)
+
+        lines = await asyncio.gather(*(line(instrument, contract) for instrument, contract in contracts.items()))
+        return tuple(sorted(lines, key=lambda one: (one.contract.strike, one.contract.right)))
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """A line of market data for each. Raises BadRequest: bars, which are read by `trading bars`."""
