@@ -19,6 +19,7 @@ from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.ibkr.twin import TwsTwin
 from trading_system.brokers.ibkr.twin.forms import Form, Wanted
+from trading_system.brokers.ibkr.twin.forms import Refusal as IbkrRefusal
 from trading_system.brokers.ibkr.wire import join, split
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
@@ -38,6 +39,7 @@ from trading_system.transport.message import Request
 
 DEAD_MAN_EVERY = OPTIONS_EVERY = COMMISSION_FIRST_EVERY = 3
 STRANGERS_CLIENT = 99
+THROUGH_S = 0.001  # so long a message takes through a desk
 
 
 class PairTruth(TwinTruth):
@@ -432,7 +434,9 @@ class IbkrTruth(KeptTruth):
             if placed.order is None:
                 yield name, TwinOrder(ref, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
             else:
-                yield name, replace(self._shown(placed.order), cl_ord_id=ref, foreign=foreign)
+                shown = self._shown(placed.order)
+                status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
+                yield name, replace(shown, cl_ord_id=ref, foreign=foreign, status=status)
 
 
 class IbkrWorld(TwinWorld):
@@ -488,14 +492,29 @@ class IbkrWorld(TwinWorld):
             self._squatter = 0
 
     _squatter = 0
+    _strangers_id = 0
 
     def calm(self) -> None:
         self._restore(kept=True)
         self._leave()
         super().calm()
 
+    def begun(self) -> None:
+        self._told_lost = False
+
+    def heard(self, frame: bytes) -> None:
+        """What TWS says of its link to IB, once that has gone through the desk."""
+        told = {"1100": True, "1101": False, "1102": False}.get(split(frame)[3]) if frame.startswith(b"4\0") else None
+        if told is not None:
+            asyncio.get_running_loop().call_later(THROUGH_S, self._tell_lost, told)
+
+    def _tell_lost(self, told: bool) -> None:
+        self._told_lost = told
+
+    _told_lost = False
+
     def listening(self) -> bool:
-        return super().listening() and not self.twin.lost
+        return super().listening() and not self._told_lost
 
     def make(self, seed: int) -> TwsTwin:
         twin = TwsTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
@@ -524,11 +543,14 @@ class IbkrWorld(TwinWorld):
 
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
         line = self.twin.universe.lines[instrument]
-        number = self.twin.trading.next_ids.get(STRANGERS_CLIENT, 1)
+        self._strangers_id += 1
         wanted = Wanted(line.con_id, "", "", "", ZERO, "", "", "", "", "", "", "")
-        form = Form(order_id=number, contract=wanted, action=side.upper(), qty=qty, order_type="MKT", tif="DAY", ref=cl_ord_id)
+        form = Form(order_id=self._strangers_id, contract=wanted, action=side.upper(), qty=qty, order_type="MKT", tif="DAY", ref=cl_ord_id)
         self.twin.advance(self.clock.now_ns())
-        self.twin.trading.place(STRANGERS_CLIENT, form, self.clock.now_ns())
+        try:
+            self.twin.trading.place(STRANGERS_CLIENT, form, self.clock.now_ns())
+        except IbkrRefusal:
+            return False
         return not list(self.twin.trading.placed.values())[-1].withdrawn
 
 

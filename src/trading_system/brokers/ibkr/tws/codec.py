@@ -17,7 +17,7 @@ from trading_system.brokers.ibkr.contracts import HOME, Words, asset_class_of, d
 from trading_system.brokers.ibkr.facts import NAME, PAGES
 from trading_system.brokers.ibkr.statuses import UNCHANGED, decode_status
 from trading_system.domain.account import AccountSnapshot, Position
-from trading_system.domain.errors import BadRequest, ProtocolError
+from trading_system.domain.errors import BadRequest, ProtocolError, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID
@@ -347,6 +347,8 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
             rate = Decimal(values.get(("ExchangeRate", currency), "0"))
             pair = InstrumentID(f"{currency}/{HOME}")
             positions.append(Position(instrument=pair, qty=amount, avg_px=rate, mark_px=rate or None, unrealized_pnl=ZERO))
+    if HOME not in moneys:
+        raise Unavailable(f"IB has not told the account's {HOME}")
     ready = values.get(("AccountReady", ""), "true") == "true"
     return AccountSnapshot(
         broker=NAME,
@@ -355,7 +357,7 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
         currency=HOME,
         equity=equity,
         last_equity=_figure(values, "PreviousDayEquityWithLoanValue", equity),
-        cash=moneys.get(HOME, ZERO),
+        cash=moneys[HOME],
         buying_power=_figure(values, "BuyingPower"),
         positions=tuple(positions),
         tradable=ready,

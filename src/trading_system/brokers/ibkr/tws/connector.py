@@ -120,6 +120,8 @@ class TwsConnector:
             await self._line.aclose()
             raise
         self._line.raise_floor(self._orders.highest + 1)
+        with suppress(Unavailable):
+            await self._time()
         self._tasks = [asyncio.create_task(self._beat(), name="heart ibkr")]
 
     async def aclose(self) -> None:
@@ -143,9 +145,17 @@ class TwsConnector:
                 due_ns = now_ns + HEARTBEAT_NS
                 with suppress(DeskError):
                     await self._time()
-            for report in self._orders.overdue(self._clock.now_ns()):
-                self._tell(report)
+            with suppress(DeskError):
+                await self._fees()
             await self._clock.sleep_ns(NS)
+
+    async def _fees(self) -> None:
+        """An execution whose fee is late is asked for once more; what then has none is told without."""
+        late = self._orders.late(self._clock.now_ns())
+        if late:
+            await self._executions()
+            for report in self._orders.without_fee(late, self._clock.now_ns()):
+                self._tell(report)
 
     async def _time(self) -> None:
         sent_ns = self._clock.now_ns()
@@ -424,6 +434,7 @@ class TwsConnector:
     def _turned(self, event: LinkEvent) -> None:
         self._lost = ""
         if event.kind is not LinkKind.UP:
+            self._orders.forget()
             for word in [word for waiting in self._words.values() for word in waiting]:
                 word.fail(InDoubt(f"it was sent, and the connection ended before TWS had answered: {event.text}"))
         elif self._account and self._account not in self._session.accounts:
