@@ -398,7 +398,7 @@ class TwsConnector:
         self._readers.append(reader)
         try:
             if self._line.up:
-                yield self._state(Link.LIVE, "")
+                yield self._state(Link.GAP if self._lost else Link.LIVE, self._lost)
             while True:
                 event = await reader.get()
                 if isinstance(event, DeskError):
