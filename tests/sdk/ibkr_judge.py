@@ -23,8 +23,9 @@ def step(act: Callable[[], Awaitable[None]]) -> None:
 
 
 async def until(what: Callable[[], Any]) -> Any:
+    """ib_async's own state, looked at until it is so."""
     async with asyncio.timeout(WAIT_S):
-        while not (found := what()):
+        while not (found := what()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return found
 
@@ -132,7 +133,7 @@ async def a_limit_order_lives() -> None:
     trade.order.lmtPrice = round(low * 0.99, 2)
     ib.placeOrder(AAPL, trade.order)
     await until(lambda: any(entry.message == "Modified" for entry in trade.log))
-    assert [one.orderRef for one in await ib.reqAllOpenOrdersAsync() if one.orderRef] or ib.openOrders()
+    assert [one.order.orderRef for one in await ib.reqAllOpenOrdersAsync()] == ["judge-2"]
     ib.cancelOrder(trade.order)
     await until(lambda: trade.orderStatus.status == "Cancelled")
     await until(lambda: any(code == 202 for _, code, _ in errors))

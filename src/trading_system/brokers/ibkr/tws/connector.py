@@ -554,7 +554,7 @@ class TwsConnector:
         contract = details.contract
         assert contract is not None
         what = {"CASH": "MIDPOINT", "CRYPTO": "AGGTRADES"}.get(contract.secType, "TRADES")
-        end, span = codec.encode_time(end_ns + NS), codec.encode_span(end_ns - start_ns)
+        end, span = codec.encode_time(end_ns + NS), codec.encode_span(end_ns + NS - start_ns)
 
         def speak(mouth: Mouth, number: int) -> None:
             mouth.reqHistoricalData(number, contract, end, span, codec.BARS[period_ns], what, False, 2, False, [])
