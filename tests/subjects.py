@@ -298,8 +298,9 @@ IBKR = Subject(
     misspelt=InstrumentID("EURUSD"),
     statuses=tuple(f"\0{status}\0".encode() for status in ("PreSubmitted", "Submitted", "Filled")),
     changes=lambda request: request.body.startswith((b"3\0", b"4\0", b"58\0")),
-    places=lambda request: request.body.startswith(b"3\0"),
+    places=lambda request: request.body.startswith(b"3\0") and b"." not in request.body.split(b"\0")[26],  # exits leave behind their entry
     replies=lambda frame: not frame.startswith((b"3\0", b"11\0-1\0")),
+    checks=lambda request: request.body.startswith(b"3\0") and request.body.split(b"\0")[84] == b"1",
     beside=lambda number: {"client_id": str(number)},
     spends=many_cancels,
     symbol="AAPL",

@@ -428,9 +428,9 @@ class IbkrTruth(KeptTruth):
 
     def kept(self) -> Iterable[tuple[str, TwinOrder]]:
         for placed in self._placed.values():
-            ref = placed.form.ref
+            name, (ref, part, _) = f"{placed.perm_id}-{placed.form.order_id}", placed.form.ref.partition(".")
             foreign = not is_ours(ref) or ref.startswith(STRANGER)
-            name = f"{placed.perm_id}-{placed.form.order_id}"
+            ref = f"external:{name}" if part else ref
             if placed.order is None:
                 yield name, TwinOrder(ref, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
             else:
@@ -531,11 +531,11 @@ class IbkrWorld(TwinWorld):
         return None  # TWS speaks no HTTP
 
     def framed(self, frame: str | bytes) -> ClOrdID | None:
-        """A change has the number of the order that it changes: the oracle sees what becomes of it."""
+        """A change has the number of the order that it changes, and exits leave with their entry: the oracle sees what becomes of them."""
         if not isinstance(frame, bytes) or not frame.startswith(b"3\0"):
             return None
         fields = split(frame)
-        return None if self.twin.trading.find(self.client_id, int(fields[1])) is not None else ClOrdID(fields[26])
+        return None if "." in fields[26] or self.twin.trading.find(self.client_id, int(fields[1])) is not None else ClOrdID(fields[26])
 
     def secrets_on_disk(self) -> bool:
         """The account's number is no secret to the owner's own journal; TWS has no key."""

@@ -153,6 +153,7 @@ REFUSED: list[tuple[dict[str, Value], int]] = [
     ({"action": "SELL"}, 201),  # nobody lends here
     ({"f2": 0, "f3": "NOBODY"}, 200),
     ({"f17": "many"}, 320),
+    ({"kind": "LMT", "f19": "100", "f28": 77}, 10006),
 ]
 
 

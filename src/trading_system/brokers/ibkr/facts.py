@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("ibkr")
 
@@ -55,12 +55,18 @@ ORDER_RULES = (
     OrderRule(AssetClass.FOREX, _STOPS | {OrdType.LIMIT}, _DAY_GTC, fractional=False),
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
 )
+_LINKS = frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO})
+LINK_RULES = (  # a change names one order: whether its exits follow is not stated
+    LinkRule(AssetClass.EQUITY, _LINKS, frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=False),
+    LinkRule(AssetClass.EQUITY, _LINKS - {Contingency.OCO}, frozenset({OrdType.MARKET}), _DAY, can_replace=False),
+)
 LISTED = tuple(map(InstrumentID, ("AAPL", "MSFT", "NVDA", "AMZN", "TSLA", "SPY", "QQQ", "IWM", "BRK.B", "EUR/USD", "GBP/USD", "AUD/USD", "BTC/USD")))
 
 FACTS = Facts(
     broker=NAME,
     title="Interactive Brokers",
     rules=ORDER_RULES,
+    links=LINK_RULES,
     client_id_scope=ClientIdScope.NONE,  # an order's reference is a label: the same one twice is two orders
     late_accept_ns=120_000_000_000,  # IB states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=30_000_000_000,

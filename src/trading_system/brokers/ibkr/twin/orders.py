@@ -101,6 +101,8 @@ class Orders:
             return
         if form.order_id < self.next_ids.get(client_id, 1) and not form.what_if:
             raise Refusal(103, "Duplicate order id")
+        if form.parent_id and self.find(client_id, form.parent_id) is None:
+            raise Refusal(10006, "Missing parent order.")
         line = self._line(form, now_ns)
         ticket = self._ticket(form, line, now_ns)
         if form.what_if:
@@ -113,8 +115,12 @@ class Orders:
             form.tif = "DAY"
         placed = Placed(form=form, line=line, client_id=client_id, perm_id=_FIRST_PERM + len(self.placed), created_ns=now_ns, ticket=ticket)
         self.placed[placed.perm_id] = placed
-        if form.transmit:
+        if form.transmit and (form.parent_id or not form.oca_group or self._grouped(placed)):
             self._release(placed, now_ns)
+
+    def _grouped(self, placed: Placed) -> bool:
+        """Whether another of its group waits: exits alone are taken together."""
+        return any(other.order is None and not other.withdrawn and _kin(other, placed) for other in self.placed.values())
 
     def _line(self, form: Form, now_ns: int) -> Line:
         if form.account and form.account != self._account:

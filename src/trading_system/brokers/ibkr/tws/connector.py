@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ib_async import Contract as IbContract
-from ib_async import ContractDetails, ExecutionFilter
+from ib_async import ContractDetails, ExecutionFilter, OrderState
 from msgspec.structs import replace as changed
 
 from trading_system.brokers.ibkr.auth import prove
@@ -102,6 +102,7 @@ class TwsConnector:
         self._offset = BrokerOffset()
         self._account = ""
         self._readers: list[asyncio.Queue[Told]] = []
+        self._trials: dict[int, asyncio.Future[OrderState]] = {}  # by order id
         self._words: dict[int, list[_Word]] = {}  # by order id: who waits for one
         self._details: OrderedDict[InstrumentID, tuple[ContractDetails, Instrument, int]] = OrderedDict()
         self._rules: dict[str, tuple[TickBand, ...]] = {}
@@ -225,14 +226,44 @@ class TwsConnector:
         request = approved.request
         contract = await self._contract(request.instrument)
         self._refuse_while_lost()
-        order = codec.encode_order(request, self._account, approved.cl_ord_id)
         word = _Word(refuses_new, lambda _row: True)
-        await self._line.say_order(lambda mouth, number: mouth.placeOrder(number, contract, order), lambda number: self._wait(number, word))
+
+        def speak(mouth: Mouth, number: int) -> None:
+            for place, part in enumerate(codec.encode_linked(request, self._account, approved.cl_ord_id, number)):
+                mouth.placeOrder(number + place, contract, part)
+
+        parts = len(codec.encode_linked(request, self._account, approved.cl_ord_id, 0))
+        await self._line.say_order(speak, lambda number: self._wait(number, word), parts=parts)
         row = await self._first(word, "the order was sent")
-        report = codec.decode_row(row, self._clock.now_ns())
+        report = self._report(row)
         if report.ord_status is OrdStatus.REJECTED:
             raise Rejected(f"Interactive Brokers refused: {row.text or row.status}")
         return changed(report, cl_ord_id=approved.cl_ord_id)
+
+    def _report(self, row: Row) -> ExecutionReport:
+        """How an order stands, with what IB holds for it."""
+        now_ns = self._clock.now_ns()
+        report = codec.decode_row(row, now_ns)
+        if report.parent is not None:
+            return report
+        return changed(report, children=tuple(codec.decode_row(part, now_ns) for part in self._orders.parts(report.cl_ord_id)))
+
+    async def validate(self, approved: Approved) -> str:
+        """whatIf: IB says what the order would tie up, and nothing comes of it."""
+        assert approved.dry_run
+        contract = await self._contract(approved.request.instrument)
+        order = codec.encode_trial(approved.request, self._account, approved.cl_ord_id)
+        answer: asyncio.Future[OrderState] = asyncio.get_running_loop().create_future()
+        number = await self._line.say_order(
+            lambda mouth, number: mouth.placeOrder(number, contract, order), lambda number: self._trials.__setitem__(number, answer)
+        )
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
+                return codec.decode_trial(await answer)
+        except TimeoutError:
+            raise Unavailable("Interactive Brokers' check did not say") from None
+        finally:
+            self._trials.pop(number, None)
 
     def _refuse_while_lost(self) -> None:
         """What is sent while TWS has lost IB waits there, for how long nobody knows. Raises Unavailable: nothing was sent."""
@@ -351,7 +382,7 @@ class TwsConnector:
             return found
         for row in reversed(self._orders.rows.values()):
             if row.order.orderRef == cl_ord_id or f"{_EXTERNAL}{row.name}" == cl_ord_id:
-                return codec.decode_row(row, now_ns)
+                return self._report(row)
         return None
 
     async def _look(self) -> None:
@@ -445,6 +476,8 @@ class TwsConnector:
     def _hear(self, message: Heard) -> None:
         now_ns = self._clock.now_ns()
         match message:
+            case Heard("openOrder", (order_id, _, order, state)) if order_id in self._trials and order.clientId in (0, self._client_id):
+                self._tried(order_id, state if order.whatIf else ProtocolError("IB placed what it was only to check", str(order.permId).encode()))
             case Heard("openOrder", (order_id, contract, order, state)):
                 self._stands(self._orders.opened(order_id, contract, order, state.status, now_ns))
             case Heard("orderStatus", args):
@@ -471,6 +504,15 @@ class TwsConnector:
                 word.stands(row)
         self._tell(report)
 
+    def _tried(self, number: int, answer: OrderState | DeskError) -> None:
+        trial = self._trials.get(number)
+        if trial is None or trial.done():
+            return
+        if isinstance(answer, DeskError):
+            trial.set_exception(answer)
+        else:
+            trial.set_result(answer)
+
     def _complains(self, number: int, code: int, text: str) -> None:
         """What an error says of an order, by our own table; that something is wrong with TWS's link to IB makes everything in between unknown."""
         if code == LOST:
@@ -479,6 +521,8 @@ class TwsConnector:
         elif code in (BACK, BACK_WITHOUT_DATA):
             self._lost = ""
             self._tell(self._state(Link.LIVE, said(code, text)))
+        if refuses_new(code):
+            self._tried(number, refusal(code, text))
         row = self._orders.placed(self._client_id, number) if number > 0 else None
         if row is not None:
             row.text = said(code, text)

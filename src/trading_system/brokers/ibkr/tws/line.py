@@ -145,13 +145,15 @@ class Line:
         await self._afford(self._changes, urgent=urgent)
         await self._send(speak)
 
-    async def say_order(self, speak: Callable[[Mouth, int], object], heed: Callable[[int], None]) -> int:
-        """An order under a new number: the numbers reach the socket in their order. heed: called with it before a byte leaves. Raises as say."""
+    async def say_order(self, speak: Callable[[Mouth, int], object], heed: Callable[[int], None], *, parts: int = 1) -> int:
+        """An order under a new number, with as many behind it as it has parts: the numbers reach the socket in their order. heed: called with the
+        first before a byte leaves. Raises as say."""
         await self._afford(self._changes, urgent=False)
         async with self._one:
             if not self.up:
                 raise self._unreachable()
             number = self.new_id()
+            self.raise_floor(number + parts)
             heed(number)
             await self._send(lambda mouth: speak(mouth, number))
         return number

@@ -12,7 +12,7 @@ from ib_async import Contract as IbContract
 from ib_async import Order as IbOrder
 
 from trading_system.brokers.ibkr.statuses import UNCHANGED
-from trading_system.brokers.ibkr.tws.codec import Row, decode_execution, decode_number, decode_row, numbers_of, order_name
+from trading_system.brokers.ibkr.tws.codec import PART, Row, decode_execution, decode_number, decode_row, numbers_of, order_name
 from trading_system.domain.ids import ExecID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Order
@@ -64,6 +64,10 @@ class Orders:
     def placed(self, client_id: int, order_id: int) -> Row | None:
         """The newest of a client's orders with this number."""
         return next((row for row in reversed(self.rows.values()) if (row.client_id, row.order_id) == (client_id, order_id)), None)
+
+    def parts(self, ref: str) -> list[Row]:
+        """What IB holds for one of our orders."""
+        return [row for row in self.rows.values() if ref and row.order.orderRef.startswith(f"{ref}{PART}")]
 
     # -- what is said ----------------------------------------------------------------------------------------------------------------------------
 
