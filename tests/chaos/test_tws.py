@@ -39,6 +39,7 @@ class Cutter:
         self.silent = False  # the end is no end: nothing comes any more
         self.orders = 0
         self._armed = False
+        self._left = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, out = await asyncio.open_connection("127.0.0.1", self._upstream_port)
@@ -51,19 +52,18 @@ class Cutter:
         while piece := await reader.read(1 << 16):
             if b"\x003\x00" in piece[3:8] or piece[4:6] == b"3\0":
                 self.orders += 1
-                self._armed = self.after is not None
+                self._armed, self._left = self.after is not None, self.after or 0
             out.write(piece)
             await out.drain()
         out.close()
 
     async def _back(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = self.after or 0
         while piece := await back.read(1 << 16):
             if self._armed:
-                piece, left = piece[:left], left - len(piece)
+                piece, self._left = piece[: self._left], self._left - len(piece)
             writer.write(piece)
             await writer.drain()
-            if self._armed and left <= 0:
+            if self._armed and self._left <= 0:
                 self._armed, self.after = False, None
                 if self.silent:
                     await asyncio.sleep(3600)
