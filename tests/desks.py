@@ -59,11 +59,16 @@ class Bench:
         self.folder = folder
         self.subject = subject
         self.twin = subject.make(**twin)
+        self._others = count(2)
         self._nonces = count(1)  # one source for all desks and connectors: they share a key
         self.carriers: set[asyncio.Task[None]] = set()  # what a killed desk does not take along
         self.network = SimNetwork({"twin": between(self.twin)}, clock, random.Random(5), Faults(enabled=False))
 
-    def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None) -> Any:
+    def beside(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None) -> Any:
+        """A connector that stands beside others: a broker that tells its clients apart sees another one."""
+        return self.connector(environment, credentials, self.subject.beside(next(self._others)))
+
+    def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None, options: Mapping[str, str] | None = None) -> Any:
         nonces = {"nonces": lambda: next(self._nonces)} if self.subject.facts.needs_nonces else {}
         return registry.folder(self.subject.broker).connect(
             http=self.network.http(),
@@ -72,7 +77,7 @@ class Bench:
             rng=random.Random(1),
             credentials=credentials or self.subject.credentials(self.twin),
             environment=environment,
-            options={"url": "http://twin", **self.subject.options},
+            options={"url": "http://twin", **self.subject.options, **(options or {})},
             **nonces,
         )
 
@@ -116,6 +121,8 @@ class Bench:
             await desk.drain()
             await recovery.aclose()
             await desk.hub.aclose()
+            for broker in desk.brokers.values():
+                await broker.aclose()
             if journal._failed is None and not journal._closed:
                 await journal.aclose()
 

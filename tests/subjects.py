@@ -12,6 +12,8 @@ from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.bybit.twin import BybitTwin
+from trading_system.brokers.ibkr import facts as facts_of_ibkr
+from trading_system.brokers.ibkr.twin import TwsTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.oanda.twin import OandaTwin
 from trading_system.brokers.tradier.twin import TradierTwin
@@ -55,6 +57,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     covers_parts: bool = False  # whether it makes exits for each part that an entry fills, and not for the whole alone
     ends_exits_singly: bool = False  # whether one exit that is cancelled leaves the other
     fills_whole: bool = False  # whether it fills an order of ordinary size by one execution
+    one_line: bool = False  # whether everything goes over one connection: who hears nothing on it hears nothing at all
+    names_fields: bool = True  # whether what is sent has names, and does not stand in a row
+    lists_questions: bool = True  # whether each question about an order is one of its own
+    cancels_others: bool = True  # whether what another connection of the user has placed can be cancelled one by one
+    beside: Callable[[int], Mapping[str, str]] = lambda _number: {}  # options of a connector that stands beside others
     spends: Callable[[Any], Awaitable[None]] = questions  # asks a connector for so much that no order fits into the budget any more
     options: Mapping[str, str] = {}  # of the connector
     wide: Mapping[str, Any] = {}  # of the twin: what it limits besides requests
@@ -261,6 +268,46 @@ TRADIER = Subject(
     spends=lost_cancels,
     symbol="AAPL",
 )
+
+
+def _ibkr(*, requests_per_minute: int, **changes: Any) -> TwsTwin:
+    """TWS counts by the second."""
+    return TwsTwin(messages_per_second=facts_of_ibkr.MESSAGES_PER_SECOND if requests_per_minute < 100 else requests_per_minute, **changes)
+
+
+async def many_cancels(connector: Any) -> None:
+    """What changes orders is counted apart from questions."""
+    for _ in range(facts_of_ibkr.OUR_ORDERS_PER_SECOND):
+        await connector.cancel_all()
+
+
+IBKR = Subject(
+    name="ibkr",
+    broker=BrokerName("ibkr"),
+    keeps_ids=True,
+    one_line=True,
+    names_fields=False,
+    lists_questions=False,
+    cancels_others=False,
+    tells_settlements=False,
+    twin=_ibkr,
+    credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
+    instruments={
+        AssetClass.EQUITY: InstrumentID("AAPL"),
+        AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
+        AssetClass.FOREX: InstrumentID("EUR/USD"),
+    },
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("EURUSD"),
+    statuses=tuple(f"\0{status}\0".encode() for status in ("PreSubmitted", "Submitted", "Filled")),
+    changes=lambda request: request.body.startswith((b"3\0", b"4\0", b"58\0")),
+    places=lambda request: request.body.startswith(b"3\0") and b"." not in request.body.split(b"\0")[26],  # exits leave behind their entry
+    replies=lambda frame: not frame.startswith((b"3\0", b"11\0-1\0")),
+    checks=lambda request: request.body.startswith(b"3\0") and request.body.split(b"\0")[84] == b"1",
+    beside=lambda number: {"client_id": str(number)},
+    spends=many_cancels,
+    symbol="AAPL",
+)
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
-SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA, TRADIER)
+SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA, TRADIER, IBKR)
 WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them

@@ -48,7 +48,7 @@ def test_a_status_that_nobody_knows_halts_the_broker_and_exits_pass(tmp_path: Pa
 
     def unknown(body: bytes) -> bytes:
         for known in subject.statuses:
-            body = body.replace(known, re.sub(rb':"\w+"', b':"levitating"', known))
+            body = body.replace(known, re.sub(rb"\w+(?=\W*$)", b"levitating", known))
         return body
 
     async def story(bench: Bench, between: Between) -> None:
@@ -80,6 +80,8 @@ def test_a_field_that_stands_twice_is_believed_neither_time(tmp_path: Path, subj
     asset_class = next(iter(subject.instruments))
 
     async def story(bench: Bench, between: Between) -> None:
+        if not subject.names_fields:
+            return
         async with bench.desk(WIDE) as desk:
             await priced(desk, subject, asset_class, "1")
             between.answers = between.frames = doubled_fields

@@ -90,10 +90,10 @@ def test_the_account_proves_its_kind_and_a_wrong_key_is_told_what_to_do(tmp_path
         assert snapshot.account
         assert snapshot.equity == snapshot.cash > 0
         with pytest.raises(AuthFailed, match="paper"):
-            await bench.connector("live").connect()
+            await bench.beside("live").connect()
         wrong = {field: Secret(f"{secret.reveal()[:4]}wrong") for field, secret in subject.credentials(bench.twin).items()}
         with pytest.raises(AuthFailed) as caught:
-            await bench.connector(credentials=wrong).connect()
+            await bench.beside(credentials=wrong).connect()
         assert "http" in str(caught.value)  # the page to go to
         assert all(secret.reveal() not in str(caught.value) for secret in wrong.values())
 
@@ -239,7 +239,7 @@ def test_what_rests_goes_by_one_request_where_the_broker_has_one(tmp_path: Path,
             for number in range(3):
                 await desk.submit(changed(resting, intent=IntentID(f"resting-{number}"), repeat=True))
             await desk.wait(lambda: all(order.ord_status is OrdStatus.NEW for order in desk.books.blotter.working()), 5 * SECOND_NS)
-            stranger = bench.connector()
+            stranger = bench.beside()
             await stranger.connect()
             await stranger.submit(changed(approved_of(desk, desk.books.blotter.working()[0]), cl_ord_id=ClOrdID("other-desk-1")))
             await asyncio.sleep(0.5)

@@ -227,7 +227,7 @@ class Reader:
 
 async def followed(server: Server, stale_ns: int, until: int) -> list[object]:
     seen: list[object] = []
-    dialer = SchemeDialer(EventsDialer(()), EventsDialer({server.host}))
+    dialer = SchemeDialer(EventsDialer(()), EventsDialer({server.host}), EventsDialer(()))
     async for event in Supervisor(Reader(f"http://{server.host}/", stale_ns), dialer, SystemClock(), random.Random(1)).run():
         seen.append(event.kind if isinstance(event, LinkEvent) else event)
         if len(seen) == until:

@@ -362,9 +362,10 @@ def _tape(config: Config) -> "Tape | None":
 def _dialer(account: Account, tape: "Tape | None") -> "Dialer":
     from trading_system.transport.events import EventsDialer, SchemeDialer
     from trading_system.transport.tape import TapedDialer
+    from trading_system.transport.tcp import TcpDialer
     from trading_system.transport.websocket import PicowsDialer
 
-    dialer = SchemeDialer(PicowsDialer(), EventsDialer(_hosts(account)))
+    dialer = SchemeDialer(PicowsDialer(), EventsDialer(_hosts(account)), TcpDialer())
     return dialer if tape is None else TapedDialer(dialer, tape)
 
 

@@ -742,11 +742,12 @@ def _asset_class(report: ExecutionReport, instrument: Instrument | None, facts: 
     """Of an instrument that was never looked up, by its name; a pair of moneys looks as one of coins does, and its broker tells them apart."""
     if instrument is not None:
         return instrument.asset_class
-    if any(rule.asset_class is AssetClass.FOREX for rule in facts.rules):
+    base, pair, _ = report.instrument.partition("/")
+    kinds = {rule.asset_class for rule in facts.rules}
+    if pair and AssetClass.FOREX in kinds and AssetClass.CRYPTO not in kinds:
         return AssetClass.FOREX
     if is_option(report.instrument):
         return AssetClass.CRYPTO_OPTION if parse_option(report.instrument).in_cash else AssetClass.OPTION
-    base, pair, _ = report.instrument.partition("/")
     if pair and "-" in base:
         return AssetClass.PERPETUAL if base.endswith("-PERP") else AssetClass.FUTURE
     return AssetClass.CRYPTO if pair else AssetClass.EQUITY

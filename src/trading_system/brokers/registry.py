@@ -1,26 +1,19 @@
 """The brokers by name: the only file that lists them. A missing package breaks the one broker that needs it."""
 
 import importlib
-from collections.abc import Mapping
 from types import ModuleType
 
 from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Facts
 
-BROKERS = (BrokerName("alpaca"), BrokerName("binance"), BrokerName("kraken"), BrokerName("bybit"), BrokerName("oanda"), BrokerName("tradier"))
-
-# What the guide names, and how far it is here. `trading brokers` and the README print this.
-PLANNED: Mapping[str, str] = {
-    "ibkr": "Interactive Brokers",
-}
+BROKERS = tuple(map(BrokerName, ("alpaca", "binance", "kraken", "bybit", "ibkr", "oanda", "tradier")))
 
 
 def folder(name: str) -> ModuleType:
     """The broker's package: its connect() and FACTS. Raises BadRequest: no such broker. Unavailable: a package it needs is missing."""
     if name not in BROKERS:
-        later = f"; {PLANNED[name]} has no connector in this version" if name in PLANNED else ""
-        raise BadRequest(f"no broker {name!r}; there are: {', '.join(BROKERS)}{later}")
+        raise BadRequest(f"no broker {name!r}; there are: {', '.join(BROKERS)}")
     try:
         return importlib.import_module(f"trading_system.brokers.{name}")
     except ModuleNotFoundError as error:

@@ -50,8 +50,6 @@ def brokers(as_json: bool) -> None:
         kinds = ", ".join(sorted({str(rule.asset_class) for rule in facts.rules}))
         configured = "yes" if config.credentials(name) else "no"
         rows.append({"broker": name, "title": facts.title, "status": "works", "assets": kinds, "configured": configured, "orders": _takes(facts)})
-    planned = registry.PLANNED.items()
-    rows += [{"broker": name, "title": title, "status": "not yet", "assets": "", "configured": "", "orders": []} for name, title in planned]
     if as_json:
         emit(rows)
         return

@@ -72,12 +72,13 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
     (
         "5. INTERACTIVE BROKERS (Everything)",
         (
-            Key("IB_HOST", "text", "127.0.0.1", "where TWS or IB Gateway runs", used=False),
-            Key("IB_PORT", "port", "7497", "7497 for paper, 7496 for live", used=False),
-            Key("IB_CLIENT_ID", "count", "1", "number of this API client", used=False),
+            Key("IB_HOST", "text", "127.0.0.1", "where TWS or IB Gateway runs"),
+            Key("IB_PORT", "port", "7497", "TWS: 7497 for paper, 7496 for live; IB Gateway: 4002 and 4001"),
+            Key("IB_CLIENT_ID", "count", "1", "number of this API client; orders belong to it"),
             Key("IBKR_CLIENT_ID", "secret", "", "Web API OAuth2 (alternative to TWS)", used=False),
             Key("IBKR_CLIENT_SECRET", "secret", "", "its secret", used=False),
-            Key("IB_ACCOUNT", "text", "", "which account, where the login has several", used=False, ours=True),
+            Key("IB_ACCOUNT", "secret", "", "the account that is traded: DU… is paper; without it this broker is left out", ours=True),
+            Key("IBKR_URL", "url", "", "a twin on this machine instead of TWS", ours=True),
         ),
     ),
     (
@@ -216,7 +217,7 @@ CREDENTIALS = {
     "binance": {"key": "BINANCE_API_KEY", "secret": "BINANCE_API_SECRET"},
     "kraken": {"key": "KRAKEN_API_KEY", "secret": "KRAKEN_API_SECRET"},
     "bybit": {"key": "BYBIT_API_KEY", "secret": "BYBIT_API_SECRET"},
-    "ibkr": {"client_id": "IBKR_CLIENT_ID", "client_secret": "IBKR_CLIENT_SECRET"},
+    "ibkr": {"account": "IB_ACCOUNT"},
     "oanda": {"key": "OANDA_API_KEY", "account_id": "OANDA_ACCOUNT_ID"},
     "tradier": {"token": "TRADIER_ACCESS_TOKEN"},
 }

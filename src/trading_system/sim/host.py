@@ -1,15 +1,17 @@
-"""Serves a twin on loopback, HTTP, WebSocket and event streams on one port: the only IO in sim. Real or accelerated time, faults on demand."""
+"""Serves a twin on loopback, HTTP, WebSocket and event streams on one port, or a bare socket: the only IO in sim. Real or accelerated time, faults on
+demand."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol, runtime_checkable
 
 from aiohttp import WSMsgType, web
 
 from trading_system.sim.faults import FaultPlan
-from trading_system.sim.wire import EventSource, LineSource, Wire
+from trading_system.sim.wire import EventSource, LineSource, SocketSource, Wire
+from trading_system.transport.framing import LengthFrames, Oversized, with_length
 from trading_system.transport.message import Request, Response
 
 SECOND_NS = 1_000_000_000
@@ -43,6 +45,7 @@ class Host:
         self._origin_ns = time.time_ns()
         self._started_ns = time.monotonic_ns()  # the twin's time never runs backwards, whatever the system's does
         self._queues: dict[int, Queue] = {}
+        self._talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._spoken = asyncio.Event()
 
     @property
@@ -170,6 +173,59 @@ class Host:
                     await stream.write(data)
         await stream.write_eof()
 
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client of a bare socket, until either side ends it."""
+        assert isinstance(self.wire, SocketSource)
+        opened = self.wire.open("", {}, self.now_ns())
+        assert isinstance(opened, int)
+        talk: asyncio.Task[None] | None = asyncio.current_task()
+        assert talk is not None
+        self._talks[talk] = writer
+        queue = self._queues[opened] = Queue(QUEUE_MAX)
+        speaker = asyncio.create_task(self._speak(writer, queue))
+        cut = LengthFrames()
+        try:
+            self._hear(opened, (await reader.readexactly(len(self.wire.preamble))).decode("latin-1"))
+            while piece := await reader.read(FRAME_MAX):
+                for frame in cut.feed(piece):
+                    self._hear(opened, frame)
+        except (asyncio.IncompleteReadError, OSError, Oversized):
+            pass  # the client has gone, or speaks another language
+        finally:
+            speaker.cancel()
+            self._queues.pop(opened, None)
+            self._talks.pop(talk)
+            self.wire.closed(opened)
+            writer.transport.abort()
+
+    async def cut(self) -> None:
+        """End every conversation: the host goes down."""
+        for writer in self._talks.values():
+            writer.transport.abort()
+        if self._talks:
+            await asyncio.wait(self._talks)
+
+    def _hear(self, conn: int, frame: str | bytes) -> None:
+        self.wire.frame(conn, frame, self.now_ns())
+        self._carry()
+        self._spoken.set()
+
+    async def _speak(self, writer: asyncio.StreamWriter, queue: Queue) -> None:
+        """Messages of one connection, in order, until it ends."""
+        while (frame := await queue.get()) is not None:
+            fault = None if self.faults is None else self.faults.on_frame()
+            if fault == "mute" and self.faults is not None:
+                await asyncio.sleep(self.faults.delay_s())
+            data = with_length(frame.encode() if isinstance(frame, str) else frame)
+            if fault == "disconnect":
+                writer.write(data[: len(data) // 2])
+                break
+            writer.write(data)
+            with suppress(OSError):  # the reader finds it
+                await writer.drain()
+        await asyncio.sleep(STEP_MIN_S)  # let it leave before the end
+        writer.close()
+
     def _carry(self) -> None:
         """Bring the twin up to now and queue what it has to say."""
         self.wire.advance(self.now_ns())
@@ -225,6 +281,10 @@ async def _broken(request: web.Request, answer: Response, *, torn: bool) -> web.
 async def serve(wire: Wire, *, port: int = 0, speed: int = 1, faults: FaultPlan | None = None) -> AsyncIterator[Host]:
     """Serve until the block ends. port 0: any free one. speed: how many times as fast as the system's the twin's time runs."""
     host = Host(wire, speed=speed, faults=faults)
+    if isinstance(wire, SocketSource):
+        async with _served(host, port):
+            yield host
+        return
     app = web.Application(client_max_size=BODY_MAX)
     app.router.add_route("*", "/{path:.*}", host.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -237,3 +297,17 @@ async def serve(wire: Wire, *, port: int = 0, speed: int = 1, faults: FaultPlan 
     finally:
         ticker.cancel()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _served(host: Host, port: int) -> AsyncIterator[None]:
+    """A bare socket until the block ends."""
+    server = await asyncio.start_server(host.converse, "127.0.0.1", port)
+    host.port = server.sockets[0].getsockname()[1]
+    ticker = asyncio.create_task(host.tick())
+    try:
+        yield
+    finally:
+        ticker.cancel()
+        server.close()
+        await host.cut()

@@ -56,3 +56,10 @@ class LineSource(EventSource, Protocol):
     """An EventSource whose frames are no server-sent events but lines, of another media type."""
 
     media_type: str
+
+
+@runtime_checkable
+class SocketSource(Protocol):
+    """A Wire that is a bare socket: a client says the preamble, a text frame of its own, and then messages behind their length."""
+
+    preamble: bytes

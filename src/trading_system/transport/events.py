@@ -93,12 +93,12 @@ class _Stream:
 
 
 class SchemeDialer:
-    """A WebSocket for ws and wss, a stream of events for http and https."""
+    """A WebSocket for ws and wss, a stream of events for http and https, a bare socket for tcp."""
 
-    def __init__(self, sockets: Dialer, events: Dialer) -> None:
+    def __init__(self, sockets: Dialer, events: Dialer, tcp: Dialer) -> None:
+        self._by_scheme = {"http": events, "https": events, "tcp": tcp}
         self._sockets = sockets
-        self._events = events
 
     async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Connection:
-        dialer = self._events if urlsplit(url).scheme in ("http", "https") else self._sockets
+        dialer = self._by_scheme.get(urlsplit(url).scheme, self._sockets)
         return await dialer.dial(url, headers, within_ns=within_ns)

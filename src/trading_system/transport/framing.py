@@ -1,4 +1,5 @@
-"""Server-sent events, and messages of one line each, out of bytes. Pure: bytes in, one frame for each out, whatever the pieces they came in.
+"""Server-sent events, messages of one line each, and messages behind their length, out of bytes. Pure: bytes in, one
+frame for each out, whatever the pieces they came in.
 
 Source: html.spec.whatwg.org/multipage/server-sent-events.html (9.2.5 and 9.2.6)
 """
@@ -7,6 +8,8 @@ import msgspec
 
 LINE_MAX = 1 << 20  # bytes of one line
 EVENT_MAX = 4 << 20  # bytes of one event, all lines
+LENGTH_BYTES = 4
+LENGTH_MAX = 0xFFFFFF  # bytes of one message behind its length
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -88,6 +91,39 @@ class LineFrames:
         if max(map(len, (*whole, rest))) > LINE_MAX:
             raise Oversized(f"a line longer than {LINE_MAX} bytes")
         return [line for line in whole if line.strip()]
+
+
+class LengthFrames:
+    """Cuts a stream into messages, each behind its length in four bytes, the highest first."""
+
+    def __init__(self) -> None:
+        self._waits = bytearray()
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The messages that this piece ends. Raises Oversized."""
+        self._waits += piece
+        frames: list[bytes] = []
+        at = 0
+        while len(self._waits) - at >= LENGTH_BYTES:
+            length = int.from_bytes(self._waits[at : at + LENGTH_BYTES], "big")
+            if length > LENGTH_MAX:
+                raise Oversized(f"a message of {length} bytes")
+            end = at + LENGTH_BYTES + length
+            if len(self._waits) < end:
+                break
+            frames.append(bytes(self._waits[at + LENGTH_BYTES : end]))
+            at = end
+        del self._waits[:at]
+        return frames
+
+
+def with_length(message: bytes) -> bytes:
+    """A message as it goes over the wire.
+
+    >>> with_length(b"61\\x001\\x00")
+    b'\\x00\\x00\\x00\\x0561\\x001\\x00'
+    """
+    return len(message).to_bytes(LENGTH_BYTES, "big") + message
 
 
 def _line_end(piece: bytes, at: int) -> int:

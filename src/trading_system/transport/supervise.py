@@ -1,7 +1,7 @@
 """The only reconnect loop: dials, drives a Session, watches the age of its data, and dials again with full jitter."""
 
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import suppress
 from enum import StrEnum
 
@@ -53,7 +53,7 @@ class Supervisor:
                 for frame in frames:
                     await connection.send(frame)
 
-    async def run(self) -> AsyncIterator[object]:
+    async def run(self) -> AsyncGenerator[object]:
         """LinkEvents and the session's events, until refused or until the reader stops. What the session raises (a frame it
         cannot read) ends the connection first."""
         attempt = 0

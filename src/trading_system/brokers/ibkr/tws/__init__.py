@@ -1,0 +1,1 @@
+"""Interactive Brokers by the socket of TWS or IB Gateway."""
