@@ -1,9 +1,8 @@
 """The plan: what the owner set out to reach, the odds of it in closed form, and what many simulated paths under the limits say, on all processors."""
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 from statistics import fmean, pstdev, stdev
@@ -11,6 +10,7 @@ from statistics import fmean, pstdev, stdev
 import msgspec
 
 from trading_system.app.config import Config
+from trading_system.app.pool import pool, workers
 from trading_system.domain.errors import BadRequest
 from trading_system.sizing import goal as odds
 from trading_system.sizing.goal import Goal
@@ -136,15 +136,15 @@ def simulate(goal: Goal, worked: Worked, limits: Limits, *, paths: int, seed: in
     """So many paths, in chunks whose chance is each their own: the answer is the same on any number of processors."""
     counts = [min(CHUNK, paths - start) for start in range(0, paths, CHUNK)]
     work: list[Callable[[], Paths]] = [partial(run_chunk, goal, worked, limits, seed, place, count) for place, count in enumerate(counts)]
-    workers = min(os.cpu_count() or 1, len(work))
+    count = workers(len(work))
     done: dict[int, Paths] = {}
-    if workers == 1 or len(work) <= INLINE:
+    if count == 1 or len(work) <= INLINE:
         for place, chunk in enumerate(work):
             done[place] = chunk()
             told(len(done), len(work))
     else:
-        with ProcessPoolExecutor(workers) as pool:
-            waiting = {pool.submit(chunk): place for place, chunk in enumerate(work)}
+        with pool(count) as processes:
+            waiting = {processes.submit(chunk): place for place, chunk in enumerate(work)}
             for future in as_completed(waiting):
                 done[waiting[future]] = future.result()
                 told(len(done), len(work))

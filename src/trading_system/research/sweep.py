@@ -5,15 +5,15 @@ Source: Bailey and López de Prado, "The Deflated Sharpe Ratio", Journal of Port
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from itertools import combinations, product
 from random import Random
 from statistics import fmean, pstdev, pvariance, stdev
 
 import msgspec
 
+from trading_system.app.pool import pool, workers
 from trading_system.app.strategies import make
 from trading_system.domain.errors import BadRequest
 from trading_system.research.backtest import Setup, run
@@ -79,16 +79,16 @@ def sweep(
     told: Callable[[int], None] = lambda _done: None,
 ) -> list[Trial]:
     """Run them all, on all processors; in the order given. told: hears how many are done."""
-    workers = min(os.cpu_count() or 1, len(trials))
+    count = workers(len(trials))
     done: dict[int, Trial] = {}
-    if workers <= 1:
+    if count == 1:
         _begin(name, streams, setup)
         for place, parameters in enumerate(trials):
             done[place] = _try(dict(parameters))
             told(len(done))
     else:
-        with ProcessPoolExecutor(workers, initializer=_begin, initargs=(name, streams, setup)) as pool:
-            waiting = {pool.submit(_try, dict(parameters)): place for place, parameters in enumerate(trials)}
+        with pool(count, _begin, (name, streams, setup)) as processes:
+            waiting = {processes.submit(_try, dict(parameters)): place for place, parameters in enumerate(trials)}
             for future in as_completed(waiting):
                 done[waiting[future]] = future.result()
                 told(len(done))
