@@ -216,6 +216,20 @@ def test_another_clients_order_is_seen_and_left_alone(tmp_path: Path) -> None:
     on_desk(tmp_path, story)
 
 
+def test_another_account_of_the_same_login_is_none_of_ours(tmp_path: Path) -> None:
+    async def story(bench: Bench, desk: Desk) -> None:
+        sent = await resting(desk)
+        shown = bench.twin.trading.show(bench.twin.trading.placed[int(str(sent.order_id).partition("-")[0])])
+        theirs = replace(shown, perm_id=77, form=replace(shown.form, account="DU7777777", ref="q1ddddddddddddddddd"))
+        say(bench, open_order(theirs))
+        await asyncio.sleep(30)
+
+        assert [one.cl_ord_id for one in desk.books.blotter] == [sent.cl_ord_id]
+        assert desk.books.halts == {}
+
+    on_desk(tmp_path, story, others=("DU7777777",))
+
+
 def test_an_order_without_an_answer_is_in_doubt_and_found(tmp_path: Path) -> None:
     async def story(bench: Bench, desk: Desk) -> None:
         await low(desk)

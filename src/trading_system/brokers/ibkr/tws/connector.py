@@ -475,6 +475,8 @@ class TwsConnector:
 
     def _hear(self, message: Heard) -> None:
         now_ns = self._clock.now_ns()
+        if self._is_anothers(message):
+            return
         match message:
             case Heard("openOrder", (order_id, _, order, state)) if order_id in self._trials and order.clientId in (0, self._client_id):
                 self._tried(order_id, state if order.whatIf else ProtocolError("IB placed what it was only to check", str(order.permId).encode()))
@@ -494,6 +496,15 @@ class TwsConnector:
                     self._tell(report)
             case Heard("error", (number, code, text, *_)):
                 self._complains(number, code, text)
+
+    def _is_anothers(self, message: Heard) -> bool:
+        """Whether it is about another account of the same login, which this desk does not trade."""
+        match message:
+            case Heard("openOrder", (_, _, order, _)) | Heard("completedOrder", (_, order, _)):
+                return order.account not in ("", self._account)
+            case Heard("execDetails", (_, _, done)):
+                return done.acctNumber not in ("", self._account)
+        return False
 
     def _stands(self, row: Row | None) -> None:
         if row is None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -131,7 +131,7 @@ class Feeds:
     async def quote(self, instrument: InstrumentID, contract: IbContract) -> Quote:
         """Raises BadRequest: no subscription. Unavailable: nobody quotes it now."""
         ticks, found = Ticks(instrument), None
-        for message in await self._snapshot(contract, lambda kinds: {Tick.BID, Tick.ASK} <= kinds):
+        for message in await self._snapshot(contract, lambda rows: {Tick.BID, Tick.ASK} <= _priced(rows)):
             told = ticks.take(message, self._clock.now_ns())
             found = told if isinstance(told, Quote) else found
         if found is None:
@@ -141,7 +141,7 @@ class Feeds:
     async def trade(self, instrument: InstrumentID, contract: IbContract) -> Trade:
         """Raises BadRequest: there is none."""
         ticks, found = Ticks(instrument), None
-        for message in await self._snapshot(contract, lambda kinds: Tick.LAST in kinds):
+        for message in await self._snapshot(contract, lambda rows: Tick.LAST in _priced(rows)):
             told = ticks.take(message, self._clock.now_ns())
             found = told if isinstance(told, Trade) else found
         if found is None:
@@ -151,18 +151,15 @@ class Feeds:
     async def option(self, contract: IbContract, instrument: InstrumentID) -> OptionSnapshot:
         """One line of a chain; what nobody quotes, or IB's model does not price, is None there."""
         ticks, quote, greeks, volatility = Ticks(instrument), None, None, None
-        for message in await self._snapshot(contract, lambda kinds: False):
+        for message in await self._snapshot(contract, lambda rows: {Tick.BID, Tick.ASK} <= _priced(rows) and _is_modelled(rows)):
             if message.name == "tickOptionComputation" and message.args[1] == Tick.MODEL_OPTION:
                 volatility, greeks = decode_greeks(*message.args[3:])
             told = ticks.take(message, self._clock.now_ns())
             quote = told if isinstance(told, Quote) else quote
         return OptionSnapshot(contract=parse_occ(instrument), instrument=instrument, quote=quote, implied_volatility=volatility, greeks=greeks)
 
-    async def _snapshot(self, contract: IbContract, enough: Any) -> list[Heard]:
-        def has(rows: list[Heard]) -> bool:
-            return bool(enough({row.args[1] for row in rows if row.name == "priceSizeTick"}))
-
-        return await self._line.ask("tickSnapshotEnd", lambda mouth, number: mouth.reqMktData(number, contract, "", True, False, []), enough=has)
+    async def _snapshot(self, contract: IbContract, enough: Callable[[list[Heard]], bool]) -> list[Heard]:
+        return await self._line.ask("tickSnapshotEnd", lambda mouth, number: mouth.reqMktData(number, contract, "", True, False, []), enough=enough)
 
     # -- on and on -------------------------------------------------------------------------------------------------------------------------------
 
@@ -244,6 +241,15 @@ class Feeds:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+def _priced(rows: list[Heard]) -> set[int]:
+    """Which prices have come."""
+    return {row.args[1] for row in rows if row.name == "priceSizeTick"}
+
+
+def _is_modelled(rows: list[Heard]) -> bool:
+    return any(row.name == "tickOptionComputation" and row.args[1] == Tick.MODEL_OPTION for row in rows)
 
 
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}

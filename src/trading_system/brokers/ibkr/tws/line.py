@@ -15,7 +15,7 @@ from trading_system.transport.ratelimit import RateBudget
 from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
-ANSWER_WITHIN_NS = 10 * NS
+ANSWER_WITHIN_NS = 12 * NS  # a snapshot of prices ends within eleven seconds
 BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the budget
 FENCE_NS = 5 * NS
 ROWS_MAX = 20_000  # of one answer
