@@ -98,13 +98,18 @@ class Line:
             await asyncio.wait((task,))
 
     async def _run(self) -> None:
-        async with aclosing(self._supervisor.run()) as events:
-            async for event in events:
-                if isinstance(event, LinkEvent):
-                    self._turned(event)
-                    self._follow(event)
-                elif isinstance(event, Heard):
-                    self._hear(event)
+        try:
+            async with aclosing(self._supervisor.run()) as events:
+                async for event in events:
+                    if isinstance(event, LinkEvent):
+                        self._turned(event)
+                        self._follow(event)
+                    elif isinstance(event, Heard):
+                        self._hear(event)
+        finally:
+            self.up = False
+            self._fail_all(Unavailable("the connection to TWS is closed"))
+            self._changed.set()
 
     def _turned(self, event: LinkEvent) -> None:
         self.up, self.said = event.kind is LinkKind.UP, event.text
