@@ -53,7 +53,7 @@ def test_a_halt_needs_no_broker_and_resume_is_typed_twice(shell: Shell) -> None:
         (("account",), {"ALPACA_API_KEY": ""}, 4, "trading demo"),
         (("account",), {"ALPACA_URL": "http://127.0.0.1:1"}, 5, "connection"),
         (("account",), {"MAX_LEVERAGE": "lots"}, 2, "MAX_LEVERAGE"),
-        (("twins", "ibkr"), {}, 2, "no connector in this version"),
+        (("twins", "nobody"), {}, 2, "no broker 'nobody'"),
         (("arm", "--max-notional", "500", "--until", "2099-01-01"), {}, 2, "24 hours"),
     ],
 )

@@ -78,6 +78,14 @@ def test_the_loop_of_coins_says_that_tradier_has_none() -> None:
     assert (done.returncode, "tradier lists no BTC in dollars" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
+@pytest.mark.parametrize("name", ["quick_connection_test.py", "test_broker_connection.py"])
+def test_the_connection_examples_run_on_the_twin_of_tws(name: str) -> None:
+    done = run(name, "--broker", "ibkr")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of Interactive Brokers")
+
+
 def test_an_unknown_broker_is_named() -> None:
     done = run("quick_connection_test.py", "--broker", "nobody")
 
