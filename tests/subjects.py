@@ -305,24 +305,30 @@ IBKR = Subject(
 )
 
 
-async def many_snapshots(connector: Any) -> None:
-    """Ten requests a second, of which three are kept for cancels and questions."""
-    await asyncio.gather(*(connector.quote(InstrumentID("AAPL")) for _ in range(9)))
+async def many_cancels(connector: Any) -> None:
+    """Five requests a second may change something, whatever is asked beside them."""
+    for _ in range(5):
+        await connector.cancel_all()
 
 
 IBKR_WEB = Subject(
     name="ibkr-web",
     broker=BrokerName("ibkr"),
     keeps_ids=True,
+    lists_questions=False,
     twin=WebTwin,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
-    instruments={AssetClass.EQUITY: InstrumentID("AAPL"), AssetClass.FOREX: InstrumentID("EUR/USD")},
+    instruments={
+        AssetClass.EQUITY: InstrumentID("AAPL"),
+        AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
+        AssetClass.FOREX: InstrumentID("EUR/USD"),
+    },
     nobody=InstrumentID("NOBODY"),
     misspelt=InstrumentID("EURUSD"),
     statuses=tuple(f'"{name}":"{status}"'.encode() for name in ("status", "order_status") for status in ("PreSubmitted", "Submitted", "Filled")),
     changes=lambda request: "/order" in request.url and request.method in ("POST", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/orders"),
-    spends=many_snapshots,
+    spends=many_cancels,
     options={"transport": "web"},
     symbol="AAPL",
 )

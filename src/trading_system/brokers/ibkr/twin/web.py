@@ -126,8 +126,8 @@ class WebTwin:
         self.down = False  # maintenance: 503 for everything under /iserver
         self.quiet = False  # no socket tells anything of orders
         self.session = f"{names.getrandbits(128):032x}"
-        self._limit = REQUESTS_PER_SECOND if requests_per_minute is None else max(1, requests_per_minute // 60)
-        self._list_every_ns = LIST_EVERY_NS if requests_per_minute is None else 0
+        self._limit = max(REQUESTS_PER_SECOND, (requests_per_minute or 0) // 60)
+        self._list_every_ns = 0 if (requests_per_minute or 0) > 60 * REQUESTS_PER_SECOND else LIST_EVERY_NS
         self._listed_ns: dict[str, int] = {}
         self._times: deque[int] = deque()
         self._looked: set[str] = set()  # what had to be asked before: accounts, portfolio, orders

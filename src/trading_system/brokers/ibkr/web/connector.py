@@ -586,9 +586,10 @@ class _Shared:
     async def rows(self) -> list[Any]:
         came_ns = self._clock.monotonic_ns()
         async with self._one:
-            if self._begun_ns <= came_ns:
-                rows = await self._ask()
-                self._begun_ns, self._rows = came_ns, rows
+            if self._begun_ns < came_ns:
+                begun_ns = self._clock.monotonic_ns()
+                self._rows = await self._ask()
+                self._begun_ns = begun_ns
             return self._rows
 
 

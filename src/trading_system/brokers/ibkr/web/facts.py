@@ -14,7 +14,9 @@ PAGES: Mapping[str, str] = {
 }
 
 REQUESTS_PER_SECOND = 10  # through a gateway; 50 with OAuth: the lower one holds for both
-LIST_EVERY_NS = 5 * NS  # live orders, and trades, each
+QUESTIONS_PER_SECOND = 5  # of ours; questions wait their turn …
+CHANGES_PER_SECOND = 5  # … so that orders and cancels need not
+LIST_EVERY_NS = 5_250_000_000  # live orders, and trades, each: once in five seconds, as IBKR's clock counts them
 TICKLE_EVERY_NS = 60 * NS
 INIT_EVERY_NS = 60 * NS  # a brokerage session that does not come is not asked for more often: logins get blocked for that
 SUBSCRIBE_EVERY_NS = 540 * NS  # a stream of prices ends after ten to fifteen minutes

@@ -13,10 +13,11 @@ import msgspec
 from trading_system.brokers.ibkr.web import auth, wire
 from trading_system.brokers.ibkr.web.errors import needs_accounts, needs_session, refusal
 from trading_system.brokers.ibkr.web.facts import (
+    CHANGES_PER_SECOND,
     COMPETING,
     INIT_EVERY_NS,
     LIST_EVERY_NS,
-    REQUESTS_PER_SECOND,
+    QUESTIONS_PER_SECOND,
     UNREACHABLE,
 )
 from trading_system.domain.errors import InDoubt, ProtocolError, RateLimited, Unavailable
@@ -50,7 +51,8 @@ class Login:
         self._clock = clock
         self._rng = rng
         self._who = who
-        self._budget = RateBudget(REQUESTS_PER_SECOND, NS)
+        self._budget = RateBudget(QUESTIONS_PER_SECOND, NS)
+        self._order_budget = RateBudget(CHANGES_PER_SECOND, NS)
         self._token = b""
         self._bearer = ""
         self._token_ns = -TOKEN_LIFE_NS
@@ -161,7 +163,7 @@ class Login:
 
     async def change(self, method: str, path: str, body: object | None, *, urgent: bool = False) -> Response:
         """One request that changes something, sent once. Raises Unavailable: not sent. InDoubt: sent, no answer."""
-        await self._afford(urgent=urgent)
+        await self._afford(self._order_budget, urgent=urgent)
         raw = b"" if body is None else msgspec.json.encode(body)
         try:
             response = await self._http.send(self._signed(method, path, raw), within_ns=ANSWER_WITHIN_NS)
@@ -182,7 +184,7 @@ class Login:
         """A question, again when it got no answer or a passing refusal; each attempt is another request. Raises Unavailable."""
         whole = f"{path}{'?' if query else ''}{urlencode(query)}"
         for attempt in range(1, ATTEMPTS_MAX + 1):
-            await self._afford(urgent=True)
+            await self._afford(self._budget, urgent=True)
             sent_ns = self._clock.now_ns()
             try:
                 response = await self._http.send(self._signed(method, whole, body), within_ns=ANSWER_WITHIN_NS)
@@ -204,17 +206,17 @@ class Login:
             except ValueError:
                 return  # a date that nobody can read teaches nothing
 
-    async def _afford(self, *, urgent: bool) -> None:
+    async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
         """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time.
         Raises RateLimited: nothing was sent."""
         waited_ns = 0
-        while wait_ns := self._budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
+        while wait_ns := budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
             waited_ns += wait_ns
             if not urgent or waited_ns > BUDGET_WAIT_MAX_NS:
-                text = f"Interactive Brokers' request budget is spent: {REQUESTS_PER_SECOND} a second; the next one is free in {wait_ns / NS:.1f} s"
+                text = f"Interactive Brokers' request budget is spent: {budget.limit} a second; the next one is free in {wait_ns / NS:.1f} s"
                 raise RateLimited(text, wait_ns)
             await self._clock.sleep_ns(wait_ns)
-        self._budget.take(self._clock.monotonic_ns())
+        budget.take(self._clock.monotonic_ns())
 
 
 def _good(response: Response, kind: type[_T]) -> _T:
