@@ -273,9 +273,10 @@ def _ibkr(*, requests_per_minute: int, **changes: Any) -> TwsTwin:
     return TwsTwin(messages_per_second=facts_of_ibkr.MESSAGES_PER_SECOND if requests_per_minute < 100 else requests_per_minute, **changes)
 
 
-async def many_quotes(connector: Any) -> None:
-    """Questions about orders are asked together; those about prices are not."""
-    await asyncio.gather(*(connector.quote(InstrumentID("AAPL")) for _ in range(40)))
+async def many_cancels(connector: Any) -> None:
+    """What changes orders is counted apart from questions."""
+    for _ in range(facts_of_ibkr.OUR_ORDERS_PER_SECOND):
+        await connector.cancel_all()
 
 
 IBKR = Subject(
@@ -286,6 +287,7 @@ IBKR = Subject(
     names_fields=False,
     lists_questions=False,
     cancels_others=False,
+    tells_settlements=False,
     twin=_ibkr,
     credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
     instruments={
@@ -297,10 +299,11 @@ IBKR = Subject(
     misspelt=InstrumentID("EURUSD"),
     statuses=tuple(f"\0{status}\0".encode() for status in ("PreSubmitted", "Submitted", "Filled")),
     changes=lambda request: request.body.startswith((b"3\0", b"4\0", b"58\0")),
-    places=lambda request: request.body.startswith(b"3\0"),
+    places=lambda request: request.body.startswith(b"3\0") and b"." not in request.body.split(b"\0")[26],  # exits leave behind their entry
     replies=lambda frame: not frame.startswith((b"3\0", b"11\0-1\0")),
+    checks=lambda request: request.body.startswith(b"3\0") and request.body.split(b"\0")[84] == b"1",
     beside=lambda number: {"client_id": str(number)},
-    spends=many_quotes,
+    spends=many_cancels,
     symbol="AAPL",
 )
 

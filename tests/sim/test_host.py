@@ -1,6 +1,7 @@
 """The host over real sockets on loopback: requests, streams, slow readers, faults."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from trading_system.brokers.ibkr.twin import TwsTwin
 from trading_system.sim import host as hosting
 from trading_system.sim.faults import FaultPlan
 from trading_system.sim.host import Host, serve
@@ -228,3 +230,20 @@ async def test_a_reader_that_leaves_is_noticed_though_nothing_is_sent() -> None:
         await asyncio.sleep(hosting.LOOK_S + 0.3)
 
         assert wire.open_now == set()
+
+
+async def test_a_bare_socket_is_served_message_by_message() -> None:
+    """The preamble, the versions, and an answer; who says something else is cut off, and the end of the host ends every client."""
+    twin = TwsTwin(seed=1, start_ns=time.time_ns())
+    async with serve(twin) as host:
+        reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
+        for piece in (b"AP", b"I\0\0\0\0", b"\tv157", b"..178"):
+            writer.write(piece)
+            await writer.drain()
+        length = int.from_bytes(await reader.readexactly(4), "big")
+        assert (await reader.readexactly(length)).startswith(b"178\0")
+        stranger, other = await asyncio.open_connection("127.0.0.1", host.port)
+        other.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert await stranger.read() == b""
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""

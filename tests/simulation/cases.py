@@ -12,6 +12,7 @@ from tests.simulation.stage import Verdict
 CORPUS = Path(__file__).with_name("seeds.txt")
 WORLDS = {world.LAYER: world.World, **EXCHANGES}  # of the full stack, by layer
 KINDS = {"core": (*core_world.KINDS, "slow_disk", "step_clock"), **dict.fromkeys(WORLDS, (*world.KINDS, "slow_disk", "step_clock"))}
+SOCKET_KINDS = ("refused", "lost_send", "lost_frame", "disconnect", "mute")  # what can go wrong where all there is is a bare socket
 VENUES_MAX = {"core": 3, **dict.fromkeys(WORLDS, 1)}
 
 

@@ -1,5 +1,6 @@
 """The full stack on the other brokers' twins: the same stage, faults and oracle, other words on the wire."""
 
+import asyncio
 import json
 import random
 from abc import abstractmethod
@@ -16,6 +17,10 @@ from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.binance.twin.forms import Refusal
 from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
+from trading_system.brokers.ibkr.twin import TwsTwin
+from trading_system.brokers.ibkr.twin.forms import Form, Wanted
+from trading_system.brokers.ibkr.twin.forms import Refusal as IbkrRefusal
+from trading_system.brokers.ibkr.wire import join, split
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
 from trading_system.brokers.kraken.twin.trading import TIMER
@@ -25,14 +30,16 @@ from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
-from trading_system.domain.option import Right, is_option, option_name
+from trading_system.domain.option import Right, is_option, option_name, parse_occ
 from trading_system.domain.order import NewOrder
 from trading_system.journal.replay import Books
-from trading_system.sim.clock import START_NS, VirtualClock
+from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
 from trading_system.transport.message import Request
 
-DEAD_MAN_EVERY = OPTIONS_EVERY = 3
+DEAD_MAN_EVERY = OPTIONS_EVERY = COMMISSION_FIRST_EVERY = 3
+STRANGERS_CLIENT = 99
+THROUGH_S = 0.001  # so long a message takes through a desk
 
 
 class PairTruth(TwinTruth):
@@ -409,4 +416,149 @@ class TradierWorld(TwinWorld):
         return not list(self.twin.trading.placed.values())[-1].reason
 
 
-EXCHANGES: Mapping[str, Any] = {"binance": BinanceWorld, "kraken": KrakenWorld, "bybit": BybitWorld, "oanda": OandaWorld, "tradier": TradierWorld}
+class IbkrTruth(KeptTruth):
+    """What was sent to TWS, under the number that never changes and the one that its client gave it."""
+
+    def __init__(self, twin: TwsTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
+        super().__init__(twin.exchange, clock, books)
+        self._placed = twin.trading.placed
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [shown for _, shown in self.kept()]
+
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        for placed in self._placed.values():
+            name, (ref, part, _) = f"{placed.perm_id}-{placed.form.order_id}", placed.form.ref.partition(".")
+            foreign = not is_ours(ref) or ref.startswith(STRANGER)
+            ref = f"external:{name}" if part else ref
+            if placed.order is None:
+                yield name, TwinOrder(ref, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
+            else:
+                shown = self._shown(placed.order)
+                status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
+                yield name, replace(shown, cl_ord_id=ref, foreign=foreign, status=status)
+
+
+class IbkrWorld(TwinWorld):
+    """A desk on the TWS twin, and options with it. TWS loses IB, is started anew with ids that were used before, and has our client id taken."""
+
+    broker = BrokerName("ibkr")
+    tells_others = False
+    names = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("F"))
+    client_id = 1
+
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(options, clock)
+        self.trouble = asyncio.create_task(self._trouble(random.Random(f"tws {options.seed}")))
+        self.keep.add(self.trouble)
+
+    async def _trouble(self, rng: random.Random) -> None:
+        while True:
+            await self.clock.sleep_ns(rng.randrange(20, 400) * SECOND_NS)
+            if not self.network.faults.enabled:
+                continue
+            kind = rng.choice(("link lost", "TWS started anew", "client id taken"))
+            self.hit[kind] += 1
+            if kind == "link lost":
+                self.twin.lose()
+                self.network.carry(self.twin)
+                await self.clock.sleep_ns(rng.randrange(1, 90) * SECOND_NS)
+                self._restore(kept=rng.random() < 0.5)
+                continue
+            self.twin.advance(self.clock.now_ns())
+            self.twin.restart(back=rng.choice((0, 0, 1, 4)))
+            if kind == "client id taken":
+                self._squat()
+                self.network.carry(self.twin)
+                await self.clock.sleep_ns(rng.randrange(1, 40) * SECOND_NS)
+                self._leave()
+            self.network.carry(self.twin)
+
+    def _restore(self, *, kept: bool) -> None:
+        if self.twin.lost:
+            self.twin.advance(self.clock.now_ns())
+            self.twin.restore(kept=kept)
+            self.network.carry(self.twin)
+
+    def _squat(self) -> None:
+        """Another program connects as us."""
+        self._squatter = self.twin.open("", {}, self.clock.now_ns())
+        for frame in ("API\0", b"v157..178", join(71, 2, self.client_id, "")):
+            self.twin.frame(self._squatter, frame, self.clock.now_ns())
+
+    def _leave(self) -> None:
+        if self._squatter:
+            self.twin.closed(self._squatter)
+            self._squatter = 0
+
+    _squatter = 0
+    _strangers_id = 0
+
+    def calm(self) -> None:
+        self._restore(kept=True)
+        self._leave()
+        super().calm()
+
+    def begun(self) -> None:
+        self._told_lost = False
+
+    def heard(self, frame: bytes) -> None:
+        """What TWS says of its link to IB, once that has gone through the desk."""
+        told = {"1100": True, "1101": False, "1102": False}.get(split(frame)[3]) if frame.startswith(b"4\0") else None
+        if told is not None:
+            asyncio.get_running_loop().call_later(THROUGH_S, self._tell_lost, told)
+
+    def _tell_lost(self, told: bool) -> None:
+        self._told_lost = told
+
+    _told_lost = False
+
+    def listening(self) -> bool:
+        return super().listening() and not self._told_lost
+
+    def make(self, seed: int) -> TwsTwin:
+        twin = TwsTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+        self.contracts = near_money(twin.contracts.chains, twin.exchange.mark("AAPL", START_NS))
+        for name in self.contracts:
+            twin.contracts.option(parse_occ(name))
+        twin.trading.commission_first = seed % COMMISSION_FIRST_EVERY == 0
+        return twin
+
+    def truth(self) -> TwinTruth:
+        return IbkrTruth(self.twin, self.clock, lambda: self.desk.books)
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        return None  # TWS speaks no HTTP
+
+    def framed(self, frame: str | bytes) -> ClOrdID | None:
+        """A change has the number of the order that it changes, and exits leave with their entry: the oracle sees what becomes of them."""
+        if not isinstance(frame, bytes) or not frame.startswith(b"3\0"):
+            return None
+        fields = split(frame)
+        return None if "." in fields[26] or self.twin.trading.find(self.client_id, int(fields[1])) is not None else ClOrdID(fields[26])
+
+    def secrets_on_disk(self) -> bool:
+        """The account's number is no secret to the owner's own journal; TWS has no key."""
+        return False
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        line = self.twin.universe.lines[instrument]
+        self._strangers_id += 1
+        wanted = Wanted(line.con_id, "", "", "", ZERO, "", "", "", "", "", "", "")
+        form = Form(order_id=self._strangers_id, contract=wanted, action=side.upper(), qty=qty, order_type="MKT", tif="DAY", ref=cl_ord_id)
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.trading.place(STRANGERS_CLIENT, form, self.clock.now_ns())
+        except IbkrRefusal:
+            return False
+        return not list(self.twin.trading.placed.values())[-1].withdrawn
+
+
+EXCHANGES: Mapping[str, Any] = {
+    "binance": BinanceWorld,
+    "kraken": KrakenWorld,
+    "bybit": BybitWorld,
+    "oanda": OandaWorld,
+    "tradier": TradierWorld,
+    "ibkr": IbkrWorld,
+}

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, 
 from typing import TypeVar
 
 from tests.simulation import core_world, world
-from tests.simulation.cases import Case, corpus, plain, run, shrink
+from tests.simulation.cases import SOCKET_KINDS, Case, corpus, plain, run, shrink
 from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.mutants import PATCHES, ROOT, Caught, hunt
 from tests.simulation.stage import WEIGHTS, Verdict
@@ -22,6 +22,7 @@ SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
 OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
+    "ibkr": ("stops at rest", world.BY_FRAME, "link lost", "TWS started anew", "client id taken"),
     "oanda": ("stops at rest", "bracket"),  # its orders leave by REST alone
 }
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
@@ -136,7 +137,7 @@ def main() -> int:
     for layer, count in counts.items():
         if arguments.only not in ("", layer):
             continue
-        kinds = core_world.KINDS if layer == core_world.LAYER else world.KINDS
+        kinds = {core_world.LAYER: core_world.KINDS, "ibkr": SOCKET_KINDS}.get(layer, world.KINDS)
         bad, hits = seeds(layer, arguments.first, count)
         show(bad)
         problems += [f"{case.line()} failed" for case, _ in bad] + coverage(layer, hits, kinds, count)

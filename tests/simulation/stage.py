@@ -98,6 +98,7 @@ class Stage(ABC):
 
     oracle: Oracle
     names = NAMES  # what is traded
+    tells_others = True  # whether streams tell of what other clients of the same account do
     numbered = False  # whether streams count their messages: after a lost one they begin anew, and the desk waits for that
     protects = False  # whether the layer's venues take stops
     dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
@@ -246,14 +247,15 @@ class Stage(ABC):
         self._disk_is_well()  # a stop that waits for the disk is no trade that goes unnoticed
         await self.desk.journal.flush()
         rng = random.Random(f"{self.layer} {self.seed} probe")
-        for silent, within_ns in ((True, NOTICE_NS), (False, AT_ONCE_NS)):
+        for silent in (True, False):
+            told = not silent and self.tells_others
             broker = rng.choice(tuple(self.desk.brokers))
             name = rng.choice(self.names)
             self.intrude(rng, broker, name, silent=silent)
             await self.clock.sleep_ns(SECOND_NS // 2)  # by then it has happened
-            lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if silent else POLL_NS if self.numbered else 0
-            noticed = partial(self._noticed, waits=not silent and self.numbered)
-            if not await self.desk.wait(noticed, within_ns + lag_ns):
+            lag_ns = self.desk.brokers[broker].facts.visibility_lag_ns if not told else POLL_NS if self.numbered else 0
+            noticed = partial(self._noticed, waits=told and self.numbered)
+            if not await self.desk.wait(noticed, (AT_ONCE_NS if told else NOTICE_NS) + lag_ns):
                 self.oracle.hold(f"I17 a stranger's {'silent ' if silent else ''}trade at {broker} is not noticed: {self.oracle.differences()}")
             await self.clock.sleep_ns(3 * SECOND_NS)
             await self.desk.wait(lambda: not self.oracle.differences(), SETTLE_NS)  # an order of ours may have filled in the silence, or be in doubt

@@ -201,22 +201,25 @@ class _Dialer:
         opened = wire.open(f"{parts.path}?{parts.query}" if parts.query else parts.path, headers, network.clock.now_ns())
         if isinstance(opened, Response):
             raise Refused(opened.status, opened.body)
-        connection = _Connection(network, wire, opened)
+        connection = _Connection(network, wire, opened, whole=parts.scheme == "tcp")
         network._connections[id(wire), opened] = connection
         network.carry(wire)
         return connection
 
 
 class _Connection:
-    """A stream. Frames keep their order: each arrives after its latency, and not before the one ahead of it."""
+    """A stream. Frames keep their order: each arrives after its latency, and not before the one ahead of it. whole: it is a bare socket, which loses
+    nothing in the middle and says nothing twice; what would be lost there ends it."""
 
-    def __init__(self, network: SimNetwork, wire: Wire, number: int) -> None:
+    def __init__(self, network: SimNetwork, wire: Wire, number: int, *, whole: bool) -> None:
+        self._whole = whole
         self._network = network
         self._wire = wire
         self._number = number
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by _arrive, as the real one is
         self._last_ns = 0
         self._mute_until_ns = 0
+        self._ends = False  # something is missing that a socket cannot leave out
         self._lost: str | None = None
 
     async def send(self, frame: str | bytes) -> None:
@@ -224,6 +227,8 @@ class _Connection:
             raise ConnectionLost(self._lost)
         network = self._network
         if network.chance("lost_send"):
+            if self._whole:
+                self.drop("the connection dropped")
             return
         self._wire.frame(self._number, frame, network.clock.now_ns())
         network.carry(self._wire)
@@ -259,10 +264,17 @@ class _Connection:
             return
         if network.chance("mute"):
             self._mute_until_ns = now_ns + network.rng.randrange(1, MUTE_MAX_S) * SECOND_NS
-        if now_ns < self._mute_until_ns or network.chance("lost_frame"):
+        muted = now_ns < self._mute_until_ns
+        if muted or network.chance("lost_frame"):
+            self._ends = self._whole
+            if not muted and self._whole:
+                self.drop("the connection dropped")
+            return
+        if self._ends:
+            self.drop("the connection dropped")
             return
         data = frame.encode() if isinstance(frame, str) else frame
-        for _ in range(2 if network.chance("duplicate_frame") else 1):
+        for _ in range(2 if not self._whole and network.chance("duplicate_frame") else 1):
             self._later(max(self._last_ns + 1, now_ns + network.latency_ns()), self._arrive, data)
 
     def _later(self, when_ns: int, act: Callable[[_T], None], what: _T) -> None:

@@ -14,7 +14,7 @@ from trading_system.domain.errors import BadRequest, ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import plain
-from trading_system.domain.option import Contract, Right, is_option, occ, parse_occ
+from trading_system.domain.option import Contract, Right, is_option, occ, parse_occ, underlying_of
 
 HOME = "USD"
 COINS = frozenset({"BTC", "ETH", "LTC", "BCH", "SOL", "ADA", "XRP", "DOGE", "LINK", "AVAX", "UNI", "AAVE", "MATIC"})
@@ -109,6 +109,9 @@ def spelling(sec_type: str, symbol: str, currency: str, instrument: InstrumentID
 
 
 def unknown(instrument: InstrumentID) -> BadRequest:
+    if is_option(instrument):
+        text = f"Interactive Brokers has no option {instrument} that this desk can trade"
+        return BadRequest(f"{text}. `trading chain {underlying_of(instrument)}` lists those it has.")
     return BadRequest(
         f"Interactive Brokers has no {instrument} that this desk can trade. Stocks are written AAPL, share classes BRK.B, pairs EUR/USD, "
         "coins BTC/USD; pairs are those quoted in dollars."

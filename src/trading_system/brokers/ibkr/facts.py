@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from trading_system.domain.fix import OrdType, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.ports import ClientIdScope, Facts, OrderRule
+from trading_system.domain.ports import ClientIdScope, Facts, LinkRule, OrderRule
 
 NAME = BrokerName("ibkr")
 
@@ -31,7 +31,8 @@ REF_MAX = 40  # characters of an order's reference that are known to come back
 # -- how much --------------------------------------------------------------------------------------------------------------------------------------
 
 MESSAGES_PER_SECOND = 50  # of one client; TWS queues what is more, or complains
-OUR_MESSAGES_PER_SECOND = 45
+OUR_QUESTIONS_PER_SECOND = 30
+OUR_ORDERS_PER_SECOND = 15  # placed, changed and cancelled: no question takes their place
 HEARTBEAT_NS = 30_000_000_000  # TWS has none: it is asked for the time so often
 STALE_AFTER_NS = 75_000_000_000
 HISTORY_TICKS_MAX = 1_000  # of one question
@@ -54,12 +55,18 @@ ORDER_RULES = (
     OrderRule(AssetClass.FOREX, _STOPS | {OrdType.LIMIT}, _DAY_GTC, fractional=False),
     OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
 )
+_LINKS = frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO})
+LINK_RULES = (  # a change names one order: whether its exits follow is not stated
+    LinkRule(AssetClass.EQUITY, _LINKS, frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=False),
+    LinkRule(AssetClass.EQUITY, _LINKS - {Contingency.OCO}, frozenset({OrdType.MARKET}), _DAY, can_replace=False),
+)
 LISTED = tuple(map(InstrumentID, ("AAPL", "MSFT", "NVDA", "AMZN", "TSLA", "SPY", "QQQ", "IWM", "BRK.B", "EUR/USD", "GBP/USD", "AUD/USD", "BTC/USD")))
 
 FACTS = Facts(
     broker=NAME,
     title="Interactive Brokers",
     rules=ORDER_RULES,
+    links=LINK_RULES,
     client_id_scope=ClientIdScope.NONE,  # an order's reference is a label: the same one twice is two orders
     late_accept_ns=120_000_000_000,  # IB states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=30_000_000_000,
@@ -68,7 +75,7 @@ FACTS = Facts(
     maker_fee=Decimal("0.0002"),
     taker_fee=Decimal("0.0002"),
     max_fee_in_kind=Decimal(0),
-    requests_per_minute=60 * OUR_MESSAGES_PER_SECOND,
+    requests_per_minute=60 * OUR_QUESTIONS_PER_SECOND,
     pages=PAGES,
 )
 

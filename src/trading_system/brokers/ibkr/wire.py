@@ -72,6 +72,7 @@ class Tells(IntEnum):
     DEPTH = 12
     MANAGED_ACCOUNTS = 15
     HISTORY = 17
+    OPTION_TICK = 21
     TICK_STRING = 46
     CURRENT_TIME = 49
     CONTRACT_END = 52
@@ -108,6 +109,7 @@ class Tick(IntEnum):
     ASK_SIZE = 3
     LAST = 4
     LAST_SIZE = 5
+    MODEL_OPTION = 13
     LAST_TIME = 45
     DELAYED_BID = 66
     DELAYED_ASK = 67

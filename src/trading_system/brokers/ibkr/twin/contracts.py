@@ -25,8 +25,10 @@ class Contracts:
 
     def find(self, wanted: Wanted, now_ns: int) -> list[Line]:
         """Every contract that the words fit. Raises Refusal: none."""
-        options = [] if wanted.con_id or wanted.sec_type not in ("OPT", "") else self._options(wanted, now_ns)
-        found = options or [line for line in self.universe.lines.values() if _fits(line, wanted)]
+        if wanted.sec_type == "OPT" and not wanted.con_id:
+            found = self._options(wanted, now_ns)
+        else:
+            found = [line for line in self.universe.lines.values() if _fits(line, wanted)]
         if not found:
             raise Refusal(200, _NOT_FOUND)
         return found
@@ -42,10 +44,10 @@ class Contracts:
         return next((line for line in self.universe.lines.values() if line.con_id == con_id), None)
 
     def _options(self, wanted: Wanted, now_ns: int) -> list[Line]:
-        if wanted.local_symbol and wanted.sec_type == "OPT":
+        if wanted.local_symbol:
             contract = self.chains.find(wanted.local_symbol.replace(" ", ""), now_ns)
             return [] if contract is None else [self.option(contract)]
-        if wanted.sec_type != "OPT" or wanted.symbol not in self.chains.underlyings:
+        if wanted.symbol not in self.chains.underlyings:
             return []
         return [
             self.option(contract)

@@ -71,11 +71,25 @@ class Data:
         stream = Stream(conn=conn, request_id=request_id, line=line, kind=kind, tick=now_ns // TICK_NS)
         if snapshot:
             self._quote(stream, now_ns)
+            self._model(stream, now_ns)
             self._send(conn, join(Tells.SNAPSHOT_END, 1, request_id))
             return
         self.streams[conn, request_id] = stream
         if kind == "quotes":
             self._quote(stream, now_ns)
+            self._model(stream, now_ns)
+
+    def _model(self, stream: Stream, now_ns: int) -> None:
+        """What IB's model makes of an option: volatility and greeks."""
+        contract = self._contracts.universe.terms[stream.line.name].contract
+        if contract is None:
+            return
+        market = self._contracts.chains.market_of(contract)
+        number = now_ns // TICK_NS
+        known = market.value(number)
+        greeks, spot = known.greeks, market.spot(number)
+        figures = (known.volatility, greeks.delta, known.price, ZERO, greeks.gamma, greeks.vega, greeks.theta, spot)
+        self._send(stream.conn, join(Tells.OPTION_TICK, stream.request_id, Tick.MODEL_OPTION, 0, *figures))
 
     def cancel(self, conn: int, request_id: int) -> None:
         """Raises Refusal: there is no such line."""

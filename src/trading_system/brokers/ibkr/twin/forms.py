@@ -50,20 +50,20 @@ class Form(msgspec.Struct, kw_only=True):
     action: str
     qty: Decimal
     order_type: str
-    limit: Decimal | None
-    aux: Decimal | None
+    limit: Decimal | None = None
+    aux: Decimal | None = None
     tif: str
-    oca_group: str
-    account: str
+    oca_group: str = ""
+    account: str = ""
     ref: str
-    transmit: bool
-    parent_id: int
-    outside_rth: bool
-    oca_type: int
-    trail_stop: Decimal | None
-    trail_pct: Decimal | None
-    what_if: bool
-    cash_qty: Decimal | None
+    transmit: bool = True
+    parent_id: int = 0
+    outside_rth: bool = False
+    oca_type: int = 0
+    trail_stop: Decimal | None = None
+    trail_pct: Decimal | None = None
+    what_if: bool = False
+    cash_qty: Decimal | None = None
 
 
 def contract(fields: Iterator[str]) -> Wanted:

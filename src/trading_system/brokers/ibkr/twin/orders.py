@@ -4,7 +4,7 @@ The exchange holds the state; this holds what was sent, under which client and n
 commissions, orders linked by a group alone that arrive one by one, algorithms.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -15,6 +15,7 @@ from trading_system.brokers.ibkr.twin.universe import HOME, MULTIPLIER, Line
 from trading_system.brokers.ibkr.wire import UNSET, Tells, join
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.money import ONE, ZERO, on_grid
+from trading_system.domain.option import Contract
 from trading_system.sim.exchange import Event, Exchange, Execution, SimOrder, Ticket
 
 Send = Callable[[int, bytes], None]  # to a client by its number
@@ -50,6 +51,7 @@ _STATUS = {
 }
 _BUSY = (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE)
 _SLACK = Decimal("1.02")  # what a market order holds back beyond the offer
+_TOO_DEAR = "Order rejected - reason:YOUR ORDER IS NOT ACCEPTED. Minimum of the available funds is needed."
 _FIRST_PERM = 600_745_656
 
 
@@ -99,6 +101,8 @@ class Orders:
             return
         if form.order_id < self.next_ids.get(client_id, 1) and not form.what_if:
             raise Refusal(103, "Duplicate order id")
+        if form.parent_id and self.find(client_id, form.parent_id) is None:
+            raise Refusal(10006, "Missing parent order.")
         line = self._line(form, now_ns)
         ticket = self._ticket(form, line, now_ns)
         if form.what_if:
@@ -111,8 +115,12 @@ class Orders:
             form.tif = "DAY"
         placed = Placed(form=form, line=line, client_id=client_id, perm_id=_FIRST_PERM + len(self.placed), created_ns=now_ns, ticket=ticket)
         self.placed[placed.perm_id] = placed
-        if form.transmit:
+        if form.transmit and (form.parent_id or not form.oca_group or self._grouped(placed)):
             self._release(placed, now_ns)
+
+    def _grouped(self, placed: Placed) -> bool:
+        """Whether another of its group waits: exits alone are taken together."""
+        return any(other.order is None and not other.withdrawn and _kin(other, placed) for other in self.placed.values())
 
     def _line(self, form: Form, now_ns: int) -> Line:
         if form.account and form.account != self._account:
@@ -165,18 +173,44 @@ class Orders:
             if (ticket.qty or ZERO) > abs(x.position(line.name)) - x.held(line.name):
                 raise Refusal(201, "Order rejected - reason:the order would turn the position around, which is not modelled here")
             return ticket
+        contract = x.terms[line.name].contract
+        if contract is not None:
+            net = ticket.side.sign * (ticket.price or self._touch(line, ticket.side))
+            reserve_px, covered = self._charge({contract: ticket.side.sign * ONE}, ticket.qty or ZERO, net)
+            return msgspec.structs.replace(ticket, reserve_px=reserve_px, covered=covered)
         if ticket.side is Side.SELL and (x.multiplier == ONE or line.sec_type != "STK"):
             raise Refusal(201, "Order rejected - reason:The contract is not available for short sale.")
-        touch = self._touch(line)
-        units = MULTIPLIER if line.multiplier else ONE
-        reserve_px = max(ticket.price or ZERO, ticket.stop_px or ZERO, ZERO if ticket.price else touch * _SLACK) * units
-        if (ticket.qty or ZERO) * reserve_px > (x.free_cash() if line.multiplier else x.buying_power(now_ns)):
-            raise Refusal(201, "Order rejected - reason:YOUR ORDER IS NOT ACCEPTED. Minimum of the available funds is needed.")
+        reserve_px = max(ticket.price or ZERO, ticket.stop_px or ZERO, ZERO if ticket.price else self._touch(line, Side.BUY) * _SLACK)
+        if (ticket.qty or ZERO) * reserve_px > x.buying_power(now_ns):
+            raise Refusal(201, _TOO_DEAR)
         return msgspec.structs.replace(ticket, reserve_px=reserve_px)
 
-    def _touch(self, line: Line) -> Decimal:
-        """What a buy may have to pay."""
-        return self._exchange.market.latest(line.name, self.now_ns).asks[-1][0] * self._exchange.market.listings[line.name].unit
+    def _touch(self, line: Line, side: Side) -> Decimal:
+        """What a buy may have to pay, or a sell gets at least from the best bid."""
+        tick, unit = self._exchange.market.latest(line.name, self.now_ns), self._exchange.market.listings[line.name].unit
+        if side is Side.BUY:
+            return tick.asks[-1][0] * unit
+        return tick.bids[0][0] * unit if tick.bids else ZERO
+
+    def _charge(self, lots: Mapping[Contract, Decimal], wholes: Decimal, net: Decimal) -> tuple[Decimal, Decimal]:
+        """Money and shares that each unit holds back: what the positions tie up more after it than before, and what it costs. Raises Refusal."""
+        x, underlying = self._exchange, next(iter(lots)).underlying
+        before = x.contracts()
+        for order in x.open_orders():  # shorts that are on their way to be bought back need no cover
+            contract = x.terms[order.symbol].contract
+            if contract in before and order.order_id not in x.wholes and not order.ticket.opening and order.side is Side.BUY:
+                before[contract] += (order.qty or ZERO) - order.filled_qty
+        after = dict(before)
+        for contract, ratio in lots.items():
+            after[contract] = after.get(contract, ZERO) + ratio * wholes
+        had, has = x.tied(before), x.tied(after)
+        bare = has.shares.get(underlying, ZERO) - had.shares.get(underlying, ZERO)
+        if bare > 0 and bare > x.position(underlying) - x.held(underlying):
+            raise Refusal(201, "Order rejected - reason:Uncovered option orders are not allowed in this account.")
+        cost = has.cash - had.cash + net * MULTIPLIER * wholes
+        if cost > 0 and cost > x.free_cash():
+            raise Refusal(201, _TOO_DEAR)
+        return max(ZERO, cost) / wholes, max(ZERO, bare) / wholes
 
     def _release(self, placed: Placed, now_ns: int) -> None:
         """Let an order work, with those that waited for it: parent and exits, or exits alone."""

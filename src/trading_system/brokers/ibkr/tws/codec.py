@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from ib_async import CommissionReport, ContractDetails, Execution
+from ib_async import CommissionReport, ContractDetails, Execution, OrderState
 from ib_async import Contract as IbContract
 from ib_async import Order as IbOrder
 from ib_async.util import UNSET_DOUBLE
@@ -16,20 +16,23 @@ from trading_system.brokers.ibkr.auth import kind_of
 from trading_system.brokers.ibkr.contracts import HOME, Words, asset_class_of, decode_instrument, encode_instrument, spelling
 from trading_system.brokers.ibkr.facts import NAME, PAGES
 from trading_system.brokers.ibkr.statuses import UNCHANGED, decode_status
+from trading_system.brokers.ibkr.wire import number
 from trading_system.domain.account import AccountSnapshot, Position
-from trading_system.domain.errors import BadRequest, ProtocolError
+from trading_system.domain.errors import BadRequest, ProtocolError, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window
-from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID
+from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar
 from trading_system.domain.money import ONE, ZERO, plain
-from trading_system.domain.option import is_option, parse_occ
-from trading_system.domain.order import NewOrder
+from trading_system.domain.option import Greeks, Right, is_option, parse_occ
+from trading_system.domain.order import Attached, NewOrder
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 
 HUNDRED = Decimal(100)
+PART = "."  # between the id of an order and the name of a part of it
+REDUCE_WITH_BLOCK = 2  # what one of a group fills, the others shrink by
 _ACTION = {Side.BUY: "BUY", Side.SELL: "SELL"}
 _SIDE = {"BUY": Side.BUY, "SELL": Side.SELL, "BOT": Side.BUY, "SLD": Side.SELL}
 _TYPES = {
@@ -177,6 +180,22 @@ def decode_rule(increments: Iterable[Any]) -> tuple[TickBand, ...]:
     return tuple(TickBand(decode_number(one.lowEdge), decode_number(one.increment)) for one in increments)
 
 
+def decode_days(parameters: Iterable[tuple[Any, ...]]) -> tuple[date, ...]:
+    """The days of every class of options on it, each once."""
+    days = {day for _, _, _, _, _, expirations, _ in parameters for day in expirations}
+    return tuple(sorted(date(int(day[:4]), int(day[4:6]), int(day[6:8])) for day in days))
+
+
+def decode_greeks(
+    volatility: Any, delta: Any, price: Any, dividends: Any, gamma: Any, vega: Any, theta: Any, underlying: Any
+) -> tuple[Decimal | None, Greeks | None]:
+    """What IB's model says. A volatility below zero and a greek of minus two are none."""
+    if volatility is None or volatility < 0 or delta in (None, -2) or gamma in (None, -2) or vega in (None, -2) or theta in (None, -2):
+        return None, None
+    greeks = Greeks(delta=decode_number(delta), gamma=decode_number(gamma), theta=decode_number(theta), vega=decode_number(vega), rho=None)
+    return decode_number(volatility), greeks
+
+
 # -- orders ----------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -223,6 +242,68 @@ def encode_order(request: NewOrder, account: str, ref: ClOrdID) -> IbOrder:
     return order
 
 
+def encode_linked(request: NewOrder, account: str, ref: ClOrdID, first: int) -> list[IbOrder]:
+    """The order itself and the exits that IB is to hold for it, under the numbers from this one on. The last part of a bracket is what sends it off;
+    two exits alone are a group, of which each leaves by itself.
+
+    Source: interactivebrokers.github.io/tws-api, Bracket Orders; One Cancels All
+    """
+    head = encode_order(request, account, ref)
+    attached = request.attached
+    if attached is None:
+        return [head]
+    side = request.side if request.reduce_only else request.side.opposite
+    exits = []
+    for part, (kind, price, stop_px) in _exits(attached).items():
+        exit_ = msgspec.structs.replace(request, side=side, ord_type=kind, price=price, stop_px=stop_px, attached=None)
+        exits.append(encode_order(exit_, account, ClOrdID(f"{ref}{PART}{part}")))
+    if request.reduce_only:
+        for order in (head, *exits):
+            order.ocaGroup, order.ocaType = ref, REDUCE_WITH_BLOCK
+        return [head, *exits]
+    for order in exits:
+        order.parentId = first
+    for order in (head, *exits[:-1]):
+        order.transmit = False
+    return [head, *exits]
+
+
+def _exits(attached: Attached) -> Mapping[str, tuple[OrdType, Decimal | None, Decimal | None]]:
+    """By the name of the part: what kind, limit and stop."""
+    found: dict[str, tuple[OrdType, Decimal | None, Decimal | None]] = {}
+    if attached.take_profit_px is not None:
+        found["target"] = (OrdType.LIMIT, attached.take_profit_px, None)
+    if attached.stop_px is not None:
+        kind = OrdType.STOP if attached.stop_limit_px is None else OrdType.STOP_LIMIT
+        found["stop"] = (kind, attached.stop_limit_px, attached.stop_px)
+    return found
+
+
+def encode_trial(request: NewOrder, account: str, ref: ClOrdID) -> IbOrder:
+    """The same order, only to be tried; of linked ones the entry."""
+    order = encode_order(request, account, ref)
+    order.whatIf = True
+    return order
+
+
+def decode_trial(state: OrderState) -> str:
+    """What a trial says in IB's figures."""
+    told = {"margin change": state.initMarginChange, "equity after": state.equityWithLoanAfter}
+    figures = [f"{name} {number_}" for name, text in told.items() if (number_ := _figure_of(text)) is not None]
+    fee = decode_optional(state.commission)
+    figures += [] if fee is None else [f"commission {plain(fee)} {state.commissionCurrency}".rstrip()]
+    return ", ".join((*figures, *filter(None, (state.warningText,)))) or "no figures"
+
+
+def _figure_of(text: str) -> str | None:
+    """None: it was left out. Raises ProtocolError."""
+    try:
+        found = number(str(text))
+    except ValueError:
+        raise ProtocolError("a margin that is no number", str(text).encode()) from None
+    return None if found is None else plain(found)
+
+
 def order_name(perm_id: int, order_id: int) -> OrderID:
     """What the desk calls an order: the number that never changes, and the one that its client gave it, which must not be given again.
 
@@ -230,6 +311,16 @@ def order_name(perm_id: int, order_id: int) -> OrderID:
     '600745656-5'
     """
     return OrderID(f"{perm_id}-{order_id}")
+
+
+def names_of(ref: str) -> tuple[ClOrdID, ClOrdID | None]:
+    """What an order's reference names: the order itself, or the one that it is a part of.
+
+    >>> names_of("q1aaaaaaaaaaaaaaaa.stop")
+    ('', 'q1aaaaaaaaaaaaaaaa')
+    """
+    head, part, _ = ref.partition(PART)
+    return (ClOrdID(""), ClOrdID(head)) if part and is_ours(head) else (ClOrdID(ref), None)
 
 
 def numbers_of(name: OrderID) -> tuple[int, int]:
@@ -249,9 +340,11 @@ def decode_row(row: Row, recv_ns: int) -> ExecutionReport:
     qty = decode_number(order.totalQuantity)
     if status is OrdStatus.FILLED and row.filled < qty:
         status = OrdStatus.PARTIALLY_FILLED if row.filled else OrdStatus.NEW  # how much it was comes a moment later
+    ref, parent = names_of(order.orderRef)
     return ExecutionReport(
         broker=NAME,
-        cl_ord_id=ClOrdID(order.orderRef),
+        cl_ord_id=ref,
+        parent=parent,
         order_id=row.name,
         exec_type=ExecType.ORDER_STATUS,
         ord_status=status,
@@ -275,13 +368,14 @@ def decode_execution(
     done: Execution, contract: IbContract, fee: CommissionReport | None, row: Row | None, before: ExecID | None, recv_ns: int
 ) -> ExecutionReport:
     """One execution, with how its order stands as far as that is known. before: the execution that this one corrects."""
-    cum_qty, ref = decode_number(done.cumQty), ClOrdID(done.orderRef)
+    cum_qty, (ref, parent) = decode_number(done.cumQty), names_of(done.orderRef)
     if row is not None:
         known = decode_row(row, recv_ns)
     else:
         known = ExecutionReport(
             broker=NAME,
             cl_ord_id=ref,
+            parent=parent,
             order_id=order_name(done.permId, done.orderId),
             exec_type=ExecType.ORDER_STATUS,
             ord_status=OrdStatus.PARTIALLY_FILLED,
@@ -331,6 +425,8 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
             rate = Decimal(values.get(("ExchangeRate", currency), "0"))
             pair = InstrumentID(f"{currency}/{HOME}")
             positions.append(Position(instrument=pair, qty=amount, avg_px=rate, mark_px=rate or None, unrealized_pnl=ZERO))
+    if HOME not in moneys:
+        raise Unavailable(f"IB has not told the account's {HOME}")
     ready = values.get(("AccountReady", ""), "true") == "true"
     return AccountSnapshot(
         broker=NAME,
@@ -339,7 +435,7 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
         currency=HOME,
         equity=equity,
         last_equity=_figure(values, "PreviousDayEquityWithLoanValue", equity),
-        cash=moneys.get(HOME, ZERO),
+        cash=moneys[HOME],
         buying_power=_figure(values, "BuyingPower"),
         positions=tuple(positions),
         tradable=ready,
@@ -415,3 +511,15 @@ def decode_bar(bar: Any, instrument: InstrumentID, period_ns: int, zone: ZoneInf
 
 def words_of(instrument: InstrumentID) -> IbContract:
     return encode_contract(encode_instrument(instrument))
+
+
+def options_of(underlying: InstrumentID, expiry: date, right: Right | None) -> IbContract:
+    """All options of a day, in words that fit several contracts."""
+    return IbContract(
+        symbol=underlying.replace(".", " "),
+        secType="OPT",
+        exchange="SMART",
+        currency=HOME,
+        lastTradeDateOrContractMonth=f"{expiry:%Y%m%d}",
+        right="" if right is None else right.letter,
+    )

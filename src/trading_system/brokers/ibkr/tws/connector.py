@@ -5,12 +5,13 @@ import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ib_async import Contract as IbContract
-from ib_async import ContractDetails, ExecutionFilter
+from ib_async import ContractDetails, ExecutionFilter, OrderState
 from msgspec.structs import replace as changed
 
 from trading_system.brokers.ibkr.auth import prove
@@ -38,6 +39,7 @@ from trading_system.domain.fix import OrdStatus
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
@@ -51,6 +53,7 @@ from trading_system.transport.websocket import Dialer
 CONNECT_WITHIN_NS = 20 * NS
 ANSWER_WITHIN_NS = 10 * NS
 WAITING_MAX = 10_000  # events that nobody has read
+QUOTED_AT_ONCE = 40  # options of a chain
 DETAILS_MAX = 2_000  # contracts whose grid is remembered
 DETAILS_LIFE_NS = 3_600 * NS
 _EXTERNAL = "external:"  # how the desk calls an order by its broker's name
@@ -99,6 +102,7 @@ class TwsConnector:
         self._offset = BrokerOffset()
         self._account = ""
         self._readers: list[asyncio.Queue[Told]] = []
+        self._trials: dict[int, asyncio.Future[OrderState]] = {}  # by order id
         self._words: dict[int, list[_Word]] = {}  # by order id: who waits for one
         self._details: OrderedDict[InstrumentID, tuple[ContractDetails, Instrument, int]] = OrderedDict()
         self._rules: dict[str, tuple[TickBand, ...]] = {}
@@ -117,6 +121,8 @@ class TwsConnector:
             await self._line.aclose()
             raise
         self._line.raise_floor(self._orders.highest + 1)
+        with suppress(Unavailable):
+            await self._time()
         self._tasks = [asyncio.create_task(self._beat(), name="heart ibkr")]
 
     async def aclose(self) -> None:
@@ -140,9 +146,17 @@ class TwsConnector:
                 due_ns = now_ns + HEARTBEAT_NS
                 with suppress(DeskError):
                     await self._time()
-            for report in self._orders.overdue(self._clock.now_ns()):
-                self._tell(report)
+            with suppress(DeskError):
+                await self._fees()
             await self._clock.sleep_ns(NS)
+
+    async def _fees(self) -> None:
+        """An execution whose fee is late is asked for once more; what then has none is told without."""
+        late = self._orders.late(self._clock.now_ns())
+        if late:
+            await self._executions()
+            for report in self._orders.without_fee(late, self._clock.now_ns()):
+                self._tell(report)
 
     async def _time(self) -> None:
         sent_ns = self._clock.now_ns()
@@ -212,14 +226,44 @@ class TwsConnector:
         request = approved.request
         contract = await self._contract(request.instrument)
         self._refuse_while_lost()
-        order = codec.encode_order(request, self._account, approved.cl_ord_id)
         word = _Word(refuses_new, lambda _row: True)
-        await self._line.say_order(lambda mouth, number: mouth.placeOrder(number, contract, order), lambda number: self._wait(number, word))
+
+        def speak(mouth: Mouth, number: int) -> None:
+            for place, part in enumerate(codec.encode_linked(request, self._account, approved.cl_ord_id, number)):
+                mouth.placeOrder(number + place, contract, part)
+
+        parts = len(codec.encode_linked(request, self._account, approved.cl_ord_id, 0))
+        await self._line.say_order(speak, lambda number: self._wait(number, word), parts=parts)
         row = await self._first(word, "the order was sent")
-        report = codec.decode_row(row, self._clock.now_ns())
+        report = self._report(row)
         if report.ord_status is OrdStatus.REJECTED:
             raise Rejected(f"Interactive Brokers refused: {row.text or row.status}")
         return changed(report, cl_ord_id=approved.cl_ord_id)
+
+    def _report(self, row: Row) -> ExecutionReport:
+        """How an order stands, with what IB holds for it."""
+        now_ns = self._clock.now_ns()
+        report = codec.decode_row(row, now_ns)
+        if report.parent is not None:
+            return report
+        return changed(report, children=tuple(codec.decode_row(part, now_ns) for part in self._orders.parts(report.cl_ord_id)))
+
+    async def validate(self, approved: Approved) -> str:
+        """whatIf: IB says what the order would tie up, and nothing comes of it."""
+        assert approved.dry_run
+        contract = await self._contract(approved.request.instrument)
+        order = codec.encode_trial(approved.request, self._account, approved.cl_ord_id)
+        answer: asyncio.Future[OrderState] = asyncio.get_running_loop().create_future()
+        number = await self._line.say_order(
+            lambda mouth, number: mouth.placeOrder(number, contract, order), lambda number: self._trials.__setitem__(number, answer)
+        )
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_NS / NS):
+                return codec.decode_trial(await answer)
+        except TimeoutError:
+            raise Unavailable("Interactive Brokers' check did not say") from None
+        finally:
+            self._trials.pop(number, None)
 
     def _refuse_while_lost(self) -> None:
         """What is sent while TWS has lost IB waits there, for how long nobody knows. Raises Unavailable: nothing was sent."""
@@ -260,7 +304,7 @@ class TwsConnector:
         self._amends.begin(amend)
         self._wait(number, word)
         try:
-            await self._line.say(lambda mouth: mouth.placeOrder(number, contract, order), urgent=False)
+            await self._line.say_change(lambda mouth: mouth.placeOrder(number, contract, order), urgent=False)
             stands = await self._first(word, "the change was sent")
         except (Rejected, Unavailable):
             self._amends.settle(approved.cl_ord_id)
@@ -290,7 +334,7 @@ class TwsConnector:
         word = _Word(refuses_change, lambda _row: True)
         self._wait(number, word)
         try:
-            await self._line.say(lambda mouth: mouth.cancelOrder(number))
+            await self._line.say_change(lambda mouth: mouth.cancelOrder(number), urgent=True)
             row = await self._first(word, "the cancel was sent")
         except Rejected:
             row = await self._asked(order)
@@ -310,7 +354,7 @@ class TwsConnector:
 
     async def cancel_all(self) -> None:
         """Every order of the user, those of other clients and those placed by hand included."""
-        await self._line.say(lambda mouth: mouth.reqGlobalCancel())
+        await self._line.say_change(lambda mouth: mouth.reqGlobalCancel(), urgent=True)
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Names and numbers that an earlier run knew, and changes that it was in doubt about. No number is given out twice, whatever TWS says."""
@@ -338,7 +382,7 @@ class TwsConnector:
             return found
         for row in reversed(self._orders.rows.values()):
             if row.order.orderRef == cl_ord_id or f"{_EXTERNAL}{row.name}" == cl_ord_id:
-                return codec.decode_row(row, now_ns)
+                return self._report(row)
         return None
 
     async def _look(self) -> None:
@@ -385,7 +429,7 @@ class TwsConnector:
         self._readers.append(reader)
         try:
             if self._line.up:
-                yield self._state(Link.LIVE, "")
+                yield self._state(Link.GAP if self._lost else Link.LIVE, self._lost)
             while True:
                 event = await reader.get()
                 if isinstance(event, DeskError):
@@ -421,6 +465,7 @@ class TwsConnector:
     def _turned(self, event: LinkEvent) -> None:
         self._lost = ""
         if event.kind is not LinkKind.UP:
+            self._orders.forget()
             for word in [word for waiting in self._words.values() for word in waiting]:
                 word.fail(InDoubt(f"it was sent, and the connection ended before TWS had answered: {event.text}"))
         elif self._account and self._account not in self._session.accounts:
@@ -431,6 +476,8 @@ class TwsConnector:
     def _hear(self, message: Heard) -> None:
         now_ns = self._clock.now_ns()
         match message:
+            case Heard("openOrder", (order_id, _, order, state)) if order_id in self._trials and order.clientId in (0, self._client_id):
+                self._tried(order_id, state if order.whatIf else ProtocolError("IB placed what it was only to check", str(order.permId).encode()))
             case Heard("openOrder", (order_id, contract, order, state)):
                 self._stands(self._orders.opened(order_id, contract, order, state.status, now_ns))
             case Heard("orderStatus", args):
@@ -457,6 +504,15 @@ class TwsConnector:
                 word.stands(row)
         self._tell(report)
 
+    def _tried(self, number: int, answer: OrderState | DeskError) -> None:
+        trial = self._trials.get(number)
+        if trial is None or trial.done():
+            return
+        if isinstance(answer, DeskError):
+            trial.set_exception(answer)
+        else:
+            trial.set_result(answer)
+
     def _complains(self, number: int, code: int, text: str) -> None:
         """What an error says of an order, by our own table; that something is wrong with TWS's link to IB makes everything in between unknown."""
         if code == LOST:
@@ -465,6 +521,8 @@ class TwsConnector:
         elif code in (BACK, BACK_WITHOUT_DATA):
             self._lost = ""
             self._tell(self._state(Link.LIVE, said(code, text)))
+        if refuses_new(code):
+            self._tried(number, refusal(code, text))
         row = self._orders.placed(self._client_id, number) if number > 0 else None
         if row is not None:
             row.text = said(code, text)
@@ -540,7 +598,7 @@ class TwsConnector:
         contract = details.contract
         assert contract is not None
         what = {"CASH": "MIDPOINT", "CRYPTO": "AGGTRADES"}.get(contract.secType, "TRADES")
-        end, span = codec.encode_time(end_ns + NS), codec.encode_span(end_ns - start_ns)
+        end, span = codec.encode_time(end_ns + NS), codec.encode_span(end_ns + NS - start_ns)
 
         def speak(mouth: Mouth, number: int) -> None:
             mouth.reqHistoricalData(number, contract, end, span, codec.BARS[period_ns], what, False, 2, False, [])
@@ -549,6 +607,28 @@ class TwsConnector:
         zone = ZoneInfo(details.timeZoneId)
         found = [codec.decode_bar(row.args[1], instrument, period_ns, zone) for row in rows if row.name == "historicalData"]
         return tuple(bar for bar in found if start_ns <= bar.open_ns < end_ns)
+
+    async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
+        contract = await self._contract(underlying)
+        rows = await self._line.ask(
+            "securityDefinitionOptionParameterEnd",
+            lambda mouth, number: mouth.reqSecDefOptParams(number, contract.symbol, "", contract.secType, contract.conId),
+        )
+        return codec.decode_days(row.args for row in rows if row.name == "securityDefinitionOptionParameter")
+
+    async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
+        """Each contract of the day is asked for its price; TWS has a hundred lines of market data."""
+        wanted = codec.options_of(underlying, expiry, right)
+        rows = await self._line.ask("contractDetailsEnd", lambda mouth, number: mouth.reqContractDetails(number, wanted))
+        contracts = {codec.name_of(row.args[1].contract): row.args[1].contract for row in rows if row.name == "contractDetails"}
+        slots = asyncio.Semaphore(QUOTED_AT_ONCE)
+
+        async def line(instrument: InstrumentID, contract: IbContract) -> OptionSnapshot:
+            async with slots:
+                return await self._feeds.option(contract, instrument)
+
+        lines = await asyncio.gather(*(line(instrument, contract) for instrument, contract in contracts.items()))
+        return tuple(sorted(lines, key=lambda one: (one.contract.strike, one.contract.right)))
 
     async def subscribe(self, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Quote | Trade | Bar | StreamState]:
         """A line of market data for each. Raises BadRequest: bars, which are read by `trading bars`."""

@@ -11,7 +11,7 @@ from ib_async import Contract as IbContract
 
 from trading_system.brokers.ibkr.errors import BACK_WITHOUT_DATA, Meaning, failure, meaning, said
 from trading_system.brokers.ibkr.facts import NAME
-from trading_system.brokers.ibkr.tws.codec import decode_number
+from trading_system.brokers.ibkr.tws.codec import decode_greeks, decode_number
 from trading_system.brokers.ibkr.tws.line import Line
 from trading_system.brokers.ibkr.tws.session import Heard
 from trading_system.brokers.ibkr.wire import Tick
@@ -19,6 +19,7 @@ from trading_system.domain.errors import BadRequest, DeskError, Unavailable
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Quote, Trade
 from trading_system.domain.money import ZERO
+from trading_system.domain.option import OptionSnapshot, parse_occ
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
 from trading_system.domain.times import NS
 from trading_system.transport.supervise import LinkEvent, LinkKind
@@ -146,6 +147,16 @@ class Feeds:
         if found is None:
             raise BadRequest(f"Interactive Brokers has no trade of {instrument}")
         return found
+
+    async def option(self, contract: IbContract, instrument: InstrumentID) -> OptionSnapshot:
+        """One line of a chain; what nobody quotes, or IB's model does not price, is None there."""
+        ticks, quote, greeks, volatility = Ticks(instrument), None, None, None
+        for message in await self._snapshot(contract, lambda kinds: False):
+            if message.name == "tickOptionComputation" and message.args[1] == Tick.MODEL_OPTION:
+                volatility, greeks = decode_greeks(*message.args[3:])
+            told = ticks.take(message, self._clock.now_ns())
+            quote = told if isinstance(told, Quote) else quote
+        return OptionSnapshot(contract=parse_occ(instrument), instrument=instrument, quote=quote, implied_volatility=volatility, greeks=greeks)
 
     async def _snapshot(self, contract: IbContract, enough: Any) -> list[Heard]:
         def has(rows: list[Heard]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 from trading_system.brokers.ibkr.errors import NO_DATA, NO_HISTORY, TOO_FAST, Meaning, failure, is_read_only, meaning
-from trading_system.brokers.ibkr.facts import OUR_MESSAGES_PER_SECOND, UNREACHABLE
+from trading_system.brokers.ibkr.facts import OUR_ORDERS_PER_SECOND, OUR_QUESTIONS_PER_SECOND, UNREACHABLE
 from trading_system.brokers.ibkr.tws.session import Heard, Mouth, TwsSession
 from trading_system.domain.errors import DeskError, RateLimited, Unavailable
 from trading_system.domain.ports import Clock
@@ -65,7 +65,8 @@ class Line:
         self._clock = clock
         self._follow = follow
         self._supervisor = Supervisor(session, dialer, clock, rng)
-        self._budget = RateBudget(OUR_MESSAGES_PER_SECOND, NS)
+        self._questions = RateBudget(OUR_QUESTIONS_PER_SECOND, NS)
+        self._changes = RateBudget(OUR_ORDERS_PER_SECOND, NS)
         self._by_id: dict[int, Question] = {}
         self._by_name: dict[str, Question] = {}  # of questions that have no number: there is one at a time
         self._turns: dict[str, asyncio.Lock] = {}
@@ -134,18 +135,25 @@ class Line:
 
     # -- out -------------------------------------------------------------------------------------------------------------------------------------
 
-    async def say(self, speak: Callable[[Mouth], object], *, urgent: bool = True) -> None:
+    async def say(self, speak: Callable[[Mouth], object]) -> None:
         """One message. Raises RateLimited: the budget is spent, nothing left. Unavailable: no line."""
-        await self._afford(urgent=urgent)
+        await self._afford(self._questions, urgent=True)
         await self._send(speak)
 
-    async def say_order(self, speak: Callable[[Mouth, int], object], heed: Callable[[int], None]) -> int:
-        """An order under a new number: the numbers reach the socket in their order. heed: called with it before a byte leaves. Raises as say."""
-        await self._afford(urgent=False)
+    async def say_change(self, speak: Callable[[Mouth], object], *, urgent: bool) -> None:
+        """One message that changes orders; urgent: it cancels. Raises as say."""
+        await self._afford(self._changes, urgent=urgent)
+        await self._send(speak)
+
+    async def say_order(self, speak: Callable[[Mouth, int], object], heed: Callable[[int], None], *, parts: int = 1) -> int:
+        """An order under a new number, with as many behind it as it has parts: the numbers reach the socket in their order. heed: called with the
+        first before a byte leaves. Raises as say."""
+        await self._afford(self._changes, urgent=False)
         async with self._one:
             if not self.up:
                 raise self._unreachable()
             number = self.new_id()
+            self.raise_floor(number + parts)
             heed(number)
             await self._send(lambda mouth: speak(mouth, number))
         return number
@@ -157,15 +165,15 @@ class Line:
         speak(mouth)
         await self._supervisor.send(mouth.take())
 
-    async def _afford(self, *, urgent: bool) -> None:
+    async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
         """Wait for the budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time."""
         waited_ns = 0
-        while wait_ns := self._budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
+        while wait_ns := budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent):
             waited_ns += wait_ns
             if not urgent or waited_ns > BUDGET_WAIT_MAX_NS:
-                raise RateLimited(f"TWS's message budget is spent: {self._budget.limit} a second", wait_ns)
+                raise RateLimited(f"TWS's message budget is spent: {budget.limit} a second", wait_ns)
             await self._clock.sleep_ns(wait_ns)
-        self._budget.take(self._clock.monotonic_ns())
+        budget.take(self._clock.monotonic_ns())
 
     async def ask(
         self,

@@ -12,7 +12,7 @@ from ib_async import Contract as IbContract
 from ib_async import Order as IbOrder
 
 from trading_system.brokers.ibkr.statuses import UNCHANGED
-from trading_system.brokers.ibkr.tws.codec import Row, decode_execution, decode_number, decode_row, numbers_of, order_name
+from trading_system.brokers.ibkr.tws.codec import PART, Row, decode_execution, decode_number, decode_row, numbers_of, order_name
 from trading_system.domain.ids import ExecID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Order
@@ -64,6 +64,10 @@ class Orders:
     def placed(self, client_id: int, order_id: int) -> Row | None:
         """The newest of a client's orders with this number."""
         return next((row for row in reversed(self.rows.values()) if (row.client_id, row.order_id) == (client_id, order_id)), None)
+
+    def parts(self, ref: str) -> list[Row]:
+        """What IB holds for one of our orders."""
+        return [row for row in self.rows.values() if ref and row.order.orderRef.startswith(f"{ref}{PART}")]
 
     # -- what is said ----------------------------------------------------------------------------------------------------------------------------
 
@@ -135,10 +139,18 @@ class Orders:
         held = self._waiting.pop(fee.execId, None)
         return None if held is None else self._tell(held[1], held[0], now_ns)
 
-    def overdue(self, now_ns: int) -> list[ExecutionReport]:
-        """Executions whose fee has not come in time: they are told without."""
-        late = [name for name, (_, _, since_ns) in self._waiting.items() if now_ns - since_ns >= FEE_WITHIN_NS]
-        return [self._tell(contract, done, now_ns) for done, contract, _ in (self._waiting.pop(name) for name in late)]
+    def late(self, now_ns: int) -> list[str]:
+        """Executions whose fee has not come in time."""
+        return [name for name, (_, _, since_ns) in self._waiting.items() if now_ns - since_ns >= FEE_WITHIN_NS]
+
+    def without_fee(self, names: Iterable[str], now_ns: int) -> list[ExecutionReport]:
+        """Those of them whose fee has still not come."""
+        late = [self._waiting.pop(name) for name in names if name in self._waiting]
+        return [self._tell(contract, done, now_ns) for done, contract, _ in late]
+
+    def forget(self) -> None:
+        """The connection is gone: what waited for its fee is asked for with all else."""
+        self._waiting.clear()
 
     def _tell(self, contract: IbContract, done: Execution, now_ns: int) -> ExecutionReport:
         base = done.execId.rpartition(".")[0]
