@@ -16,7 +16,7 @@ from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
 from trading_system.settings.dotenv import FLAGS, Source, find_env_file, is_placeholder, merge, odd_names, parse_secret, read_env_file
-from trading_system.settings.keys import CREDENTIALS, KEYS, PAPER_FLAGS, PREFIX_OF, Key
+from trading_system.settings.keys import CREDENTIALS, KEYS, MORE_CREDENTIALS, PAPER_FLAGS, PREFIX_OF, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -85,9 +85,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     config_hash: str  # over everything but secrets
 
     def credentials(self, broker: str) -> Mapping[str, Secret]:
-        """The broker's fields, all of them, or none."""
-        fields = {field: self.secrets[name] for field, name in CREDENTIALS[broker].items() if name in self.secrets}
-        return fields if len(fields) == len(CREDENTIALS[broker]) else {}
+        """The broker's fields, all of them and what else is there for it, or none."""
+        needed, more = CREDENTIALS[broker], MORE_CREDENTIALS.get(broker, {})
+        fields = {field: self.secrets[name] for field, name in {**needed, **more}.items() if name in self.secrets}
+        return fields if needed.keys() <= fields.keys() else {}
 
     def kind(self, broker: str) -> str | None:
         """paper or live where TRADING_MODE and the broker's own flag agree; None where they do not, and a warning says so."""

@@ -738,3 +738,6 @@ def _month(word: str) -> str:
 
 def _utc(text: str) -> int:
     return int(datetime.strptime(text, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC).timestamp()) * SECOND_NS
+
+
+TWIN = WebTwin

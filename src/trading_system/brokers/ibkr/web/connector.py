@@ -24,6 +24,7 @@ from trading_system.brokers.ibkr.web.facts import (
     OAUTH2,
     POINTS_MAX,
     QUESTIONS_MAX,
+    QUESTIONS_PER_SECOND,
     TICKLE_EVERY_NS,
     TRADES_DAYS,
 )
@@ -42,6 +43,7 @@ from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
+from trading_system.settings.keys import MORE_CREDENTIALS
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
 from trading_system.transport.http import Http
@@ -63,7 +65,7 @@ _Told = ExecutionReport | StreamState | DeskError | None
 class WebConnector:
     """Broker and MarketData for one account of the Web API."""
 
-    facts = FACTS
+    facts = msgspec.structs.replace(FACTS, links=(), requests_per_minute=60 * QUESTIONS_PER_SECOND)
 
     def __init__(
         self,
@@ -626,7 +628,7 @@ def who(kind: str, credentials: Mapping[str, Secret], options: Mapping[str, str]
         raise BadRequest(f"IBKR_WEB_LOGIN is {kind!r}; it may be gateway, oauth1a or oauth2")
     missing = [name for name in needs[kind] if name not in credentials]
     if missing:
-        names = ", ".join(SETTINGS[name] for name in missing)
+        names = ", ".join(MORE_CREDENTIALS["ibkr"][name] for name in missing)
         raise AuthFailed(
             f"IBKR_WEB_LOGIN is {kind}, and {names} {'is' if len(missing) == 1 else 'are'} not set.", "docs/brokers/ibkr_web.md has the steps."
         )
@@ -641,18 +643,6 @@ def who(kind: str, credentials: Mapping[str, Secret], options: Mapping[str, str]
             prime=given[5],
         )
     return auth.Client(client_id=given[0], key_id=given[1], private_key=given[2], username=given[3], ip=options.get("ip", ""))
-
-
-SETTINGS = {
-    "web_id": "IBKR_CLIENT_ID",
-    "web_secret": "IBKR_CLIENT_SECRET",
-    "access_token": "IBKR_ACCESS_TOKEN",
-    "signature_key": "IBKR_SIGNATURE_KEY",
-    "encryption_key": "IBKR_ENCRYPTION_KEY",
-    "dh_prime": "IBKR_DH_PRIME",
-    "key_id": "IBKR_KEY_ID",
-    "username": "IBKR_USERNAME",
-}
 
 
 def _socket(url: str) -> str:
