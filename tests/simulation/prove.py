@@ -23,7 +23,8 @@ OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
     "ibkr": ("stops at rest", world.BY_FRAME, "link lost", "TWS started anew", "client id taken"),
-    "oanda": ("stops at rest", "bracket"),  # its orders leave by REST alone
+    "ibkrweb": ("stops at rest", "session ended", "session taken", "maintenance"),  # its orders leave by REST alone …
+    "oanda": ("stops at rest", "bracket"),  # … and so do these
 }
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
 _T = TypeVar("_T")

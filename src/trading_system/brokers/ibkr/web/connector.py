@@ -455,7 +455,7 @@ class WebConnector:
             await asyncio.wait(tasks)
 
     async def _listen(self, told: "asyncio.Queue[_Told]", woken: "asyncio.Queue[wire.Row | wire.Trade]") -> None:
-        session = OrderSession(_socket(self._url))
+        session = OrderSession(_socket(self._url), lambda: self._login.sessions)
         try:
             async for event in Supervisor(session, _CookieDialer(self._dialer, session, self._login), self._clock, self._rng).run():
                 if isinstance(event, wire.Row | wire.Trade):
@@ -569,7 +569,7 @@ class WebConnector:
 
     def _stream(self) -> Feed:
         if self._feed is None:
-            session = PriceSession(_socket(self._url))
+            session = PriceSession(_socket(self._url), lambda: self._login.sessions)
             supervisor = Supervisor(session, _CookieDialer(self._dialer, session, self._login), self._clock, self._rng)
             self._feed = Feed(session, supervisor, self._clock)
         return self._feed
@@ -612,6 +612,7 @@ class _CookieDialer:
         except DeskError as error:
             raise NotSent(f"no session for the stream: {error}") from None
         self._session.cookie, self._session.query = self._login.cookie, self._login.socket_query()
+        self._session.number = self._login.sessions
         url, headers = self._session.endpoint()
         return await self._dialer.dial(url, headers, within_ns=within_ns)
 

@@ -47,6 +47,7 @@ class Login:
         self.offset = BrokerOffset()
         self.url = url
         self.cookie = ""
+        self.sessions = 0  # brokerage sessions and cookies that there were: subscriptions end with each
         self._http = http
         self._clock = clock
         self._rng = rng
@@ -66,9 +67,8 @@ class Login:
         """Log in, start the brokerage session, and give the accounts it has. Raises AuthFailed, Unavailable."""
         await self._enter()
         await self.tickle()
-        found = await self.ask("/iserver/accounts", {}, wire.Accounts)
-        await self.ask("/portfolio/accounts", {}, list[msgspec.Raw])
-        return found.accounts
+        await self._know_accounts()
+        return (await self.ask("/iserver/accounts", {}, wire.Accounts)).accounts
 
     async def _enter(self) -> None:
         """A live session token, or a bearer token; a gateway's login is a person's."""
@@ -120,7 +120,9 @@ class Login:
         """Keep the session alive, and see that there is a brokerage session. Raises AuthFailed, Unavailable."""
         response = await self._get("POST", "/tickle", {}, b"{}")
         found = _good(response, wire.Tickle)
-        self.cookie = f'api={{"session": "{found.session}"}}' if self._who is None else f"api={found.session}"
+        cookie = f'api={{"session": "{found.session}"}}' if self._who is None else f"api={found.session}"
+        if cookie != self.cookie:
+            self.cookie, self.sessions = cookie, self.sessions + 1
         if not found.iserver.auth_status.authenticated:
             await self._begin(compete=True)
 
@@ -143,19 +145,26 @@ class Login:
                     f"Interactive Brokers gives no brokerage session: {COMPETING if status.competing else status.message or UNREACHABLE}"
                 )
             self._tried_ns = -INIT_EVERY_NS
-            _good(await self._get("GET", "/iserver/accounts", {}, b""), wire.Accounts)
-            _good(await self._get("GET", "/portfolio/accounts", {}, b""), list[msgspec.Raw])
+            self.sessions += 1
+            await self._know_accounts()
 
     # -- questions and changes --------------------------------------------------------------------------------------------------
 
     async def ask(self, path: str, query: Mapping[str, str], kind: type[_T]) -> _T:
         """A question; one that there was no session for is asked again in the next one."""
         response = await self._get("GET", path, query, b"")
-        if needs_session(response) or needs_accounts(response):
+        if needs_session(response):
             await self._begin(compete=True)
-            await self._get("GET", "/iserver/accounts", {}, b"")
+            response = await self._get("GET", path, query, b"")
+        if needs_accounts(response):
+            await self._know_accounts()
             response = await self._get("GET", path, query, b"")
         return _good(response, kind)
+
+    async def _know_accounts(self) -> None:
+        """IBKR wants both lists asked for once in every session, before anything about what stands on them."""
+        _good(await self._get("GET", "/iserver/accounts", {}, b""), wire.Accounts)
+        _good(await self._get("GET", "/portfolio/accounts", {}, b""), list[msgspec.Raw])
 
     async def ask_status(self, path: str) -> Response:
         """A question whose refusal is an answer."""

@@ -3,7 +3,7 @@
 No topic replays anything and none counts: after each connection the desk reads again what it missed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -27,12 +27,15 @@ _T = TypeVar("_T")
 
 
 class _Cookied:
-    """A socket that the session's cookie opens. cookie and query: set before each connection is dialled."""
+    """A socket that the session's cookie opens. cookie, query and number: set before each connection is dialled. current: the number of the session
+    there is now; with another one the subscriptions are gone, whether anybody said so or not."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, current: Callable[[], int]) -> None:
         self._url = url
+        self._current = current
         self.cookie = ""
         self.query = ""
+        self.number = 0
 
     def endpoint(self) -> tuple[str, Mapping[str, str]]:
         return self._url + self.query, {"Cookie": self.cookie, "User-Agent": "ClientPortalGW/1"}
@@ -47,6 +50,15 @@ class _Cookied:
 
     def on_open(self, now_ns: int) -> Step:
         return Step()
+
+    def _head(self, frame: bytes) -> wire.Frame:
+        """Raises Broken: the socket complains, or belongs to a session that is over."""
+        head = _read(frame, wire.Frame)
+        if head.error is not None:
+            raise Broken(f"IBKR's WebSocket says {head.error}")
+        if self.number != self._current():
+            raise Broken("the brokerage session is another one than this socket's")
+        return head
 
     def _greeted(self, frame: bytes, head: wire.Frame) -> bool:
         """Whether this is the word that the socket takes subscriptions. Raises Broken: there is no brokerage session any more."""
@@ -66,9 +78,7 @@ class OrderSession(_Cookied):
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read, a status we do not know. Broken."""
-        head = _read(frame, wire.Frame)
-        if head.error is not None:
-            raise Broken(f"IBKR's WebSocket says {head.error}")
+        head = self._head(frame)
         match head.topic:
             case "sor":
                 rows = _read(frame, wire.Orders).args
@@ -87,8 +97,8 @@ class OrderSession(_Cookied):
 class PriceSession(_Cookied):
     """Prices, of contracts that may change while the connection stands. A message says what has changed."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, current: Callable[[], int]) -> None:
+        super().__init__(url, current)
         self._wanted: dict[int, InstrumentID] = {}
         self._shown: dict[int, dict[str, str]] = {}
         self._asked_ns = 0
@@ -114,9 +124,7 @@ class PriceSession(_Cookied):
 
     def on_frame(self, frame: bytes, now_ns: int) -> Step:
         """Raises ProtocolError: a frame we cannot read. Broken."""
-        head = _read(frame, wire.Frame)
-        if head.error is not None:
-            raise Broken(f"IBKR's WebSocket says {head.error}")
+        head = self._head(frame)
         if head.topic.startswith("smd+"):
             return Step(events=tuple(self._news(frame, now_ns)), alive=True)
         if self._greeted(frame, head):
