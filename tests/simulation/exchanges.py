@@ -630,8 +630,8 @@ class IbkrWebWorld(TwinWorld):
         return ClOrdID(json.loads(request.body)["orders"][0]["cOID"])
 
     def is_word(self, response: Response) -> bool:
-        """A question is none: what its yes is answered with nobody watches."""
-        return b'"messageIds"' not in response.body
+        """A question is none, what its yes is answered with nobody watches; and during maintenance there are none."""
+        return response.status != 503 and b'"messageIds"' not in response.body
 
     def secrets_on_disk(self) -> bool:
         """The account's number is no secret to the owner's own journal; a gateway has no key."""
