@@ -1,6 +1,6 @@
 """Who may ask the twin's Web API: whoever comes through a gateway; holders of a consumer's keys (OAuth 1.0a); holders of a client's key (OAuth 2.0).
 
-It holds the public side of keys that it makes itself, and checks every signature; a nonce is taken once.
+It holds the public side of keys that it makes itself, and checks every signature; a nonce is taken once. A gateway needs no package for that.
 """
 
 import base64
@@ -9,14 +9,13 @@ import hmac
 from collections.abc import Mapping
 from functools import cache
 from random import Random
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote_plus, unquote_plus
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 GATEWAY, OAUTH1A, OAUTH2 = "gateway", "oauth1a", "oauth2"
 # Group 14 of RFC 3526: a prime that anybody may use
@@ -34,12 +33,34 @@ class Denied(Exception):
 
 
 @cache
-def _key(_: str) -> RSAPrivateKey:
+def _key(_: str) -> "RSAPrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def _pem(key: RSAPrivateKey) -> str:
+def _pem(key: "RSAPrivateKey") -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+
+
+def _verified(key: str, signature: bytes, text: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    try:
+        _key(key).public_key().verify(signature, text.encode(), PKCS1v15(), SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _encrypted(secret: bytes) -> str:
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    return base64.b64encode(_key("encryption").public_key().encrypt(secret, PKCS1v15())).decode()
 
 
 class Logins:
@@ -60,7 +81,7 @@ class Logins:
     def credentials(self) -> Mapping[str, str]:
         """What a client needs to know, by the names of a connector's fields."""
         if self.kind == OAUTH1A:
-            encrypted = base64.b64encode(_key("encryption").public_key().encrypt(self._secret, PKCS1v15())).decode()
+            encrypted = _encrypted(self._secret)
             keys = {"signature_key": _pem(_key("signature")), "encryption_key": _pem(_key("encryption")), "dh_prime": PRIME}
             return {"web_id": CONSUMER, "web_secret": encrypted, "access_token": ACCESS_TOKEN, **keys}
         if self.kind == OAUTH2:
@@ -91,10 +112,8 @@ class Logins:
         if said.get("oauth_consumer_key") != CONSUMER or said.get("oauth_token") != ACCESS_TOKEN:
             raise Denied("id: 39687, error: invalid consumer")
         text = self._secret.hex() + _base("POST", self._address(url), said)
-        try:
-            _key("signature").public_key().verify(base64.b64decode(unquote_plus(said["oauth_signature"])), text.encode(), PKCS1v15(), SHA256())
-        except (InvalidSignature, ValueError):
-            raise Denied("id: 39687, error: invalid signature") from None
+        if not _verified("signature", base64.b64decode(unquote_plus(said["oauth_signature"])), text):
+            raise Denied("id: 39687, error: invalid signature")
         self._once(said)
         ours, prime = self._rng.getrandbits(256), int(PRIME, 16)
         shared = pow(int(said["diffie_hellman_challenge"], 16), ours, prime)
@@ -148,10 +167,12 @@ def _claims(token: str) -> dict[str, object]:
     """What a JWT says, signed by the client's key. Raises Denied."""
     text, _, signature = token.rpartition(".")
     try:
-        _key("client").public_key().verify(_unpadded(signature), text.encode(), PKCS1v15(), SHA256())
         found: dict[str, object] = msgspec.json.decode(_unpadded(text.rpartition(".")[2]), type=dict[str, object])
-    except (InvalidSignature, ValueError, msgspec.MsgspecError):
+        right = _verified("client", _unpadded(signature), text)
+    except (ValueError, msgspec.MsgspecError):
         raise Denied("invalid_client") from None
+    if not right:
+        raise Denied("invalid_client")
     return found
 
 
