@@ -132,7 +132,7 @@ def test_every_fault_names_a_test_that_exists() -> None:
 
 
 def test_importing_is_light() -> None:
-    heavy = ("aiohttp", "structlog", "keyring", "rich", "picows")
+    heavy = ("aiohttp", "structlog", "keyring", "rich", "picows", "ib_async", "numpy")
     code = f"import sys, trading_system, trading_system.app.config; print([name for name in {heavy} if name in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -43,6 +43,14 @@ def test_the_crypto_examples_run_on_every_exchanges_twin(name: str, broker: str)
     assert done.stdout.startswith(f"No keys in .env: using the twin of {broker.capitalize()}")
 
 
+@pytest.mark.parametrize("name", ["quick_connection_test.py", "test_broker_connection.py"])
+def test_the_connection_examples_run_on_the_twin_of_tws(name: str) -> None:
+    done = run(name, "--broker", "ibkr")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("No keys in .env: using the twin of Interactive Brokers")
+
+
 def test_an_unknown_broker_is_named() -> None:
     done = run("quick_connection_test.py", "--broker", "nobody")
 

@@ -98,6 +98,9 @@ async def prices() -> None:
     prints = ib.reqTickByTickData(AAPL, "AllLast")
     await until(lambda: prints.tickByTicks)
     ib.cancelTickByTickData(AAPL, "AllLast")
+    book = ib.reqMktDepth(AAPL, numRows=5, isSmartDepth=True)
+    await until(lambda: len(book.domBids) == len(book.domAsks) == 5 and book.domBids[0].price < book.domAsks[0].price)
+    ib.cancelMktDepth(AAPL, isSmartDepth=True)
 
 
 @step

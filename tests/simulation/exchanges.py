@@ -29,7 +29,7 @@ from trading_system.brokers.oanda.twin import OandaTwin
 from trading_system.brokers.oanda.twin.trading import Placed
 from trading_system.brokers.tradier.twin import TradierTwin
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import Right, is_option, option_name, parse_occ
 from trading_system.domain.order import NewOrder
@@ -427,14 +427,19 @@ class IbkrTruth(KeptTruth):
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
         return [shown for _, shown in self.kept()]
 
+    def _name(self, perm_id: int, order_id: int) -> str:
+        """As the desk heard of it first: of an order that was over by then TWS names no order id."""
+        over = OrderID(f"{perm_id}-0")
+        return over if self._books().blotter.by_order_id(BrokerName("ibkr"), over) is not None else f"{perm_id}-{order_id}"
+
     def kept(self) -> Iterable[tuple[str, TwinOrder]]:
         for placed in self._placed.values():
-            name, (ref, part, _) = f"{placed.perm_id}-{placed.form.order_id}", placed.form.ref.partition(".")
+            name, (ref, part, _) = self._name(placed.perm_id, placed.form.order_id), placed.form.ref.partition(".")
             foreign = not is_ours(ref) or ref.startswith(STRANGER)
             ref = f"external:{name}" if part else ref
-            if placed.order is None:
+            if placed.order is None and not part:  # exits of what was never sent off are nothing
                 yield name, TwinOrder(ref, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
-            else:
+            elif placed.order is not None:
                 shown = self._shown(placed.order)
                 status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
                 yield name, replace(shown, cl_ord_id=ref, foreign=foreign, status=status)

@@ -105,6 +105,27 @@ def test_a_recorded_order_is_read_as_it_stands() -> None:
     assert (report.ord_status, report.cum_qty, report.price) == (OrdStatus.NEW, 0, None)
 
 
+@pytest.mark.parametrize(
+    ("word", "tif", "kind"),
+    [
+        ("MIDPRICE", "DAY", OrdType.LIMIT),
+        ("TRAIL LIMIT", "GTD", OrdType.TRAILING_STOP),
+        ("MIT", "GTC", OrdType.STOP),
+        ("LIT", "GTC", OrdType.STOP_LIMIT),
+        ("MTL", "DTC", OrdType.MARKET),
+    ],
+)
+def test_what_others_place_has_the_nearest_kind_that_we_have(word: str, tif: str, kind: OrdType) -> None:
+    (report,) = taken(Orders(), OPEN_ORDER.replace("|MKT|", f"|{word}|").replace("|DAY|", f"|{tif}|"))
+
+    assert report.ord_type is kind
+
+
+def test_a_kind_of_order_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="order type"):
+        taken(Orders(), OPEN_ORDER.replace("|MKT|", "|LEVITATE|"))
+
+
 @pytest.mark.parametrize("line", [(EXECUTION, COMMISSION), (COMMISSION, EXECUTION)], ids=["fee last", "fee first"])
 def test_an_execution_is_told_once_with_its_fee_whichever_comes_first(line: tuple[str, str]) -> None:
     orders = Orders()

@@ -15,11 +15,13 @@ from tests.desks import Bench, on_bench, settled
 from tests.subjects import IBKR
 from trading_system.app.desk import Desk
 from trading_system.brokers.ibkr.twin.forms import Form, Wanted, error, open_order
+from trading_system.brokers.ibkr.tws.feeds import Levels
+from trading_system.brokers.ibkr.tws.session import Heard
 from trading_system.domain.errors import BadRequest, InDoubt, ProtocolError, Rejected, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.market import Quote
+from trading_system.domain.market import BookSnapshot, Quote
 from trading_system.domain.order import Order
 from trading_system.domain.ports import Kinds, Link, StreamState
 from trading_system.sim.clock import SECOND_NS
@@ -216,6 +218,20 @@ def test_another_clients_order_is_seen_and_left_alone(tmp_path: Path) -> None:
     on_desk(tmp_path, story)
 
 
+def test_another_account_of_the_same_login_is_none_of_ours(tmp_path: Path) -> None:
+    async def story(bench: Bench, desk: Desk) -> None:
+        sent = await resting(desk)
+        shown = bench.twin.trading.show(bench.twin.trading.placed[int(str(sent.order_id).partition("-")[0])])
+        theirs = replace(shown, perm_id=77, form=replace(shown.form, account="DU7777777", ref="q1ddddddddddddddddd"))
+        say(bench, open_order(theirs))
+        await asyncio.sleep(30)
+
+        assert [one.cl_ord_id for one in desk.books.blotter] == [sent.cl_ord_id]
+        assert desk.books.halts == {}
+
+    on_desk(tmp_path, story, others=("DU7777777",))
+
+
 def test_an_order_without_an_answer_is_in_doubt_and_found(tmp_path: Path) -> None:
     async def story(bench: Bench, desk: Desk) -> None:
         await low(desk)
@@ -274,6 +290,39 @@ def test_prices_are_streamed_and_asked_for_again_when_ib_lost_them(tmp_path: Pat
         assert [stream for stream in bench.twin.data.streams.values() if stream.line.name == "AAPL"] == []
 
     on_desk(tmp_path, story)
+
+
+def test_books_are_built_row_by_row(tmp_path: Path) -> None:
+    async def story(bench: Bench, desk: Desk) -> None:
+        events = desk.brokers[IBKR.broker].subscribe_depth([AAPL], 3)
+        books = []
+        async with asyncio.timeout(60):
+            while len(books) < 20:
+                event = await anext(events)
+                books += [event] if isinstance(event, BookSnapshot) else []
+        await events.aclose()
+        whole = [book for book in books if len(book.bids) == len(book.asks) == 3]
+
+        assert whole
+        for book in whole:
+            assert list(book.bids) == sorted(book.bids, reverse=True)
+            assert list(book.asks) == sorted(book.asks)
+        await asyncio.sleep(1)
+        assert {stream.kind for stream in bench.twin.data.streams.values()} <= {"quotes"}
+
+    on_desk(tmp_path, story)
+
+
+def test_a_row_that_cannot_be_there_is_no_row() -> None:
+    levels = Levels(AAPL)
+    levels.take(Heard("updateMktDepth", (1, 0, 0, 0, 10.5, 100.0)), 1)
+    book = levels.take(Heard("updateMktDepthL2", (1, 0, "ARCA", 0, 1, 10.4, 200.0, True)), 2)
+
+    assert book is not None
+    assert (book.asks, book.bids) == (((D("10.5"), D(100)),), ((D("10.4"), D(200)),))
+    with pytest.raises(ProtocolError, match="cannot be there"):
+        levels.take(Heard("updateMktDepth", (1, 1, 1, 0, 10.6, 1.0)), 3)
+    assert levels.take(Heard("updateMktDepth", (1, 0, 2, 1, 0.0, 0.0)), 4) is None
 
 
 def test_a_competing_login_is_told_and_tried_again(tmp_path: Path) -> None:

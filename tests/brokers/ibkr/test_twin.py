@@ -313,7 +313,7 @@ def test_a_competing_login_has_the_prices() -> None:
     assert errors(tws.say(Asks.MARKET_DATA, 11, 9000, *AAPL, 0, "", 1, 0, "")) == [(9000, 10197)]
 
 
-@pytest.mark.parametrize("asked", [(999, 1), (Asks.DEPTH, 5, 1)])
+@pytest.mark.parametrize("asked", [(999, 1), (Asks.SCANNER, 1)])
 def test_what_it_does_not_know_it_says_so(asked: tuple[Value, ...]) -> None:
     tws = Tws()
     tws.connect()

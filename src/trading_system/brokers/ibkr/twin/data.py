@@ -17,6 +17,8 @@ from trading_system.sim.sessions import DAY_NS, MINUTE_NS, SECOND_NS, new_york_d
 Send = Callable[[int, bytes], None]
 EVERY_NS = 4 * TICK_NS  # ticks of a quote are gathered for so long, as TWS gathers them
 CATCH_UP_TICKS = 240
+DEPTH = "depth"
+INSERT, UPDATE, DELETE = range(3)
 TICKS_MAX = 1_000  # of one question about the past
 BARS_MAX = 5_000
 _BARS = {
@@ -78,6 +80,8 @@ class Data:
         if kind == "quotes":
             self._quote(stream, now_ns)
             self._model(stream, now_ns)
+        elif kind.startswith(DEPTH):
+            self._depth(stream, now_ns)
 
     def _model(self, stream: Stream, now_ns: int) -> None:
         """What IB's model makes of an option: volatility and greeks."""
@@ -106,7 +110,8 @@ class Data:
     def advance(self, now_ns: int) -> None:
         if now_ns // EVERY_NS > self._at_ns // EVERY_NS and not self.competing:
             for stream in self.streams.values():
-                (self._quote if stream.kind == "quotes" else self._by_tick)(stream, now_ns)
+                how = self._quote if stream.kind == "quotes" else self._depth if stream.kind.startswith(DEPTH) else self._by_tick
+                how(stream, now_ns)
         self._at_ns = max(self._at_ns, now_ns)
 
     def _touch(self, line: Line, number: int) -> tuple[tuple[Decimal, Decimal], tuple[Decimal, Decimal]]:
@@ -135,6 +140,23 @@ class Data:
             self._send(stream.conn, join(Tells.TICK_PRICE, 6, stream.request_id, kind, price, size, 1))
         elif size != before[1]:
             self._send(stream.conn, join(Tells.TICK_SIZE, 6, stream.request_id, size_kind, size))
+
+    def _depth(self, stream: Stream, now_ns: int) -> None:
+        """The best levels row by row: new ones are inserted, others changed, and what is no more is taken away."""
+        tick, unit = self._market.latest(stream.line.name, now_ns), self._market.listings[stream.line.name].unit
+        rows = int(stream.kind.partition(" ")[2])
+        shown = tuple(tuple((price * unit, lots * LOT) for price, lots in side[:rows]) for side in (tick.asks, tick.bids))
+        before = stream.shown or ((), ())
+        stream.shown = shown
+        for side, (was, now) in enumerate(zip(before, shown, strict=True)):
+            assert isinstance(was, tuple)
+            for place, (price, size) in enumerate(now):
+                if place >= len(was):
+                    self._send(stream.conn, join(Tells.DEPTH, 1, stream.request_id, place, INSERT, side, price, size))
+                elif was[place] != (price, size):
+                    self._send(stream.conn, join(Tells.DEPTH, 1, stream.request_id, place, UPDATE, side, price, size))
+            for place in reversed(range(len(now), len(was))):
+                self._send(stream.conn, join(Tells.DEPTH, 1, stream.request_id, place, DELETE, side, 0, 0))
 
     def _by_tick(self, stream: Stream, now_ns: int) -> None:
         """Every quote or trade that is new."""

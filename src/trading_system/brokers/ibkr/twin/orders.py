@@ -327,7 +327,7 @@ class Orders:
             client_id=placed.client_id,
             perm_id=placed.perm_id,
             status=self._status(placed),
-            qty=placed.form.qty,
+            qty=form.qty if order is None or order.qty is None else order.qty,  # what its sibling fills an exit shrinks by
             filled=ZERO if order is None else order.filled_qty,
             avg_px=ZERO if order is None or order.avg_px is None else order.avg_px.quantize(Decimal("0.00000001")),
             last_px=placed.last_px,
@@ -392,6 +392,7 @@ class Orders:
                 first, second = self._execution(LIVE, done, placed)
                 for message in (first, open_order(shown), order_status(shown), second):
                     self._send(to, message)
+                self._tell_siblings(placed)
             case ExecType.REPLACED:
                 placed.form, placed.wanted = placed.wanted or placed.form, None
                 self._tell(placed)
@@ -413,6 +414,16 @@ class Orders:
             self._unwanted.discard(order.order_id)
             if not order.ord_status.terminal and order.ord_status not in _BUSY:
                 self._exchange.cancel(order, event.transact_ns)
+
+    def _tell_siblings(self, placed: Placed) -> None:
+        """Exits have shrunk by what one of them filled."""
+        assert placed.order is not None
+        group = self._exchange.groups.get(placed.order.order_id)
+        if group is not None and placed.order.order_id in group.exits:
+            for name in group.exits:
+                other = self._of.get(name)
+                if other is not None and other is not placed and other.order is not None and not other.order.ord_status.terminal:
+                    self._tell(other)
 
     def _tell(self, placed: Placed) -> None:
         shown = self.show(placed)

@@ -11,7 +11,7 @@ import msgspec
 
 from trading_system.brokers.ibkr.facts import MESSAGES_PER_SECOND, PAPER, PAPER_ACCOUNT_PREFIX
 from trading_system.brokers.ibkr.twin.contracts import Contracts
-from trading_system.brokers.ibkr.twin.data import Data
+from trading_system.brokers.ibkr.twin.data import DEPTH, Data
 from trading_system.brokers.ibkr.twin.forms import Refusal, contract, details, error, head, order
 from trading_system.brokers.ibkr.twin.orders import Orders
 from trading_system.brokers.ibkr.twin.universe import HOME, MULTIPLIER, Line, universe
@@ -337,7 +337,10 @@ class TwsTwin:
                 if fields[14] not in ("BidAsk", "Last", "AllLast"):
                     raise Refusal(10189, "Failed to request tick-by-tick data")
                 self.data.subscribe(conn, int(fields[1]), self.contracts.one(contract(iter(fields[2:])), now), fields[14], now)
-            case Asks.CANCEL_MARKET_DATA:
+            case Asks.DEPTH:
+                line = self.contracts.one(contract(iter(fields[3:])), now)
+                self.data.subscribe(conn, int(fields[2]), line, f"{DEPTH} {int(fields[15])}", now)
+            case Asks.CANCEL_MARKET_DATA | Asks.CANCEL_DEPTH:
                 self.data.cancel(conn, int(fields[2]))
             case Asks.CANCEL_TICK_BY_TICK:
                 self.data.cancel(conn, int(fields[1]))
@@ -453,6 +456,8 @@ def _subject(asked: Asks, fields: list[str]) -> int:
             return int(fields[1])
         case Asks.HEAD_TIMESTAMP | Asks.CANCEL_TICK_BY_TICK:
             return int(fields[1])
+        case Asks.DEPTH | Asks.CANCEL_DEPTH:
+            return int(fields[2])
         case Asks.CANCEL_ORDER | Asks.CONTRACT_DETAILS | Asks.MARKET_DATA | Asks.CANCEL_MARKET_DATA | Asks.EXECUTIONS | Asks.ACCOUNT_SUMMARY:
             return int(fields[2])
     return -1

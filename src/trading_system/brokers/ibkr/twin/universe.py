@@ -40,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rule(self) -> int:
         """The number of its market rule: its smallest step, as one band."""
-        return {CENT: 26, Decimal("0.00005"): 239, Decimal("0.05"): 110}.get(self.min_tick, 26)
+        return {CENT: 26, Decimal("0.00005"): 239, Decimal("0.05"): 110, Decimal("0.25"): 67}.get(self.min_tick, 26)
 
 
 def _stock(symbol: str, con_id: int, primary: str, title: str) -> Line:

@@ -43,7 +43,17 @@ _TYPES = {
     OrdType.TRAILING_STOP: "TRAIL",
 }
 _AT_CLOSE = {OrdType.MARKET: "MOC", OrdType.LIMIT: "LOC"}
-_ORD_TYPE = {name: ord_type for table in (_TYPES, _AT_CLOSE) for ord_type, name in table.items()}
+# What others place at this account, by hand or with other programs, as the nearest kind that we have: it is seen and counted, and never changed.
+# Source: interactivebrokers.github.io/tws-api, Available Orders
+_OTHERS = {
+    **dict.fromkeys(("MTL", "PEG MKT", "PEGMKT", "MKT PRT", "MKTPRT", "BOX TOP"), OrdType.MARKET),
+    **dict.fromkeys(("REL", "PEG MID", "PEG BEST", "PEG BENCH", "PEGBENCH", "PEG STK", "PASSV REL", "MIDPRICE", "VOL", "SNAP MID"), OrdType.LIMIT),
+    **dict.fromkeys(("SNAP MKT", "SNAP PRIM", "REL + LMT", "REL + MKT", "LMT + MKT"), OrdType.LIMIT),
+    **dict.fromkeys(("MIT", "STP PRT", "STPPRT"), OrdType.STOP),
+    "LIT": OrdType.STOP_LIMIT,
+    "TRAIL LIMIT": OrdType.TRAILING_STOP,
+}
+_ORD_TYPE = _OTHERS | {name: ord_type for table in (_TYPES, _AT_CLOSE) for ord_type, name in table.items()}
 _TIFS = {
     TimeInForce.DAY: "DAY",
     TimeInForce.GTC: "GTC",
@@ -52,7 +62,12 @@ _TIFS = {
     TimeInForce.AT_THE_OPENING: "OPG",
     TimeInForce.AT_THE_CLOSE: "DAY",
 }
-_TIF = {name: tif for tif, name in _TIFS.items() if tif is not TimeInForce.AT_THE_CLOSE}
+_TIF = {name: tif for tif, name in _TIFS.items() if tif is not TimeInForce.AT_THE_CLOSE} | {
+    "GTD": TimeInForce.GTC,
+    "DTC": TimeInForce.DAY,
+    "AUC": TimeInForce.AT_THE_OPENING,
+    "Minutes": TimeInForce.DAY,
+}
 BARS: Mapping[int, str] = {
     60 * NS: "1 min",
     120 * NS: "2 mins",

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from typing import Any
@@ -38,7 +38,7 @@ from trading_system.domain.errors import BadRequest, DeskError, InDoubt, Protoco
 from trading_system.domain.fix import OrdStatus
 from trading_system.domain.ids import ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument, TickBand
-from trading_system.domain.market import Bar, Quote, Trade
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
@@ -456,11 +456,11 @@ class TwsConnector:
         if isinstance(event, LinkEvent):
             self._turned(event)
             return
-        try:
-            self._hear(event)
-        except ProtocolError as error:
-            self._tell(error)
-        self._feeds.hear(event)
+        for hears in (self._hear, self._feeds.hear):
+            try:
+                hears(event)
+            except ProtocolError as error:
+                self._tell(error)
 
     def _turned(self, event: LinkEvent) -> None:
         self._lost = ""
@@ -475,6 +475,8 @@ class TwsConnector:
 
     def _hear(self, message: Heard) -> None:
         now_ns = self._clock.now_ns()
+        if self._is_anothers(message):
+            return
         match message:
             case Heard("openOrder", (order_id, _, order, state)) if order_id in self._trials and order.clientId in (0, self._client_id):
                 self._tried(order_id, state if order.whatIf else ProtocolError("IB placed what it was only to check", str(order.permId).encode()))
@@ -494,6 +496,15 @@ class TwsConnector:
                     self._tell(report)
             case Heard("error", (number, code, text, *_)):
                 self._complains(number, code, text)
+
+    def _is_anothers(self, message: Heard) -> bool:
+        """Whether it is about another account of the same login, which this desk does not trade."""
+        match message:
+            case Heard("openOrder", (_, _, order, _)) | Heard("completedOrder", (_, order, _)):
+                return order.account not in ("", self._account)
+            case Heard("execDetails", (_, _, done)):
+                return done.acctNumber not in ("", self._account)
+        return False
 
     def _stands(self, row: Row | None) -> None:
         if row is None:
@@ -636,6 +647,14 @@ class TwsConnector:
             raise BadRequest("bars are not streamed here; `trading bars` reads them")
         contracts = {instrument: await self._contract(instrument) for instrument in instruments}
         async for event in self._feeds.subscribe(contracts, kinds):
+            assert not isinstance(event, BookSnapshot)
+            yield event
+
+    async def subscribe_depth(self, instruments: Sequence[InstrumentID], levels: int) -> AsyncGenerator[BookSnapshot | StreamState]:
+        """Each book after every change of a row. TWS gives three at once."""
+        contracts = {instrument: await self._contract(instrument) for instrument in instruments}
+        async for event in self._feeds.subscribe(contracts, Kinds(), levels):
+            assert isinstance(event, BookSnapshot | StreamState)
             yield event
 
 

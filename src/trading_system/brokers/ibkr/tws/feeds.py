@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from ib_async import Contract as IbContract
@@ -13,11 +15,11 @@ from trading_system.brokers.ibkr.errors import BACK_WITHOUT_DATA, Meaning, failu
 from trading_system.brokers.ibkr.facts import NAME
 from trading_system.brokers.ibkr.tws.codec import decode_greeks, decode_number
 from trading_system.brokers.ibkr.tws.line import Line
-from trading_system.brokers.ibkr.tws.session import Heard
+from trading_system.brokers.ibkr.tws.session import Heard, Mouth
 from trading_system.brokers.ibkr.wire import Tick
-from trading_system.domain.errors import BadRequest, DeskError, Unavailable
+from trading_system.domain.errors import BadRequest, DeskError, ProtocolError, Unavailable
 from trading_system.domain.ids import InstrumentID
-from trading_system.domain.market import Quote, Trade
+from trading_system.domain.market import BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import OptionSnapshot, parse_occ
 from trading_system.domain.ports import Clock, Kinds, Link, StreamState
@@ -26,8 +28,9 @@ from trading_system.transport.supervise import LinkEvent, LinkKind
 
 WAITING_MAX = 10_000  # events of one reader that nobody has read
 AGAIN_AFTER_NS = 30 * NS  # a line that TWS ended is asked for again
-Event = Quote | Trade | StreamState
-_TICKS = ("priceSizeTick", "tickSize", "tickString")
+Event = Quote | Trade | BookSnapshot | StreamState
+_TICKS = ("priceSizeTick", "tickSize", "tickString", "updateMktDepth", "updateMktDepthL2")
+_INSERT, _UPDATE = 0, 1
 
 
 class Ticks:
@@ -89,13 +92,42 @@ class Ticks:
         return Trade(instrument=self.instrument, price=price, qty=size, trade_id=f"{at_ns // NS}-{self._prints}", transact_ns=at_ns, recv_ns=now_ns)
 
 
+class Levels:
+    """A book as TWS tells it, row by row; side 0 is the offers'."""
+
+    def __init__(self, instrument: InstrumentID) -> None:
+        self.instrument = instrument
+        self._sides: tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]] = ([], [])
+
+    def take(self, message: Heard, now_ns: int) -> BookSnapshot | None:
+        """None: one side is empty, or rows that are still to come make no book of it yet. Raises ProtocolError: a row that nothing stands before."""
+        place, operation, side, price, size = message.args[1:6] if message.name == "updateMktDepth" else (message.args[1], *message.args[3:7])
+        rows = self._sides[side]
+        row = (decode_number(price), decode_number(size))
+        if place > len(rows) - (operation != _INSERT):
+            raise ProtocolError("a row of a book that cannot be there", f"{place} {operation} {side}".encode())
+        if operation == _INSERT:
+            rows.insert(place, row)
+        elif operation == _UPDATE:
+            rows[place] = row
+        else:
+            del rows[place]
+        asks, bids = self._sides
+        prices = [px for px, _ in (*reversed(bids), *asks)]
+        if not asks or not bids or any(one >= other for one, other in pairwise(prices)):
+            return None
+        return BookSnapshot(instrument=self.instrument, bids=tuple(bids), asks=tuple(asks), transact_ns=now_ns, recv_ns=now_ns)
+
+
 class _Reader:
     """What one subscription wants, and what waits for it. A reader that falls behind loses what waits, and is told so."""
 
-    def __init__(self, contracts: Mapping[InstrumentID, IbContract], kinds: Kinds) -> None:
+    def __init__(self, contracts: Mapping[InstrumentID, IbContract], kinds: Kinds, levels: int = 0) -> None:
+        """levels: of books, which are then what is wanted."""
         self.contracts = contracts
         self.kinds = kinds
-        self.lines: dict[int, Ticks] = {}
+        self.levels = levels
+        self.lines: dict[int, Ticks | Levels] = {}
         self.ended: dict[InstrumentID, int] = {}  # lines that TWS ended, and when to ask again
         self._waiting: deque[Event] = deque()
         self._wake = asyncio.Event()
@@ -107,7 +139,9 @@ class _Reader:
         self._waiting.append(event)
         self._wake.set()
 
-    def wants(self, event: Quote | Trade) -> bool:
+    def wants(self, event: Quote | Trade | BookSnapshot) -> bool:
+        if isinstance(event, BookSnapshot):
+            return True
         return self.kinds.quotes if isinstance(event, Quote) else self.kinds.trades
 
     async def next(self) -> Event:
@@ -131,7 +165,7 @@ class Feeds:
     async def quote(self, instrument: InstrumentID, contract: IbContract) -> Quote:
         """Raises BadRequest: no subscription. Unavailable: nobody quotes it now."""
         ticks, found = Ticks(instrument), None
-        for message in await self._snapshot(contract, lambda kinds: {Tick.BID, Tick.ASK} <= kinds):
+        for message in await self._snapshot(contract, lambda rows: {Tick.BID, Tick.ASK} <= _priced(rows)):
             told = ticks.take(message, self._clock.now_ns())
             found = told if isinstance(told, Quote) else found
         if found is None:
@@ -141,7 +175,7 @@ class Feeds:
     async def trade(self, instrument: InstrumentID, contract: IbContract) -> Trade:
         """Raises BadRequest: there is none."""
         ticks, found = Ticks(instrument), None
-        for message in await self._snapshot(contract, lambda kinds: Tick.LAST in kinds):
+        for message in await self._snapshot(contract, lambda rows: Tick.LAST in _priced(rows)):
             told = ticks.take(message, self._clock.now_ns())
             found = told if isinstance(told, Trade) else found
         if found is None:
@@ -151,24 +185,21 @@ class Feeds:
     async def option(self, contract: IbContract, instrument: InstrumentID) -> OptionSnapshot:
         """One line of a chain; what nobody quotes, or IB's model does not price, is None there."""
         ticks, quote, greeks, volatility = Ticks(instrument), None, None, None
-        for message in await self._snapshot(contract, lambda kinds: False):
+        for message in await self._snapshot(contract, lambda rows: {Tick.BID, Tick.ASK} <= _priced(rows) and _is_modelled(rows)):
             if message.name == "tickOptionComputation" and message.args[1] == Tick.MODEL_OPTION:
                 volatility, greeks = decode_greeks(*message.args[3:])
             told = ticks.take(message, self._clock.now_ns())
             quote = told if isinstance(told, Quote) else quote
         return OptionSnapshot(contract=parse_occ(instrument), instrument=instrument, quote=quote, implied_volatility=volatility, greeks=greeks)
 
-    async def _snapshot(self, contract: IbContract, enough: Any) -> list[Heard]:
-        def has(rows: list[Heard]) -> bool:
-            return bool(enough({row.args[1] for row in rows if row.name == "priceSizeTick"}))
-
-        return await self._line.ask("tickSnapshotEnd", lambda mouth, number: mouth.reqMktData(number, contract, "", True, False, []), enough=has)
+    async def _snapshot(self, contract: IbContract, enough: Callable[[list[Heard]], bool]) -> list[Heard]:
+        return await self._line.ask("tickSnapshotEnd", lambda mouth, number: mouth.reqMktData(number, contract, "", True, False, []), enough=enough)
 
     # -- on and on -------------------------------------------------------------------------------------------------------------------------------
 
-    async def subscribe(self, contracts: Mapping[InstrumentID, IbContract], kinds: Kinds) -> AsyncIterator[Event]:
-        """Until the reader goes."""
-        reader = _Reader(contracts, kinds)
+    async def subscribe(self, contracts: Mapping[InstrumentID, IbContract], kinds: Kinds, levels: int = 0) -> AsyncIterator[Event]:
+        """Until the reader goes. levels: of books instead."""
+        reader = _Reader(contracts, kinds, levels)
         self._readers.append(reader)
         try:
             if self._line.up:
@@ -179,7 +210,7 @@ class Feeds:
         finally:
             self._readers.remove(reader)
             for number in reader.lines:
-                self._later(self._cancel(number))
+                self._later(self._cancel(number, levels))
 
     async def _open(self, reader: _Reader) -> None:
         """A line for each of its instruments that has none."""
@@ -187,16 +218,16 @@ class Feeds:
         for instrument, contract in reader.contracts.items():
             if instrument not in served:
                 number = self._line.new_id()
-                reader.lines[number] = Ticks(instrument)
+                reader.lines[number] = Levels(instrument) if reader.levels else Ticks(instrument)
                 try:
-                    await self._line.say(lambda mouth: mouth.reqMktData(number, contract, "", False, False, []))  # noqa: B023 awaited at once
+                    await self._line.say(partial(_ask_line, number=number, contract=contract, levels=reader.levels))
                 except DeskError as error:
                     reader.lines.pop(number, None)
                     reader.offer(_state(Link.GAP, str(error), self._clock.now_ns()))
 
-    async def _cancel(self, number: int) -> None:
+    async def _cancel(self, number: int, levels: int) -> None:
         with suppress(DeskError):  # without a line there is nothing to cancel
-            await self._line.say(lambda mouth: mouth.cancelMktData(number))
+            await self._line.say(lambda mouth: mouth.cancelMktDepth(number, True) if levels else mouth.cancelMktData(number))
 
     def turned(self, event: LinkEvent) -> None:
         """The connection has changed: every line is gone."""
@@ -244,6 +275,22 @@ class Feeds:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+def _ask_line(mouth: Mouth, *, number: int, contract: IbContract, levels: int) -> None:
+    if levels:
+        mouth.reqMktDepth(number, contract, levels, contract.exchange == "SMART", [])
+    else:
+        mouth.reqMktData(number, contract, "", False, False, [])
+
+
+def _priced(rows: list[Heard]) -> set[int]:
+    """Which prices have come."""
+    return {row.args[1] for row in rows if row.name == "priceSizeTick"}
+
+
+def _is_modelled(rows: list[Heard]) -> bool:
+    return any(row.name == "tickOptionComputation" and row.args[1] == Tick.MODEL_OPTION for row in rows)
 
 
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}

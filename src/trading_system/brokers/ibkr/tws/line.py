@@ -15,7 +15,7 @@ from trading_system.transport.ratelimit import RateBudget
 from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
 from trading_system.transport.websocket import Dialer
 
-ANSWER_WITHIN_NS = 10 * NS
+ANSWER_WITHIN_NS = 12 * NS  # a snapshot of prices ends within eleven seconds
 BUDGET_WAIT_MAX_NS = 5 * NS  # a question or a cancel waits this long for the budget
 FENCE_NS = 5 * NS
 ROWS_MAX = 20_000  # of one answer
@@ -98,13 +98,18 @@ class Line:
             await asyncio.wait((task,))
 
     async def _run(self) -> None:
-        async with aclosing(self._supervisor.run()) as events:
-            async for event in events:
-                if isinstance(event, LinkEvent):
-                    self._turned(event)
-                    self._follow(event)
-                elif isinstance(event, Heard):
-                    self._hear(event)
+        try:
+            async with aclosing(self._supervisor.run()) as events:
+                async for event in events:
+                    if isinstance(event, LinkEvent):
+                        self._turned(event)
+                        self._follow(event)
+                    elif isinstance(event, Heard):
+                        self._hear(event)
+        finally:
+            self.up = False
+            self._fail_all(Unavailable("the connection to TWS is closed"))
+            self._changed.set()
 
     def _turned(self, event: LinkEvent) -> None:
         self.up, self.said = event.kind is LinkKind.UP, event.text
