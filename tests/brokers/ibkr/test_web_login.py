@@ -13,6 +13,7 @@ from tests.subjects import IBKR_WEB
 from trading_system.brokers.ibkr.twin.web import WebTwin
 from trading_system.brokers.ibkr.twin.web_login import ACCESS_TOKEN, CONSUMER, IP, PRIME, Logins
 from trading_system.brokers.ibkr.web import auth
+from trading_system.brokers.ibkr.web.facts import TICKLE_EVERY_NS
 from trading_system.brokers.ibkr.web.wire import BASE
 from trading_system.domain.errors import AuthFailed, BadRequest, ProtocolError, Unavailable
 from trading_system.settings.secret import Secret
@@ -104,6 +105,21 @@ def test_maintenance_is_no_answer(tmp_path: Path) -> None:
         await connector.aclose()
 
     on_web(tmp_path, story)
+
+
+@pytest.mark.parametrize("login", KINDS[1:])
+def test_a_token_that_ends_before_its_time_is_renewed(tmp_path: Path, login: str) -> None:
+    async def story(bench: Bench, connector: Any) -> None:
+        await connector.connect()
+        bench.twin.logins.expired = True
+        with pytest.raises(AuthFailed):
+            await connector.account()
+        await bench.clock.sleep_ns(2 * TICKLE_EVERY_NS)
+
+        assert (await connector.account()).equity == Decimal(100_000)
+        await connector.aclose()
+
+    on_web(tmp_path, story, login)
 
 
 # -- OAuth 1.0a by itself ----------------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tests.subjects import IBKR_WEB
 from trading_system.app import build
 from trading_system.app.config import load_config
 from trading_system.brokers.ibkr.web import codec, errors, wire
-from trading_system.brokers.ibkr.web.facts import ANSWERED
+from trading_system.brokers.ibkr.web.facts import ANSWERED, QUESTIONS_MAX
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side
 from trading_system.domain.ids import ClOrdID
@@ -72,6 +72,18 @@ def test_any_other_question_is_shown_and_nothing_is_placed(tmp_path: Path, quest
             assert question not in ANSWERED
 
     on_web(tmp_path, story, asks=("o354", question))
+
+
+def test_questions_without_end_are_no_order(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            done = await desk.submit(buy("a"))
+
+            assert (done.ord_status, done.doubt) == (OrdStatus.REJECTED, Doubt.NONE)
+            assert f"more than {QUESTIONS_MAX} questions" in done.text
+            assert bench.twin.trading.placed == {}
+
+    on_web(tmp_path, story, asks=tuple(sorted(ANSWERED)))
 
 
 def test_orders_that_come_together_do_not_spoil_each_others_questions(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ PENALTY_NS = 600 * NS  # what 429 costs an address
 POINTS_MAX = 1_000
 POSITIONS_PAGE = 100
 TRADES_DAYS = 7
-QUESTIONS_MAX = 10  # before one order
+QUESTIONS_MAX = 8  # before one order
 
 # What the desk's own limits have looked at already, and what only says what an order type is. Every other question is shown and refused.
 ANSWERED = frozenset(

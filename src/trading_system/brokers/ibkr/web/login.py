@@ -118,7 +118,12 @@ class Login:
 
     async def tickle(self) -> None:
         """Keep the session alive, and see that there is a brokerage session. Raises AuthFailed, Unavailable."""
+        await self._enter()
         response = await self._get("POST", "/tickle", {}, b"{}")
+        if response.status == 401 and self._who is not None:  # ended before its time: once more, with a new token
+            self._token_ns = self._clock.monotonic_ns() - TOKEN_LIFE_NS
+            await self._enter()
+            response = await self._get("POST", "/tickle", {}, b"{}")
         found = _good(response, wire.Tickle)
         cookie = f'api={{"session": "{found.session}"}}' if self._who is None else f"api={found.session}"
         if cookie != self.cookie:
