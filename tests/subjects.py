@@ -14,6 +14,7 @@ from trading_system.brokers.binance.twin import BinanceTwin
 from trading_system.brokers.bybit.twin import BybitTwin
 from trading_system.brokers.ibkr import facts as facts_of_ibkr
 from trading_system.brokers.ibkr.twin import TwsTwin
+from trading_system.brokers.ibkr.twin.web import WebTwin
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.oanda.twin import OandaTwin
 from trading_system.brokers.tradier.twin import TradierTwin
@@ -308,6 +309,35 @@ IBKR = Subject(
     spends=many_cancels,
     symbol="AAPL",
 )
+
+
+async def many_cancels(connector: Any) -> None:
+    """Five requests a second may change something, whatever is asked beside them."""
+    for _ in range(5):
+        await connector.cancel_all()
+
+
+IBKR_WEB = Subject(
+    name="ibkr-web",
+    broker=BrokerName("ibkr"),
+    keeps_ids=True,
+    lists_questions=False,
+    twin=WebTwin,
+    credentials=lambda twin: {field: Secret(value) for field, value in twin.credentials.items()},
+    instruments={
+        AssetClass.EQUITY: InstrumentID("AAPL"),
+        AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
+        AssetClass.FOREX: InstrumentID("EUR/USD"),
+    },
+    nobody=InstrumentID("NOBODY"),
+    misspelt=InstrumentID("EURUSD"),
+    statuses=tuple(f'"{name}":"{status}"'.encode() for name in ("status", "order_status") for status in ("PreSubmitted", "Submitted", "Filled")),
+    changes=lambda request: "/order" in request.url and request.method in ("POST", "DELETE"),
+    places=lambda request: request.method == "POST" and request.url.endswith("/orders"),
+    spends=many_cancels,
+    options={"transport": "web"},
+    symbol="AAPL",
+)
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA, TRADIER, IBKR)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS)  # the same brokers, and other ways to send orders or to hear of them
+WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS, IBKR_WEB)  # the same brokers, and other ways to send orders or to hear of them

@@ -96,6 +96,7 @@ def test_secrets_are_revealed_where_requests_are_signed() -> None:
         "brokers/binance/auth.py",
         "brokers/bybit/auth.py",
         "brokers/ibkr/auth.py",
+        "brokers/ibkr/web/auth.py",
         "brokers/kraken/auth.py",
         "brokers/oanda/auth.py",
         "brokers/tradier/auth.py",

@@ -35,7 +35,7 @@ def test_the_example_file_has_every_setting_and_configures_nothing() -> None:
     config = load_config({}, env_file=ROOT / ".env.example")
 
     assert set(re.findall(r"^(?:# )?([A-Z_]+)=", text, re.M)) == set(KEYS)
-    assert (config.secrets, config.warnings, config.notices) == ({}, (), ())
+    assert (config.secrets, config.warnings) == ({}, ())
     assert limits_of(config) == Limits() == limits_of(load_config({}, folder=Path("/")))
 
 
@@ -99,11 +99,10 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
     assert "MAX_DRAWDOWN_PCT" in text
 
 
-def test_unknown_settings_warn_and_later_ones_are_noticed(tmp_path: Path) -> None:
-    config = load(tmp_path, "SOMETHING_ELSE=1\nIBKR_CLIENT_ID=abcd\nIBKR_CLIENT_SECRET=abcdefgh\n")
+def test_unknown_settings_warn(tmp_path: Path) -> None:
+    config = load(tmp_path, "SOMETHING_ELSE=1\n")
 
     assert "SOMETHING_ELSE is not a setting" in config.warnings[0]
-    assert config.notices == ("IBKR_CLIENT_ID is set, not used yet", "IBKR_CLIENT_SECRET is set, not used yet")
 
 
 @pytest.mark.parametrize("alias", [alias for alias, name in ALIASES.items() if name == "ALPACA_API_KEY"])

@@ -20,6 +20,7 @@ from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.ibkr.twin import TwsTwin
 from trading_system.brokers.ibkr.twin.forms import Form, Wanted
 from trading_system.brokers.ibkr.twin.forms import Refusal as IbkrRefusal
+from trading_system.brokers.ibkr.twin.web import WebTwin
 from trading_system.brokers.ibkr.wire import join, split
 from trading_system.brokers.kraken.twin import KrakenTwin
 from trading_system.brokers.kraken.twin.forms import Refusal as KrakenRefusal
@@ -35,7 +36,7 @@ from trading_system.domain.order import NewOrder
 from trading_system.journal.replay import Books
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock
 from trading_system.sim.exchange import Exchange
-from trading_system.transport.message import Request
+from trading_system.transport.message import Request, Response
 
 DEAD_MAN_EVERY = OPTIONS_EVERY = COMMISSION_FIRST_EVERY = 3
 STRANGERS_CLIENT = 99
@@ -590,6 +591,99 @@ class IbkrWorld(TwinWorld):
         return not list(self.twin.trading.placed.values())[-1].withdrawn
 
 
+class IbkrWebTruth(KeptTruth):
+    """What was sent to the Web API, under the number that never changes."""
+
+    def __init__(self, twin: WebTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
+        super().__init__(twin.exchange, clock, books)
+        self._placed = twin.trading.placed
+
+    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
+        return [shown for _, shown in self.kept()]
+
+    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
+        for placed in self._placed.values():
+            ref = placed.form.ref
+            foreign = not is_ours(ref) or ref.startswith(STRANGER)
+            if placed.order is not None:
+                shown = self._shown(placed.order)
+                status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
+                yield str(placed.perm_id), replace(shown, cl_ord_id=ref, foreign=foreign, status=status)
+
+
+class IbkrWebWorld(TwinWorld):
+    """A desk on the twin of the Web API, and options with it: its day ends, another login takes the session, it is out for maintenance."""
+
+    broker = BrokerName("ibkr")
+    names = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("F"))
+
+    def __init__(self, options: Options, clock: VirtualClock) -> None:
+        super().__init__(options, clock)
+        self.trouble = asyncio.create_task(self._trouble(random.Random(f"web {options.seed}")))
+        self.keep.add(self.trouble)
+
+    async def _trouble(self, rng: random.Random) -> None:
+        while True:
+            await self.clock.sleep_ns(rng.randrange(20, 400) * SECOND_NS)
+            if self._calm:
+                return
+            kind = rng.choice(("session ended", "session taken", "maintenance"))
+            self.hit[kind] += 1
+            self.twin.advance(self.clock.now_ns())
+            if kind == "session taken":
+                self.twin.take_over()
+            else:
+                self.twin.reset()
+            self.network.carry(self.twin)
+            if kind == "maintenance":
+                self.twin.down = True
+                await self.clock.sleep_ns(rng.randrange(1, 90) * SECOND_NS)
+                self.twin.down = False
+
+    _calm = False  # for good: a silence that a stage makes later is no trouble
+
+    def calm(self) -> None:
+        self._calm, self.twin.down = True, False
+        super().calm()
+
+    def make(self, seed: int) -> WebTwin:
+        twin = WebTwin(seed=seed, start_ns=START_NS, requests_per_minute=100_000)
+        self.contracts = near_money(twin.contracts.chains, twin.exchange.mark("AAPL", START_NS))
+        for name in self.contracts:
+            twin.contracts.option(parse_occ(name))
+        return twin
+
+    def truth(self) -> TwinTruth:
+        return IbkrWebTruth(self.twin, self.clock, lambda: self.desk.books)
+
+    def connection(self) -> Mapping[str, str]:
+        return {"transport": "web"}
+
+    def placed(self, request: Request) -> ClOrdID | None:
+        """A change has the number of the order that it changes: the oracle sees what becomes of it."""
+        if request.method != "POST" or not request.url.endswith("/orders"):
+            return None
+        return ClOrdID(json.loads(request.body)["orders"][0]["cOID"])
+
+    def is_word(self, response: Response) -> bool:
+        """A question is none, what its yes is answered with nobody watches; and during maintenance there are none."""
+        return response.status != 503 and b'"messageIds"' not in response.body
+
+    def secrets_on_disk(self) -> bool:
+        """The account's number is no secret to the owner's own journal; a gateway has no key."""
+        return False
+
+    def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
+        con_id = self.twin.universe.lines[instrument].con_id
+        wanted = {"conid": con_id, "side": side.upper(), "orderType": "MKT", "tif": "DAY", "quantity": str(qty), "cOID": cl_ord_id}
+        self.twin.advance(self.clock.now_ns())
+        try:
+            self.twin.by_hand(wanted)
+        except IbkrRefusal:
+            return False
+        return True
+
+
 EXCHANGES: Mapping[str, Any] = {
     "binance": BinanceWorld,
     "kraken": KrakenWorld,
@@ -597,4 +691,5 @@ EXCHANGES: Mapping[str, Any] = {
     "oanda": OandaWorld,
     "tradier": TradierWorld,
     "ibkr": IbkrWorld,
+    "ibkrweb": IbkrWebWorld,
 }

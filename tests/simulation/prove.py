@@ -23,8 +23,9 @@ OWN = {  # what a layer alone has
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
     "ibkr": ("stops at rest", world.BY_FRAME, "link lost", "TWS started anew", "client id taken"),
-    "oanda": ("stops at rest", "bracket", "trailing stop", "if touched"),  # its orders leave by REST alone
-    "tradier": ("stops at rest",),  # so do these
+    "ibkrweb": ("stops at rest", "session ended", "session taken", "maintenance"),  # its orders leave by REST alone …
+    "oanda": ("stops at rest", "bracket", "trailing stop", "if touched"),  # … and so do these
+    "tradier": ("stops at rest",),
 }
 SPARED = {"oanda": ("lost_send",)}  # what a layer cannot have: OANDA's lines take nothing
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure

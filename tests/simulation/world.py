@@ -199,7 +199,7 @@ class WatchedHttp:
             await asyncio.get_running_loop().create_future()
         faults = self._world.hit.total()
         response = await self._http.send(request, within_ns=within_ns)
-        if cl_ord_id is not None and self._world.hit.total() == faults:
+        if cl_ord_id is not None and self._world.hit.total() == faults and self._world.is_word(response):
             self._world.oracle.answered.add(cl_ord_id)  # nothing went wrong on the way there and back
         return response
 
@@ -286,6 +286,10 @@ class TwinWorld(Stage):
     def connection(self) -> Mapping[str, str]:
         """Options of the connector, beside the twin's address."""
         return {}
+
+    def is_word(self, response: Response) -> bool:
+        """Whether an answer says what became of an order, and not what has to be said first."""
+        return True
 
     def framed(self, frame: str | bytes) -> ClOrdID | None:
         """The same of a frame, where the broker takes orders so."""

@@ -680,16 +680,21 @@ async def served_twin(
     rate: int | None = None,
     replay: tuple[str, ...] = (),
     faults: int | None = None,
+    web: bool = False,
 ) -> AsyncIterator[Mapping[str, str]]:
-    """A twin on loopback until the block ends: where it listens, and the key that it made. Raises BadRequest: no such twin."""
+    """A twin on loopback until the block ends: where it listens, and the key that it made. web: of ibkr's Web API instead of TWS.
+    Raises BadRequest: no such twin."""
     from trading_system.sim.faults import FaultPlan
     from trading_system.sim.host import serve
     from trading_system.transport.clock import SystemClock
 
     registry.folder(broker)  # refuses a broker that is not there
     module = importlib.import_module(f"trading_system.brokers.{broker}.twin")
+    if web and broker != "ibkr":
+        raise BadRequest(f"--web: {broker} has one way in; ibkr has two")
+    made = importlib.import_module("trading_system.brokers.ibkr.twin.web") if web else module
     now_ns = SystemClock().now_ns()
-    twin = module.TWIN(
+    twin = made.TWIN(
         seed=seed,
         start_ns=now_ns,
         cash=cash,

@@ -15,8 +15,8 @@ from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import parse_instrument
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
-from trading_system.settings.dotenv import FLAGS, Source, find_env_file, is_placeholder, merge, odd_names, parse_secret, read_env_file
-from trading_system.settings.keys import CREDENTIALS, KEYS, PAPER_FLAGS, PREFIX_OF, Key
+from trading_system.settings.dotenv import FLAGS, Source, find_env_file, merge, odd_names, parse_secret, read_env_file
+from trading_system.settings.keys import CREDENTIALS, KEYS, MORE_CREDENTIALS, PAPER_FLAGS, PREFIX_OF, Key
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -86,13 +86,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     env_file: str  # "" when there is none
     explicit: frozenset[str]  # settings that somebody has set; the others are defaults
     warnings: tuple[str, ...]
-    notices: tuple[str, ...]  # set, and used by a later part only
     config_hash: str  # over everything but secrets
 
     def credentials(self, broker: str) -> Mapping[str, Secret]:
-        """The broker's fields, all of them, or none."""
-        fields = {field: self.secrets[name] for field, name in CREDENTIALS[broker].items() if name in self.secrets}
-        return fields if len(fields) == len(CREDENTIALS[broker]) else {}
+        """The broker's fields, all of them and what else is there for it, or none."""
+        needed, more = CREDENTIALS[broker], MORE_CREDENTIALS.get(broker, {})
+        fields = {field: self.secrets[name] for field, name in {**needed, **more}.items() if name in self.secrets}
+        return fields if needed.keys() <= fields.keys() else {}
 
     def kind(self, broker: str) -> str | None:
         """paper or live where TRADING_MODE and the broker's own flag agree; None where they do not, and a warning says so."""
@@ -126,18 +126,16 @@ def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = 
         _contradictions(values, secrets, problems)
     if problems:
         raise ConfigError(tuple(problems))
-    used = {key.name.lower(): values[key.name] for key in KEYS.values() if key.used and key.kind != "secret"}
+    plain = {key.name.lower(): values[key.name] for key in KEYS.values() if key.kind != "secret"}
     options = {broker: _options(broker, values) for broker in PREFIX_OF}
-    notices = tuple(f"{key.name} is set, not used yet" for key in KEYS.values() if not key.used and _is_set(key, raw.get(key.name, "")))
-    digest = hashlib.blake2b(repr(sorted(used.items())).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(repr(sorted(plain.items())).encode(), digest_size=8).hexdigest()
     return Config(
-        **{name: value for name, value in used.items() if not name.upper().startswith(_BROKERS)},  # type: ignore[arg-type]  # held by test_config.py
+        **{name: value for name, value in plain.items() if not name.upper().startswith(_BROKERS)},  # type: ignore[arg-type]  # held by test_config.py
         options=options,
         secrets=secrets,
         env_file="" if path is None else str(path),
         explicit=frozenset(raw),
         warnings=(*source.warnings, *odd_names(environ), *_warnings(values, secrets)),
-        notices=notices,
         config_hash=digest,
     )
 
@@ -257,10 +255,6 @@ _PARSERS: Mapping[str, Callable[[Key, str], object]] = {
     "symbols": _symbols,
     "url": _url,
 }
-
-
-def _is_set(key: Key, raw: str) -> bool:
-    return not is_placeholder(raw) if key.kind == "secret" else bool(raw) and raw != key.default
 
 
 def _secrets(values: Mapping[str, object], problems: list[str]) -> dict[str, Secret]:

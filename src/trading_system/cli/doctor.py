@@ -28,7 +28,6 @@ def doctor(as_json: bool) -> None:
     for finding in env_file_findings(Path(config.env_file)) if config.env_file else ():
         rows.append(_row("settings file", finding, ok=False))
     rows += [_row("settings", text, ok=False) for text in config.warnings]
-    rows += [_row("settings", text, ok=True) for text in config.notices]
     rows.append(_row("mode", config.trading_mode + (", dry run" if config.dry_run else ""), ok=True))
     for name in registry.BROKERS:
         found = "configured" if config.credentials(name) else "missing: see README, or `trading demo` without keys"

@@ -25,6 +25,7 @@ from trading_system.settings.keys import CREDENTIALS
 @click.option(
     "--replay", multiple=True, metavar="SYMBOL=FILE", help="Prices from a CSV or JSONL file, from now on: time, and open … volume or price, size."
 )
+@click.option("--web", is_flag=True, help="ibkr: the Web API (IBKR_TRANSPORT=web) instead of TWS.")
 @click.option("--faults", type=int, help="Let things go wrong, by this seed: late, lost, doubled, torn, 429, 5xx after accept, mute.")
 def twins(broker: str, as_json: bool, port: int, cash: str, **options: Any) -> None:
     from trading_system.app import build
@@ -50,5 +51,6 @@ async def _serve(broker: str, *, as_json: bool, **options: Any) -> None:
             for name, value in twin.items():
                 click.echo(f"  {name:<7} {value}")
             keys = " ".join(f"{name}={twin[field]}" for field, name in CREDENTIALS[broker].items())
+            keys = f"IBKR_TRANSPORT=web {keys}" if options["web"] else keys
             click.echo(f"\nUse it:  {broker.upper()}_URL={twin['rest']} {keys} trading check")
         await asyncio.Event().wait()

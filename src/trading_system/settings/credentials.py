@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from trading_system.settings.keys import CREDENTIALS
+from trading_system.settings.keys import CREDENTIALS, MORE_CREDENTIALS
 from trading_system.settings.secret import Secret
 
 SERVICE = "trading_system"
@@ -37,7 +37,7 @@ def read_keyring() -> dict[str, Secret]:
     """Every credential that is there, by the name of its setting. Raises KeyringUnavailable."""
     backend = keyring_backend()
     found: dict[str, Secret] = {}
-    for fields in CREDENTIALS.values():
+    for fields in (*CREDENTIALS.values(), *MORE_CREDENTIALS.values()):
         for name in fields.values():
             value = backend.get_password(SERVICE, name.lower())  # type: ignore[attr-defined]  # keyring's own contract
             if value:

@@ -12,7 +12,6 @@ class Key(NamedTuple):
     kind: str
     default: str
     help: str
-    used: bool = True  # False: validated and kept for a later part
     ours: bool = False  # not in the guide's template: commented out in .env.example
 
 
@@ -75,10 +74,19 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("IB_HOST", "text", "127.0.0.1", "where TWS or IB Gateway runs"),
             Key("IB_PORT", "port", "7497", "TWS: 7497 for paper, 7496 for live; IB Gateway: 4002 and 4001"),
             Key("IB_CLIENT_ID", "count", "1", "number of this API client; orders belong to it"),
-            Key("IBKR_CLIENT_ID", "secret", "", "Web API OAuth2 (alternative to TWS)", used=False),
-            Key("IBKR_CLIENT_SECRET", "secret", "", "its secret", used=False),
+            Key("IBKR_CLIENT_ID", "secret", "", "Web API (alternative to TWS): OAuth 1.0a's consumer key, or OAuth 2.0's client id"),
+            Key("IBKR_CLIENT_SECRET", "secret", "", "OAuth 1.0a's access token secret, or OAuth 2.0's private key in PEM"),
             Key("IB_ACCOUNT", "secret", "", "the account that is traded: DU… is paper; without it this broker is left out", ours=True),
             Key("IBKR_URL", "url", "", "a twin on this machine instead of TWS", ours=True),
+            Key("IBKR_TRANSPORT", "tws|web", "tws", "TWS's socket, or the Web API", ours=True),
+            Key("IBKR_WEB_LOGIN", "gateway|oauth1a|oauth2", "gateway", "who logs in to the Web API: a Client Portal Gateway, or OAuth", ours=True),
+            Key("IBKR_ACCESS_TOKEN", "secret", "", "OAuth 1.0a: access token", ours=True),
+            Key("IBKR_SIGNATURE_KEY", "secret", "", "OAuth 1.0a: private signature key in PEM, on one line", ours=True),
+            Key("IBKR_ENCRYPTION_KEY", "secret", "", "OAuth 1.0a: private encryption key in PEM, on one line", ours=True),
+            Key("IBKR_DH_PRIME", "secret", "", "OAuth 1.0a: prime of the Diffie-Hellman parameters, in hex", ours=True),
+            Key("IBKR_KEY_ID", "secret", "", "OAuth 2.0: id of the client's key", ours=True),
+            Key("IBKR_USERNAME", "secret", "", "OAuth 2.0: user name whose session it is", ours=True),
+            Key("IBKR_IP", "text", "", "OAuth 2.0: address from which the desk reaches IBKR", ours=True),
         ),
     ),
     (
@@ -220,4 +228,18 @@ CREDENTIALS = {
     "ibkr": {"account": "IB_ACCOUNT"},
     "oanda": {"key": "OANDA_API_KEY", "account_id": "OANDA_ACCOUNT_ID"},
     "tradier": {"token": "TRADIER_ACCESS_TOKEN"},
+}
+
+# What some ways to log in need besides.
+MORE_CREDENTIALS = {
+    "ibkr": {
+        "web_id": "IBKR_CLIENT_ID",
+        "web_secret": "IBKR_CLIENT_SECRET",
+        "access_token": "IBKR_ACCESS_TOKEN",
+        "signature_key": "IBKR_SIGNATURE_KEY",
+        "encryption_key": "IBKR_ENCRYPTION_KEY",
+        "dh_prime": "IBKR_DH_PRIME",
+        "key_id": "IBKR_KEY_ID",
+        "username": "IBKR_USERNAME",
+    },
 }
