@@ -20,6 +20,7 @@ from trading_system.settings.secret import Secret
 from trading_system.transport.clock import SystemClock
 from trading_system.transport.events import EventsDialer, SchemeDialer
 from trading_system.transport.http import AiohttpHttp
+from trading_system.transport.tcp import TcpDialer
 from trading_system.transport.websocket import PicowsDialer
 
 
@@ -40,7 +41,7 @@ async def test_prices_come_by_http_too() -> None:
         hosts = {twin["rest"].removeprefix("http://")}
         connector = connect(
             http=AiohttpHttp(hosts),
-            dialer=SchemeDialer(PicowsDialer(), EventsDialer(hosts)),
+            dialer=SchemeDialer(PicowsDialer(), EventsDialer(hosts), TcpDialer()),
             clock=SystemClock(),
             rng=random.Random(1),
             credentials={"token": Secret(twin["token"])},
