@@ -103,9 +103,6 @@ RECOVERING = (
     "positions compared",
     "socket up",
 )
-KEEPS_THE_HALT = frozenset(
-    point for point in POINTS if point.startswith(("halt durable", "halt folded > group committed", "halt folded > head written"))
-)
 
 
 def plans(kills: int) -> list[Plan]:

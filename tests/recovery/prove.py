@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from tests.recovery.points import KEEPS_THE_HALT, Plan, all_points, plans
+from tests.recovery.points import Plan, all_points, plans
 from tests.recovery.scenes import SCENES
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.domain.errors import JournalError
 from trading_system.domain.ids import is_ours
-from trading_system.journal.record import Intent
+from trading_system.journal.record import HaltCleared, HaltSet, Intent, Record, Started
 from trading_system.journal.store import Journal
 from trading_system.sim.host import serve
 
@@ -98,12 +98,27 @@ def judge(folder: Path, twin: AlpacaTwin, state: dict[str, Any], killed: list[st
         wrong.append(f"{stops} stops for {held} that asked for one")
     if twin.exchange.position("F") and not doubtful:  # a stop in doubt may be there: nobody sells what it would sell
         wrong.append(f"{twin.exchange.position('F')} F were left")
-    if killed and killed[-1] in KEEPS_THE_HALT and "all" not in state["halted_at_start"]:
-        wrong.append("the kill was on disk, and the next desk did not know of it")
+    standing = halts_before_the_last_start(records)
+    if killed and killed[-1].startswith("halt durable") and "all" not in standing:
+        wrong.append("the kill was called durable, and it was not on disk")
+    if not standing <= set(state["halted_at_start"]):
+        wrong.append(f"halts on disk: {sorted(standing)}, the next desk knew of {state['halted_at_start']}")
     return wrong + [f"{name.name} is neither whole nor refused" for name in folder.glob("backup-*.sqlite") if not whole_or_refused(name, records)]
 
 
-def whole_or_refused(copy: Path, records: list[Any]) -> bool:
+def halts_before_the_last_start(records: list[Record]) -> set[str]:
+    """Asked of the disk, not of the point: a kill at "halt folded > group committed" may meet the group before the halt's."""
+    last = max(number for number, record in enumerate(records) if isinstance(record, Started))
+    standing = set[str]()
+    for record in records[:last]:
+        if isinstance(record, HaltSet):
+            standing.add(record.halt.scope)
+        elif isinstance(record, HaltCleared):
+            standing = set() if record.scope == "*" else standing - {record.scope}
+    return standing
+
+
+def whole_or_refused(copy: Path, records: list[Record]) -> bool:
     try:
         journal = Journal(copy)
     except JournalError:
