@@ -8,7 +8,7 @@ from tests.factories import AAPL, BROKER, NOW, D, approved, report, trade, wish
 from trading_system.core.blotter import NOTHING, Blotter, Reserved, reservation
 from trading_system.core.lifecycle import closed_unsent, in_doubt
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
-from trading_system.domain.ids import ClOrdID, OrderID
+from trading_system.domain.ids import BrokerName, ClOrdID, OrderID
 
 CL = ClOrdID("q1aaaaaaaaaaaaaaaa")
 
@@ -16,7 +16,7 @@ CL = ClOrdID("q1aaaaaaaaaaaaaaaa")
 def recount(blotter: Blotter) -> Reserved:
     total = NOTHING
     for order in blotter:
-        total = total.plus(reservation(order), 1)
+        total = total.moved(NOTHING, reservation(order))
     return total
 
 
@@ -143,6 +143,13 @@ def test_a_change_whose_order_filled_before_it_was_told_is_booked_once() -> None
     assert (old.settled, new.settled, blotter.total) == (True, True, NOTHING)
 
 
+def test_somebody_elses_inverse_contracts_count_what_they_are_about() -> None:
+    found = report(ExecType.ORDER_STATUS, OrdStatus.NEW, cl_ord_id="somebody", inverse=True, price=D(95_000), order_qty=D(500))
+
+    assert Blotter().adopt(found, "PA1").reserve_px == 1
+    assert Blotter().adopt(replace(found, multiplier=D(10)), "PA1").reserve_px == 10
+
+
 def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
     blotter = Blotter()
     found = report(ExecType.ORDER_STATUS, OrdStatus.PARTIALLY_FILLED, cl_ord_id=ClOrdID(""), cum_qty=D(4), price=D(90))
@@ -160,6 +167,20 @@ def test_a_foreign_order_is_adopted_with_what_it_had() -> None:
     assert (before.bookings, len(after.bookings)) == ((), 1)
     assert after.order.ord_status is OrdStatus.FILLED
     assert blotter.total == NOTHING
+
+
+def test_a_client_id_that_another_account_has_is_another_order() -> None:
+    """Other programs give one id to orders at several accounts."""
+    blotter = Blotter()
+    ours = blotter.adopt(report(ExecType.NEW, OrdStatus.NEW), "PA1")
+    theirs = report(ExecType.NEW, OrdStatus.NEW, broker=BrokerName("alpaca-ira"))
+    before = blotter.find(theirs)
+    adopted = blotter.adopt(theirs, "PA2")
+    again = blotter.adopt(replace(theirs, broker=BrokerName("alpaca-play")), "PA3")
+
+    assert before is None
+    assert [order.cl_ord_id for order in (ours, adopted, again)] == [ours.cl_ord_id, "external:o1", "external:alpaca-play:o1"]
+    assert (blotter.find(theirs), blotter.find(report(ExecType.NEW, OrdStatus.NEW))) == (adopted, ours)
 
 
 def test_a_reducing_order_reserves_units_and_no_money() -> None:
@@ -212,3 +233,20 @@ def test_what_is_long_settled_can_be_forgotten_and_nothing_else() -> None:
         blotter.forget(order)
     assert [order.cl_ord_id for order in blotter] == ["c2"]
     assert blotter.by_order_id(BROKER, OrderID("o0")) is None
+
+
+def test_what_was_foreseen_is_what_is_done_unless_the_order_has_moved_on() -> None:
+    blotter = Blotter()
+    order = blotter.open(approved())
+    first, second, between = trade("e1", "4", "100", "4"), trade("e3", "3", "100", "10", full=True), trade("e2", "3", "100", "7")
+
+    foreseen = blotter.foresee(order, first)
+
+    assert blotter.get(CL) is order
+    assert blotter.apply(first) is foreseen
+
+    late = blotter.foresee(foreseen.order, second)
+    blotter.apply(between)
+
+    assert late.order.cum_qty == D(7)  # of what was known then
+    assert blotter.apply(second).order.cum_qty == D(10)

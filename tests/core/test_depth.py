@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_system.core.depth import Book, Level, Verdict
+from trading_system.core.depth import SPARE, Book, Level, Verdict
 
 D = Decimal
 BID = [(99.0, 1.0), (98.5, 2.0)]
@@ -85,3 +85,36 @@ def test_it_is_what_a_table_of_levels_would_be(frames: list[tuple[list[tuple[int
     assert shown == [{price: qty for price, qty in side.items() if qty} for side in naive]
     assert [price for price, _ in kept.bids(999)] == sorted((price for price, _ in kept.bids(999)), reverse=True)
     assert [price for price, _ in kept.asks(999)] == sorted(price for price, _ in kept.asks(999))
+
+
+def test_prices_that_went_are_swept_away_in_the_end_and_those_that_come_back_are_in_their_places() -> None:
+    kept = book()
+    for number in range(4 * SPARE):
+        kept.change([(50 + number / 100, 1.0)], [(200 - number / 100, 1.0)], 11 + 2 * number, 11 + 2 * number)
+        kept.change([(50 + number / 100, 0.0)], [(200 - number / 100, 0.0)], 12 + 2 * number, 12 + 2 * number)
+        assert len(kept._bids) <= SPARE + 2 * (len(BID) + 1)
+        assert len(kept._asks) <= SPARE + 2 * (len(ASK) + 1)
+
+    assert (kept.bids(9), kept.asks(9)) == (book().bids(9), book().asks(9))
+    assert kept.change([(99.0, 0.0)], [(100.5, 0.0)], 9_000, 9_000) is Verdict.GAP
+    kept = book()
+    kept.change([(99.0, 0.0), (98.5, 0.0)], [(100.5, 0.0)], 11, 11)
+    kept.change([(98.5, 7.0)], [(100.5, 8.0)], 12, 12)
+
+    assert (kept.bids(9), kept.asks(9)) == (((D("98.5"), D("7.0")),), ((D("100.0"), D("1.5")), (D("100.5"), D("8.0"))))
+
+
+@given(st.lists(st.tuples(_SIDE, _SIDE), min_size=2, max_size=30))
+def test_a_book_of_so_many_levels_is_the_best_of_them(frames: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]]) -> None:
+    kept, naive = Book(depth=4), ({}, {})  # type: tuple[Book, tuple[dict[float, float], dict[float, float]]]
+    for number, (bids, asks) in enumerate(frames, 1):
+        changes = (_levels(bids, 90), _levels(asks, 95))
+        kept.snapshot(*changes, last=1) if number == 1 else kept.change(*changes, number, number)
+        for place, (side, levels) in enumerate(zip(naive, changes, strict=True)):
+            side.update(levels)
+            live = sorted((price for price, qty in side.items() if qty), reverse=place == 0)
+            for price in set(side) - set(live if number == 1 else live[:4]):
+                del side[price]
+
+    shown = [{float(price): float(qty) for price, qty in side} for side in (kept.bids(999), kept.asks(999))]
+    assert shown == list(naive)

@@ -19,6 +19,7 @@ from trading_system.core.ledger import (
 from trading_system.core.lifecycle import TRANSITIONS, Anomaly, Applied, Booking, apply, closed_unsent, escalated, in_doubt
 from trading_system.domain.fix import Doubt, ExecType, OrdStatus
 from trading_system.domain.ids import ExecID, OrderID
+from trading_system.domain.instrument import Pricing
 from trading_system.domain.order import Fill
 
 ORDER = order_of(approved())
@@ -149,7 +150,7 @@ def test_an_order_is_known_by_the_first_id_that_comes() -> None:
 
 
 def test_a_fill_is_five_lines_and_a_fee_two_more() -> None:
-    lines = postings_of(ORDER, FILL, "USD", D(100))
+    lines = postings_of(ORDER, FILL, "USD", Pricing(D(100)))
 
     assert lines == (
         Posting("assets", AAPL, D(4)),
@@ -159,7 +160,7 @@ def test_a_fill_is_five_lines_and_a_fee_two_more() -> None:
         Posting("assets", "USD", D("-0.5")),
         Posting("fees", "USD", D("0.5")),
     )
-    assert postings_of(ORDER, replace(FILL, fee=D(0)), "USD", D(1)) == (
+    assert postings_of(ORDER, replace(FILL, fee=D(0)), "USD", Pricing()) == (
         *lines[:2],
         Posting("assets", "USD", D(-400)),
         Posting("trading", "USD", D(400)),
@@ -182,10 +183,10 @@ def test_postings_that_do_not_sum_to_zero_are_a_bug() -> None:
 
 def test_profit_counts_the_multiplier_and_needs_no_history() -> None:
     ledger = Ledger()
-    ledger.book(ORDER, Booking(replace(FILL, fee=D(0))), "USD", D(100))
+    ledger.book(ORDER, Booking(replace(FILL, fee=D(0))), "USD", Pricing(D(100)))
 
-    assert ledger.pnl(BROKER, AAPL, D(101), D(100)) == D(400)
-    assert Ledger().pnl(BROKER, AAPL, D(101), D(100)) == D(0)
+    assert ledger.pnl(BROKER, AAPL, D(101), Pricing(D(100))) == D(400)
+    assert Ledger().pnl(BROKER, AAPL, D(101), Pricing(D(100))) == D(0)
 
 
 def test_marks_move_field_by_field() -> None:

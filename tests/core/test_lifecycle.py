@@ -162,6 +162,19 @@ def test_a_filled_order_that_is_busted_whole_keeps_nothing_reserved() -> None:
     assert busted.settled
 
 
+def test_what_was_said_to_be_filled_stays_reserved_when_another_fill_is_corrected_or_busted() -> None:
+    """All of it is filled, says an answer, and not all of it was told: what is corrected before it was told itself, and what is taken back, is not
+    the rest."""
+    filled = report(ExecType.ORDER_STATUS, OrdStatus.FILLED, cum_qty=D(10))
+    bust = report(ExecType.TRADE_CANCEL, OrdStatus.FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(8))
+    unseen = after(NEW, trade("e1", "2", "100", "2"), filled, corrected("c1", "e2", "101", "10"))
+    taken_back = after(NEW, trade("e1", "2", "100", "2"), filled, bust)
+
+    assert (unseen.cum_qty, unseen.unbooked_qty) == (D(7), D(3))
+    assert (taken_back.cum_qty, taken_back.unbooked_qty) == (D(0), D(8))
+    assert apply(unseen, trade("e3", "3", "100", "10", full=True)).order.settled
+
+
 def test_after_a_bust_a_fill_that_looks_like_an_earlier_one_is_another() -> None:
     bust = report(ExecType.TRADE_CANCEL, OrdStatus.PARTIALLY_FILLED, exec_id=ExecID("b1"), exec_ref_id=ExecID("e1"), cum_qty=D(4))
     result = after(NEW, trade("e1", "4", "100", "4"), trade("e2", "4", "100", "8"), bust, trade("e3", "4", "100", "8"))

@@ -12,7 +12,7 @@ from trading_system.core.risk import Limits, check
 from trading_system.domain.errors import BadRequest, RiskRefused
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, OrderID
-from trading_system.domain.instrument import AssetClass
+from trading_system.domain.instrument import AssetClass, Pricing
 from trading_system.domain.order import Attached, NewOrder, Order
 from trading_system.domain.ports import LinkRule
 from trading_system.domain.report import ExecutionReport
@@ -161,7 +161,7 @@ class Bench:
 def begun(request: NewOrder = BRACKET, position: str = "0") -> Bench:
     books = Books()
     if D(position):
-        books.ledger.adjust(BROKER, AAPL, D(position), D(100))
+        books.ledger.adjust(BROKER, AAPL, D(position), D(100), Pricing())
     sent = check(request, risk_state(facts=LINKED, position=D(position)))
     books.fold(Intent(approved=sent))
     bench = Bench(books, sent.cl_ord_id)
@@ -296,7 +296,7 @@ def test_a_trailing_stop_shows_where_it_stands() -> None:
 
 def missing(filled: str, entry_status: OrdStatus, *stops: Order) -> tuple[str, str, int]:
     entry = replace(order_of(check(BRACKET, risk_state(facts=LINKED))), ord_status=entry_status, cum_qty=D(filled), stated_cum_qty=D(filled))
-    guards = audit([entry], {entry.cl_ord_id: stops}, D(filled), D(0), D(1))
+    guards = audit([(entry, D(filled))], {entry.cl_ord_id: stops}, D(filled), D(0), D(1))
     return (str(guards[0].missing), str(guards[0].naked), len(guards[0].excess)) if guards else ("0", "0", 0)
 
 

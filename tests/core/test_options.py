@@ -155,8 +155,12 @@ def bitcoin(qty: str, side: Side = Side.BUY, price: str = "2000") -> NewOrder:
     return wish(qty, side, instrument=BITCOIN, ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(price))
 
 
+@pytest.mark.parametrize(("of", "times"), [(BITCOIN, 1), (CALL.id, 100), (InstrumentID("912797NH6"), 10), (AAPL, 1)])
+def test_what_one_unit_is_times_its_price_before_its_instrument_is_read(of: InstrumentID, times: int) -> None:
+    assert standard_multiplier(of) == times
+
+
 def test_an_option_on_a_coin_is_of_one_coin_and_under_the_crypto_limits_too() -> None:
-    assert (standard_multiplier(BITCOIN), standard_multiplier(CALL.id), standard_multiplier(AAPL)) == (1, 100, 1)
     assert on_bitcoin(bitcoin("0.5")) == ("1000.0", "2000")
     assert on_bitcoin(bitcoin("1.01"))[0] == "OPTION_MAX_PREMIUM_PCT"
     assert on_bitcoin(bitcoin("0.5", Side.SELL))[0] == "UNCOVERED"

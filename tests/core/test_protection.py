@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.factories import FACTS, D, approved, coin, stock
 from trading_system.core.blotter import order_of
-from trading_system.core.protection import audit, form
+from trading_system.core.protection import audit, form, kept
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID
 from trading_system.domain.instrument import AssetClass
@@ -37,7 +37,11 @@ def stop(name: str, qty: object, filled: object = 0, status: OrdStatus = OrdStat
 
 
 def found(position: object, *stops: Order, exiting: object = 0, entries: tuple[Order, ...] = (entry("e", 10),)) -> list[tuple[str, ...]]:
-    guards = audit(entries, {ClOrdID("e"): stops}, Decimal(str(position)), Decimal(str(exiting)), D(1))
+    """The entries have what they filled and their stops did not close, as far as it is there."""
+    closed = sum((one.cum_qty for one in stops), D(0))
+    had = [(one, one.cum_qty - (closed if one.cl_ord_id == "e" else 0)) for one in entries]
+    left = kept(had, Decimal(str(position)))
+    guards = audit([(one, left[one.cl_ord_id]) for one in entries], {ClOrdID("e"): stops}, Decimal(str(position)), Decimal(str(exiting)), D(1))
     return [(guard.entry.cl_ord_id, str(guard.missing), str(guard.naked), str(len(guard.excess))) for guard in guards]
 
 
@@ -80,10 +84,23 @@ def test_the_oldest_entry_is_the_first_to_be_closed() -> None:
     assert found(-3, entries=(entry("short", 3, Side.SELL),)) == [("short", "3", "3", "0")]
 
 
+def test_what_an_entry_has_left_is_guarded_however_much_is_held() -> None:
+    old, new = entry("old", 5), entry("e", 10)
+
+    assert kept([(old, D(5)), (new, D(10))], D(12)) == {"old": 2, "e": 10}
+    assert kept([(old, D(5)), (new, D(10))], D(-12)) == {"old": 0, "e": 0}
+    assert kept([(old, D(-1)), (new, D(3))], D(12)) == {"old": 0, "e": 3}
+    assert audit([(new, D(0))], {}, D(10), D(0), D(1)) == ()
+    (guard,) = audit([(new, D(4))], {}, D(10), D(0), D(1))
+    assert (guard.missing, guard.naked) == (4, 4)
+    (guard,) = audit([(new, D(0))], {ClOrdID("e"): [stop("s", 10)]}, D(10), D(0), D(1))
+    assert [one.cl_ord_id for one in guard.excess] == ["s"]
+
+
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.integers(-100, 100), st.integers(0, 40))
 def test_never_more_is_guarded_than_is_held(fills: list[int], position: int, exiting: int) -> None:
     entries = tuple(entry(f"e{place}", qty) for place, qty in enumerate(fills))
-    guards = audit(entries, {}, Decimal(position), Decimal(exiting), D(1))
+    guards = audit([(one, one.cum_qty) for one in entries], {}, Decimal(position), Decimal(exiting), D(1))
     missing = sum((guard.missing for guard in guards), D(0))
 
     assert missing == (min(sum(fills), max(0, position - exiting)) if position > 0 else 0)

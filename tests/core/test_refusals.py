@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from tests.factories import AAPL, BROKER, BTC, FACTS, NOW, SECOND, D, account, coin, mark, quote, reserved, risk_state, stock, wish
 from trading_system.core.blotter import order_of
-from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, tripped
+from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, room, tripped
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.hours import Hours
@@ -37,6 +37,11 @@ SAID = [
         wish(),
         {"ready": False},
         "READY: the desk is still reading what happened; the limit is a reconciled order stream. Wait a moment and try again.",
+    ),
+    (
+        wish(),
+        {"ended": "watch alpaca"},
+        "READY: watch alpaca has ended; the limit is a desk of which every part runs. Restart the desk.",
     ),
     (
         SELL,
@@ -125,6 +130,11 @@ SAID = [
         "DEPEG: 0.985; the limit is a USDT within 1 % of a dollar. Exits still pass.",
     ),
     (
+        coins(),
+        {**COIN, "unvalued": "ETH/USDT at binance has no price in USD"},
+        "CRYPTO_PNL: ETH/USDT at binance has no price in USD; the limit is a known profit and loss of crypto. Run `trading check`; exits still pass.",
+    ),
+    (
         wish(),
         {"quote": None},
         "QUOTE_AGE: AAPL has no two-sided quote; the limit is a quote no older than 15 s. Wait for the market, or check the data feed.",
@@ -197,6 +207,11 @@ SAID = [
         wish(),
         {"holdings": (held("3", None),)},
         "MAX_LEVERAGE: ETH/USD has none; the limit is positions with a known price. Wait for its quote.",
+    ),
+    (
+        wish(),
+        {"holdings": (replace(held("3", None), here=False),)},
+        f"MAX_LEVERAGE: ETH/USD at {OTHER[0]} has none; the limit is positions with a known price. {OTHER[0]} is not on this desk: put its key back.",
     ),
     (
         wish(),
@@ -323,7 +338,7 @@ def test_the_multiplier_counts_in_every_sum() -> None:
     for rule, state in (
         ("MAX_POSITION_PCT", {"position": D(2)}),
         ("BUYING_POWER", {"account": account(buying_power=D(19_999))}),
-        ("MAX_LEVERAGE", {"holdings": (replace(held("19", "100", kind=AssetClass.EQUITY), multiplier=D(100)),)}),
+        ("MAX_LEVERAGE", {"holdings": (held("19", "10000", kind=AssetClass.EQUITY),)}),
     ):
         with pytest.raises(RiskRefused) as caught:
             check(wish("2"), risk_state(**contract, **state))  # type: ignore[arg-type]
@@ -332,6 +347,21 @@ def test_the_multiplier_counts_in_every_sum() -> None:
     with pytest.raises(RiskRefused, match="MIN_NOTIONAL"):
         check(wish("1", **LIMIT), risk_state(**cheap))
     assert check(wish("2", **LIMIT), risk_state(**cheap)).reserve_qty == D(2)  # exactly the least
+
+
+def test_an_inverse_contract_counts_the_same_at_any_price() -> None:
+    contract = {"instrument": stock(inverse=True, multiplier=D(10))}
+    for price in ("99", "101"):
+        approval = check(wish("50", **(LIMIT | {"price": D(price)})), risk_state(**contract))
+        assert (approval.reserve_qty, approval.reserve_px) == (D(50), D(10))
+    assert (
+        room(Side.BUY, D(100), risk_state(**contract, position=D(50)))["MAX_POSITION_PCT"]
+        == room(Side.BUY, D(100), risk_state(position=D(5)))["MAX_POSITION_PCT"]
+    )
+    for rule, state in (("BUYING_POWER", {"account": account(buying_power=D(499))}), ("MIN_NOTIONAL", {})):
+        listed = {"instrument": stock(inverse=True, multiplier=D(10), min_notional=D(501))} if rule == "MIN_NOTIONAL" else contract
+        with pytest.raises(RiskRefused, match=rule):
+            check(wish("50", **LIMIT), risk_state(**listed, **state))  # type: ignore[arg-type]
 
 
 def test_shorts_are_measured_like_longs_and_exits_in_fractions_are_exits() -> None:

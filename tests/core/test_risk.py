@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.factories import AAPL, BROKER, BTC, FACTS, NOW, SECOND, D, account, approved, coin, mark, quote, reserved, risk_state, stock, wish
 from trading_system.core.blotter import order_of
-from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, latches, reduces, room, tripped
+from trading_system.core.risk import Arming, Breaker, Halt, Holding, Level, Limits, breaches, check, joined, latches, reduces, room, tripped
 from trading_system.domain.errors import BadRequest, Halted, RiskRefused
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.hours import Hours, Window
@@ -257,6 +257,16 @@ def test_capabilities_are_data() -> None:
         check(wish(), risk_state(facts=replace(FACTS, can_replace=False)), order_of(approved()))
 
 
+def test_what_is_bought_for_money_alone_is_sold_in_units_alone() -> None:
+    facts = replace(FACTS, rules=(replace(FACTS.rules[1], cash_buys=True),))
+    cash = wish(None, cash_order_qty=D(1000))
+
+    assert approved(cash, facts=facts).reserve_qty == D(10)
+    assert approved(wish("5", Side.SELL), position=D(5), facts=facts).reducing
+    refused("CAPABILITY", wish("5"), facts=facts)
+    refused("CAPABILITY", replace(cash, side=Side.SELL), position=D(50), facts=facts)
+
+
 def test_buying_power_is_the_brokers_word() -> None:
     refused("BUYING_POWER", account=account(buying_power=D("999.99")))
     assert approved(account=account(buying_power=D("1000"))).reserve_qty == D(10)
@@ -328,6 +338,20 @@ def test_a_stop_that_guards_must_be_able_to_rest() -> None:
 
 def test_halts_have_an_order_of_hardness() -> None:
     assert [level.rank for level in (Level.REDUCE_ONLY, Level.HALT, Level.KILL)] == [0, 1, 2]
+
+
+def test_what_halts_beside_a_halt_joins_it_and_never_softens_it() -> None:
+    def halt(rule: str, level: Level) -> Halt:
+        return Halt(scope="all", level=level, rule=rule, text=rule.lower(), set_ns=1)
+
+    owners = halt("OWNER", Level.KILL)
+    both = joined(owners, replace(halt("KNIGHT", Level.HALT), set_ns=2))
+    three = joined(both, halt("CASH", Level.HALT))
+
+    assert both == Halt(scope="all", level=Level.KILL, rule="KNIGHT", text="knight; OWNER: owner", set_ns=2, also=(("OWNER", "owner"),))
+    assert (three.rules, three.text) == (("CASH", "KNIGHT", "OWNER"), "cash; KNIGHT: knight; OWNER: owner")
+    assert joined(halt("CASH", Level.REDUCE_ONLY), halt("CASH", Level.HALT)) == halt("CASH", Level.HALT)
+    assert joined(three, replace(halt("OWNER", Level.HALT), text="again")).text == "again; CASH: cash; KNIGHT: knight"
 
 
 def test_an_order_without_a_price_is_refused_where_the_sides_are_far_apart() -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.factories import AAPL, D, quote
 from trading_system.domain.fix import Side
-from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, Trade
 from trading_system.domain.signal import DAY_NS, Allocation, Signal, Wish
 from trading_system.strategy.bars import Builder, parse_period
@@ -203,13 +202,3 @@ def test_weights_are_mended_every_so_often_and_bought_once_where_held() -> None:
 def test_parameters_that_make_no_sense_are_refused(make: object) -> None:
     with pytest.raises(ValueError, match=r"fast|leave|window|weight"):
         make()  # type: ignore[operator]
-
-
-def test_a_split_changes_what_is_held_and_what_was_paid() -> None:
-    ctx = Context()
-    ctx.take(bar(0, "100"))
-    ctx.take(Started(positions={AAPL: D(3)}, now_ns=1))
-    ctx.split(AAPL, D(4))
-
-    assert (ctx.position(AAPL), ctx.price(AAPL), ctx.bars(AAPL)[0].close) == (D(12), D(25), D(25))
-    ctx.split(InstrumentID("SPY"), D(2))  # of which nothing is known

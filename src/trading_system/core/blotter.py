@@ -7,10 +7,12 @@ import msgspec
 from msgspec.structs import replace
 
 from trading_system.core.lifecycle import Applied, apply
+from trading_system.core.options import greatest_loss, standard_multiplier
 from trading_system.domain.fix import Contingency, Doubt, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
-from trading_system.domain.money import ZERO
-from trading_system.domain.order import Approved, Order
+from trading_system.domain.money import ONE, ZERO
+from trading_system.domain.option import is_option, parse_option
+from trading_system.domain.order import Approved, Order, shares_of
 from trading_system.domain.report import ExecutionReport
 
 Key = tuple[BrokerName, InstrumentID]
@@ -25,13 +27,14 @@ class Reserved(msgspec.Struct, frozen=True):
     orders: int = 0
     in_doubt: int = 0
 
-    def plus(self, other: "Reserved", sign: int) -> "Reserved":
+    def moved(self, old: "Reserved", new: "Reserved") -> "Reserved":
+        """The sum after one order's part of it has changed."""
         return Reserved(
-            self.buy_qty + sign * other.buy_qty,
-            self.sell_qty + sign * other.sell_qty,
-            self.notional + sign * other.notional,
-            self.orders + sign * other.orders,
-            self.in_doubt + sign * other.in_doubt,
+            self.buy_qty - old.buy_qty + new.buy_qty,
+            self.sell_qty - old.sell_qty + new.sell_qty,
+            self.notional - old.notional + new.notional,
+            self.orders - old.orders + new.orders,
+            self.in_doubt - old.in_doubt + new.in_doubt,
         )
 
 
@@ -45,10 +48,13 @@ def reservation(order: Order) -> Reserved:
     if order.held:
         return Reserved(orders=1)
     qty = order.unbooked_qty if order.ord_status.terminal and order.doubt is Doubt.NONE else max(ZERO, order.reserve_qty - order.cum_qty)
-    buy, sell = (qty, ZERO) if order.side is Side.BUY else (ZERO, qty)
-    doubtful = int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
+    side, doubtful = order.side, int(order.doubt in (Doubt.IN_DOUBT, Doubt.ESCALATED))
+    if order.legs:  # its instrument is that of its shares
+        shares = None if order.parted else shares_of(order.legs)
+        qty, side = (ZERO, side) if shares is None else (qty * shares.ratio_qty, shares.side)
+    buy, sell = (qty, ZERO) if side is Side.BUY else (ZERO, qty)
     if order.legs:
-        return Reserved(notional=ZERO if order.reducing else order.reserve_qty * order.reserve_px, orders=1, in_doubt=doubtful)
+        return Reserved(buy, sell, ZERO if order.reducing else order.reserve_qty * order.reserve_px, 1, doubtful)
     if order.reducing:
         return Reserved(buy, sell, orders=1, in_doubt=doubtful)
     return Reserved(buy, sell, qty * order.reserve_px, 1, doubtful)
@@ -63,6 +69,8 @@ class Blotter:
         self._unsettled: dict[ClOrdID, Order] = {}
         self._on: dict[Key, dict[ClOrdID, Order]] = {}  # the unsettled ones again, by instrument
         self._reserved: dict[Key, Reserved] = {}
+        self._part: dict[ClOrdID, Reserved] = {}  # what each unsettled order has in those sums
+        self._foreseen: tuple[Order, ExecutionReport, Applied] | None = None
         self.total = NOTHING
 
     def __iter__(self) -> Iterator[Order]:
@@ -78,6 +86,8 @@ class Blotter:
         """The order a report is about: by our id, else by the broker's. A broker that keeps an order through a change goes on naming the first
         intent: such a report is about the last one, but for executions that an earlier one has booked."""
         order = self._orders.get(report.cl_ord_id)
+        if order is not None and order.broker != report.broker:
+            order = None  # a client id is a name at one account; other programs use one at several
         if order is None and report.order_id is not None:
             order = self.by_order_id(report.broker, report.order_id)
         if order is None or order.ord_status is not OrdStatus.REPLACED or report.ord_status is OrdStatus.REPLACED or order.order_id is None:
@@ -157,12 +167,14 @@ class Blotter:
         return order
 
     def adopt(self, report: ExecutionReport, account: str, *, prior: bool = False) -> Order:
-        """Enter an order that somebody else sent: counted in limits, never touched unasked. A missing client id is made from the broker's.
+        """Enter an order that somebody else sent: counted in limits, never touched unasked. A client id that is missing, or another
+        account's, is made from the broker's.
         prior: what it filled before now is in the opening position already."""
         filled = (report.cum_qty or ZERO) if prior else ZERO
         qty = report.order_qty or ZERO
+        names = (report.cl_ord_id, ClOrdID(f"external:{report.order_id}"), ClOrdID(f"external:{report.broker}:{report.order_id}"))
         order = Order(
-            cl_ord_id=report.cl_ord_id or ClOrdID(f"external:{report.order_id}"),
+            cl_ord_id=next(name for name in names if name and name not in self._orders),
             broker=report.broker,
             account=account,
             instrument=report.instrument,
@@ -182,7 +194,7 @@ class Blotter:
             prior_qty=filled,
             cum_qty=filled,
             stated_cum_qty=filled,
-            reserve_px=report.price or report.stop_px or report.last_px,
+            reserve_px=_at_risk(report),
             reserve_qty=qty,
             sent_ns=report.transact_ns,
             updated_ns=report.recv_ns,
@@ -196,6 +208,8 @@ class Blotter:
         if parent.legs:
             leg = replace(order, parent=parent.cl_ord_id, external=parent.external, intent=parent.intent, reserve_px=ZERO, reducing=parent.reducing)
             self.put(leg)
+            if leg.instrument == parent.instrument:
+                self.put(replace(parent, parted=True))
             return leg
         spare = parent.contingency in (Contingency.OCO, Contingency.BRACKET) and order.ord_type.waits
         linked = replace(
@@ -211,20 +225,24 @@ class Blotter:
         self.put(linked)
         return linked
 
+    def foresee(self, order: Order, report: ExecutionReport) -> Applied:
+        """What a report would do to an order. Who asks goes on to apply() as a rule, which then need not work it out again."""
+        applied = apply(order, report)
+        self._foreseen = (order, report, applied)
+        return applied
+
     def apply(self, report: ExecutionReport) -> Applied:
         """Fold a report into the order it is about. The order must be known: the desk adopts first."""
-        order = self.find(report)
+        order, seen = self.find(report), self._foreseen
         assert order is not None
-        applied = apply(order, report)
+        applied = seen[2] if seen is not None and seen[0] is order and seen[1] is report else apply(order, report)
         self.put(applied.order)
         return applied
 
     def put(self, order: Order) -> None:
         """Store an order's new state and move the running sums with it."""
-        before = self._orders.get(order.cl_ord_id)
         key = (order.broker, order.instrument)
-        old = NOTHING if before is None else reservation(before)
-        new = reservation(order)
+        old, new = self._part.get(order.cl_ord_id, NOTHING), reservation(order)
         self._orders[order.cl_ord_id] = order
         if order.order_id is not None:
             after = order.ord_status is OrdStatus.REPLACED  # then the broker's id may be its successor's already
@@ -233,17 +251,33 @@ class Blotter:
         on_key = self._on.setdefault(key, {})
         if order.settled:
             self._unsettled.pop(order.cl_ord_id, None)
+            self._part.pop(order.cl_ord_id, None)
             on_key.pop(order.cl_ord_id, None)
         else:
             self._unsettled[order.cl_ord_id] = order
+            self._part[order.cl_ord_id] = new
             on_key[order.cl_ord_id] = order
         if old != new:
-            total = self._reserved.get(key, NOTHING).plus(old, -1).plus(new, 1)
-            self.total = self.total.plus(old, -1).plus(new, 1)
+            total = self._reserved.get(key, NOTHING).moved(old, new)
+            self.total = self.total.moved(old, new)
             if total.orders:
                 self._reserved[key] = total
             else:
                 self._reserved.pop(key, None)
+
+
+def _at_risk(report: ExecutionReport) -> Decimal:
+    """What a unit of somebody else's order puts at risk: of an inverse contract what it is about; of several legs the greatest loss; where nobody can
+    tell, the net price."""
+    options = [leg for leg in report.legs if is_option(leg.instrument)]
+    if report.inverse:
+        return report.multiplier or ONE
+    if not options:
+        return report.price or report.stop_px or report.last_px
+    times, price, shares = standard_multiplier(options[0].instrument), report.price or ZERO, shares_of(report.legs)
+    units = ZERO if shares is None else shares.side.sign * shares.ratio_qty / times
+    loss = greatest_loss([(parse_option(leg.instrument), leg.side.sign * leg.ratio_qty) for leg in options], price, units)
+    return times * (abs(price) if loss is None else loss)
 
 
 def order_of(approved: Approved) -> Order:

@@ -121,7 +121,7 @@ def apply(order: Order, report: ExecutionReport) -> Applied:
     busted = report.exec_type in (ExecType.TRADE_CANCEL, ExecType.TRADE_CORRECT)
     old_news = report.exec_type is ExecType.TRADE and not bookings  # its cum_qty may count what was busted since
     said = ZERO if old_news or report.cum_qty is None else report.cum_qty
-    stated = cum_qty if busted else max(order.stated_cum_qty, said, cum_qty)
+    stated = _restated(order, bookings, cum_qty) if busted else max(order.stated_cum_qty, said, cum_qty)
     order_qty = order.order_qty or report.order_qty or ZERO
     if order.shrinks and report.order_qty is not None and cum_qty <= report.order_qty < order_qty:
         order_qty = report.order_qty  # what its alternative has filled, the broker takes off this one
@@ -187,6 +187,7 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
         cum_qty=report.cum_qty if report.exec_type is ExecType.TRADE else None,  # a correction's is not its own place in the order
         fee=report.fee,
         fee_currency=report.fee_currency,
+        realized=report.realized,
         transact_ns=report.transact_ns,
     )
     if new.cum_qty is not None and new.cum_qty <= order.prior_qty:
@@ -198,6 +199,16 @@ def _book(order: Order, report: ExecutionReport) -> tuple[tuple[Fill, ...], tupl
             # The same execution under a second id: a stream's and an activity list's may differ. After a bust a quantity comes twice.
             return fills, voided, bookings, False
     return (*fills, new), voided, (*bookings, Booking(new)), False
+
+
+def _restated(order: Order, bookings: tuple[Booking, ...], cum_qty: Decimal) -> Decimal:
+    """What counts as filled after a bust or a correction: what was said before and is not booked yet still does. One that was heard before ends what
+    an old answer may have said too much since."""
+    if not bookings:
+        return cum_qty
+    undone = sum((booking.fill.qty for booking in bookings if booking.reversal), ZERO)
+    anew = sum((booking.fill.qty for booking in bookings if not booking.reversal), ZERO)
+    return max(cum_qty, order.stated_cum_qty - undone + (anew if undone else ZERO))
 
 
 def _next_status(order: Order, report: ExecutionReport, cum_qty: Decimal, order_qty: Decimal) -> tuple[OrdStatus, bool]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from trading_system.domain.bond import UNIT_PER_POINT, is_cusip
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.money import ONE, ZERO
@@ -13,6 +14,8 @@ _STANDARD_MULTIPLIER = Decimal(100)  # what one US contract delivers
 
 def standard_multiplier(instrument: InstrumentID) -> Decimal:
     """Of what is met before its instrument was read."""
+    if is_cusip(instrument):
+        return UNIT_PER_POINT
     return _STANDARD_MULTIPLIER if is_option(instrument) and not parse_option(instrument).in_cash else ONE
 
 
@@ -51,24 +54,27 @@ def cover(contract: Contract, held: Mapping[InstrumentID, Decimal], shares: Deci
     return max(ZERO, cash) / contract.strike + max(ZERO, longs - shorts)
 
 
-def greatest_loss(legs: Sequence[tuple[Contract, int]], price: Decimal) -> Decimal | None:
+def greatest_loss(legs: Sequence[tuple[Contract, int]], price: Decimal, shares: Decimal = ZERO) -> Decimal | None:
     """The most that one unit of a multileg order can lose, held to expiry: its net price less the worst that its legs pay together. legs: signed
-    ratios, of what it opens. None: without bound, or not to be told: short legs of two expiries, or more calls sold than bought.
+    ratios, of what it opens; shares: signed units of the underlying beside them, which may be worth nothing by then. None: without bound, or not to
+    be told: short legs of two expiries, or more calls sold than shares and calls bought.
 
     What is bought and ends before what is sold counts as worth nothing by then.
 
     >>> call = parse_option("AAPL261218C00200000"), parse_option("AAPL261218C00210000")
     >>> greatest_loss([(call[0], 1), (call[1], -1)], Decimal(4)), greatest_loss([(call[0], -1), (call[1], 1)], Decimal(-4))
     (Decimal('4'), Decimal('6'))
+    >>> greatest_loss([(call[1], -1)], Decimal(190), Decimal(1))  # a buy-write
+    Decimal('190')
     """
     ends = {contract.expiry for contract, ratio in legs if ratio < 0}
     if len(ends) > 1:
         return None
     lasting = [(contract, ratio) for contract, ratio in legs if all(contract.expiry >= end for end in ends)]
-    if sum(ratio for contract, ratio in lasting if contract.right is Right.CALL) < 0:
+    if shares + sum(ratio for contract, ratio in lasting if contract.right is Right.CALL) < 0:
         return None
     corners = (ZERO, *(contract.strike for contract, _ in lasting))  # the payoff is straight between them, and rises beyond the last
-    worst = min(sum((ratio * contract.payoff(corner) for contract, ratio in lasting), ZERO) for corner in corners)
+    worst = min(sum((ratio * contract.payoff(corner) for contract, ratio in lasting), shares * corner) for corner in corners)
     return max(ZERO, price - worst)
 
 

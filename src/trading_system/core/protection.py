@@ -30,16 +30,28 @@ class Guard(msgspec.Struct, frozen=True):
     excess: tuple[Order, ...]  # stops of ours that guard more than there is; those that the broker holds, it sizes itself
 
 
-def audit(entries: Sequence[Order], stops: Mapping[ClOrdID, Sequence[Order]], position: Decimal, exiting: Decimal, lot: Decimal) -> tuple[Guard, ...]:
-    """Compare. entries: orders of one instrument that asked for a stop, oldest first; stops: by the entry they guard. position: signed units;
-    exiting: units that other orders are about to close. What was closed by others counts against the oldest entry."""
+def kept(entries: Sequence[tuple[Order, Decimal]], position: Decimal) -> dict[ClOrdID, Decimal]:
+    """What each entry of one instrument has left of the units it had, oldest first: no more than there are. What was closed by others counts against
+    units that nobody wanted guarded, then against the oldest entry."""
+    room, left = abs(position), {}
+    for entry, had in reversed(entries):
+        left[entry.cl_ord_id] = min(room, max(ZERO, had)) if entry.side.sign * position > 0 else ZERO
+        room -= left[entry.cl_ord_id]
+    return left
+
+
+def audit(
+    entries: Sequence[tuple[Order, Decimal]], stops: Mapping[ClOrdID, Sequence[Order]], position: Decimal, exiting: Decimal, lot: Decimal
+) -> tuple[Guard, ...]:
+    """Compare. entries: orders of one instrument that asked for a stop, oldest first, with the units they have left; stops: by the entry they guard.
+    position: signed units; exiting: units that other orders are about to close."""
     sign = 1 if position > 0 else -1
-    holding = [entry for entry in entries if entry.cum_qty and entry.side.sign == sign]
+    holding = [(entry, left) for entry, left in entries if entry.cum_qty and entry.side.sign == sign]
     room = max(ZERO, abs(position) - exiting)
     guards = []
-    for entry in reversed(holding):  # the newest keeps its units longest
+    for entry, left in reversed(holding):  # the newest keeps its units longest
         own = stops.get(entry.cl_ord_id, ())
-        needed = min(room, max(ZERO, entry.cum_qty - sum((stop.cum_qty for stop in own), ZERO)))
+        needed = min(room, left)
         room -= needed
         needed = round_qty(needed, lot)
         filled = entry.ord_status is OrdStatus.FILLED  # then what the broker holds for it is on its way
@@ -48,11 +60,10 @@ def audit(entries: Sequence[Order], stops: Mapping[ClOrdID, Sequence[Order]], po
         resting = sum((stop.leaves_qty for stop in live if stop.doubt is Doubt.NONE and stop.ord_status in _RESTS and not stop.held), ZERO)
         excess = tuple(stop for stop in live if stop.parent is None) if placed > needed else ()
         guards.append(Guard(entry, max(ZERO, needed - placed), max(ZERO, needed - resting), excess))
-    leftover = [
-        stop for entry in entries if entry not in holding for stop in stops.get(entry.cl_ord_id, ()) if not (stop.ord_status.terminal or stop.parent)
-    ]
+    others = [entry for entry, _ in entries if not (entry.cum_qty and entry.side.sign == sign)]
+    leftover = [stop for entry in others for stop in stops.get(entry.cl_ord_id, ()) if not (stop.ord_status.terminal or stop.parent)]
     found = [guard for guard in reversed(guards) if guard.missing or guard.naked or guard.excess]
-    return (*found, *(Guard(entries[0], ZERO, ZERO, tuple(leftover)) for _ in leftover[:1]))
+    return (*found, *(Guard(entries[0][0], ZERO, ZERO, tuple(leftover)) for _ in leftover[:1]))
 
 
 def form(facts: Facts, instrument: Instrument, qty: Decimal) -> tuple[OrdType, TimeInForce] | None:

@@ -20,8 +20,8 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO, on_grid, plain, round_price
-from trading_system.domain.option import Contract, option_name, underlying_of
-from trading_system.domain.order import Approved, NewOrder, Order
+from trading_system.domain.option import Contract, is_option, option_name, underlying_of
+from trading_system.domain.order import Approved, Leg, NewOrder, Order, shares_of
 from trading_system.domain.ports import Facts
 
 _SECOND_NS = 1_000_000_000
@@ -84,24 +84,32 @@ _RANK = {Level.REDUCE_ONLY: 0, Level.HALT: 1, Level.KILL: 2}
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
-    """A latched stop. scope: "all", "crypto", a broker's name, or "broker:INSTRUMENT". Only `trading resume` clears it."""
+    """A latched stop. scope: "all", "crypto", a broker's name, or "broker:INSTRUMENT". Only `trading resume` clears it. also: what else calls for
+    it, rule and words, the newest first; the text says it all."""
 
     scope: str
     level: Level
     rule: str
     text: str
     set_ns: int
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Everything that calls for it."""
+        return (self.rule, *(rule for rule, _ in self.also))
 
 
 class Holding(msgspec.Struct, frozen=True, kw_only=True):
-    """A position or reservation as the gate counts it, over all accounts. mark in BASE_CURRENCY per unit; None: nobody knows."""
+    """A position or reservation as the gate counts it, over all accounts. mark: what one counts, in BASE_CURRENCY; None: nobody knows. here: its
+    broker is on this desk."""
 
     broker: BrokerName
     instrument: InstrumentID
     asset_class: AssetClass
     qty: Decimal
     mark: Decimal | None
-    multiplier: Decimal = ONE
+    here: bool = True
 
 
 class Arming(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +124,11 @@ class Arming(msgspec.Struct, frozen=True, kw_only=True):
 class LegState(msgspec.Struct, frozen=True, kw_only=True):
     """One leg of a multileg order, as the desk knows it."""
 
-    contract: Contract
+    contract: Contract | None  # None: shares
     position: Decimal
     reserved: Reserved
+    mark: Decimal | None = None  # of a unit; None: nobody knows
+    shortable: bool = False
 
 
 class RiskState(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,8 +138,10 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts
     halts: tuple[Halt, ...]
     ready: bool  # reconciled, and the order stream is back-filled
+    ended: str = ""  # the part of the desk that died; "": none
     account: AccountSnapshot | None
     equity: EquityMark | None
+    unvalued: str = ""  # why nobody knows what crypto made; "": it is known
     instrument: Instrument
     quote: Quote | None
     position: Decimal
@@ -137,8 +149,9 @@ class RiskState(msgspec.Struct, frozen=True, kw_only=True):
     total: Reserved
     holdings: tuple[Holding, ...]
     reserved_crypto: Decimal  # notional that open crypto orders reserve
-    working: tuple[Order, ...]  # on this instrument at this broker
-    recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest last
+    elsewhere: tuple[Decimal, Decimal] = (ZERO, ZERO)  # how far other accounts go in this instrument, with what is open there: buys, sells
+    working: tuple[Order, ...]  # on this instrument at this broker, in every account there
+    recent: tuple[tuple[int, NewOrder], ...]  # what was approved in the last minute, newest first
     reserving: frozenset[tuple[BrokerName, InstrumentID]]  # where unsettled orders reserve something
     rate: Decimal | None = ONE  # what one unit of the instrument's currency is worth in BASE_CURRENCY; None: nobody knows
     cover: Decimal = ZERO  # units of this option that may be sold and are covered
@@ -156,7 +169,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """An order in the numbers the rules compare."""
 
     request: NewOrder
-    px: Decimal  # the worse of its own price and the mark
+    px: Decimal  # the worse of its own price and the mark; 1 for inverse contracts, of which each counts the same at any price
     qty: Decimal
     notional: Decimal
     reducing: bool
@@ -168,7 +181,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(request: NewOrder, state: RiskState, replaces: Order | None = None) -> Approved:
     """Pass an order through every limit or refuse it. Notional is order_qty × the worse of price and mark × multiplier, in
-    BASE_CURRENCY. Nothing else makes an Approved, and Broker.submit takes nothing else.
+    BASE_CURRENCY; of an inverse contract it is order_qty × multiplier. Nothing else makes an Approved, and Broker.submit takes nothing else.
 
     Raises: RiskRefused: names the rule, its limit and the value that broke it, in words a person can read. BadRequest: no order at all.
     """
@@ -214,6 +227,19 @@ def latches(limits: Limits, halt: Halt) -> bool:
     return limits.halt_on_daily_loss if "DAILY_LOSS" in halt.rule else limits.halt_on_drawdown
 
 
+def joined(standing: Halt, halt: Halt) -> Halt:
+    """One halt of a scope for what stands and what comes: as hard as the harder. What came first may never show again, so each rule's last words
+    stay."""
+    said = ((standing.rule, standing.text.removesuffix(_besides(standing.also))), *standing.also)
+    also = tuple((rule, text) for rule, text in said if rule != halt.rule)
+    level = max(standing.level, halt.level, key=lambda level: level.rank)
+    return replace(halt, level=level, text=halt.text + _besides(also), also=also)
+
+
+def _besides(also: tuple[tuple[str, str], ...]) -> str:
+    return "".join(f"; {rule}: {text}" for rule, text in also)
+
+
 def covers(halt: Halt, broker: BrokerName, instrument: InstrumentID, asset_class: AssetClass) -> bool:
     """Whether a halt applies to orders on this instrument at this broker."""
     return halt.scope in ("all", broker, f"{broker}:{instrument}") or (halt.scope == "crypto" and asset_class.is_crypto)
@@ -257,7 +283,9 @@ def _well_legged(request: NewOrder) -> None:
     distinct = {leg.instrument for leg in request.legs}
     if len(request.legs) < 2 or len(distinct) < len(request.legs) or any(leg.ratio_qty < 1 for leg in request.legs):
         raise BadRequest("a multileg order has two legs or more, each another option, each at least once")
-    if math.gcd(*(leg.ratio_qty for leg in request.legs)) != 1:
+    if any(underlying_of(name) != request.instrument for name in distinct) or not any(map(is_option, distinct)):
+        raise BadRequest(f"the legs of a multileg order are options on one thing, and shares of it at most: here {request.instrument}")
+    if shares_of(request.legs) is None and math.gcd(*(leg.ratio_qty for leg in request.legs)) != 1:
         raise BadRequest("write a multileg order's ratios as small as they go, and the quantity as large")
     if request.ord_type is not OrdType.LIMIT or request.price is None or request.order_qty is None or request.side is not Side.BUY:
         raise BadRequest("a multileg order is bought whole, in a quantity, at the net price of its legs: below zero where it pays you")
@@ -306,6 +334,8 @@ def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms
         short = ZERO if request.side is Side.BUY else qty - max(ZERO, state.position - reserved.sell_qty)
         uncovered = max(ZERO, short * state.instrument.multiplier - state.cover)
         px = unit_risk(contract, request.side, px, covered=not uncovered)
+    if state.instrument.inverse:
+        px = ONE
     return Terms(
         request=request,
         px=px,
@@ -320,14 +350,26 @@ def _terms(request: NewOrder, state: RiskState, replaces: Order | None) -> Terms
 
 
 def _leg_terms(request: NewOrder, state: RiskState) -> Terms:
-    """A multileg order in numbers: what it puts at risk is its greatest loss."""
-    qty, price = request.order_qty or ZERO, request.price or ZERO
+    """A multileg order in numbers: what it puts at risk is its greatest loss. One with shares closes what it closes at its mark, and counts for no
+    less than what it opens is worth, leg by leg: so it is held.
+
+    Raises: BadRequest: other shares than those of one contract, which have no one price for each share.
+    """
+    qty, price, multiplier = request.order_qty or ZERO, request.price or ZERO, state.instrument.multiplier
     legs = tuple(zip(request.legs, state.legs, strict=True))
     opens = tuple(not reduces(leg.side, qty * leg.ratio_qty, known.position, known.reserved) for leg, known in legs)
-    opened = [(known.contract, leg.side.sign * leg.ratio_qty) for (leg, known), opening in zip(legs, opens, strict=True) if opening]
-    loss = greatest_loss(opened, price)
-    unbounded = sum((abs(ratio) * contract.strike for contract, ratio in opened), abs(price))  # at least what must be delivered or paid
-    px = unbounded if loss is None else loss
+    opened = [part for part, opening in zip(legs, opens, strict=True) if opening]
+    contracts = [(known.contract, leg.side.sign * leg.ratio_qty) for leg, known in opened if known.contract is not None]
+    shares, covering, least = shares_of(request.legs), ZERO, ZERO
+    if shares is not None:
+        if shares.ratio_qty != multiplier:
+            raise BadRequest(f"the shares of a multileg order are {plain(multiplier)}, what one contract is about: its price is for each of them")
+        price -= sum((leg.side.sign * _worth(leg, known, multiplier) for (leg, known), opening in zip(legs, opens, strict=True) if not opening), ZERO)
+        least = sum((_worth(leg, known, multiplier) for leg, known in opened), ZERO)
+        covering = sum((Decimal(leg.side.sign) for leg, known in opened if known.contract is None and known.position * leg.side.sign >= 0), ZERO)
+    loss = greatest_loss(contracts, price, covering)
+    unbounded = sum((abs(ratio) * contract.strike for contract, ratio in contracts), abs(price))  # at least what must be delivered or paid
+    px = max(least, unbounded if loss is None else loss)
     return Terms(
         request=request,
         px=px,
@@ -339,6 +381,17 @@ def _leg_terms(request: NewOrder, state: RiskState) -> Terms:
         opens=opens,
         replaces=None,
     )
+
+
+def _worth(leg: Leg, known: LegState, multiplier: Decimal) -> Decimal:
+    """What one whole has of a leg, at its mark, in the price's own unit. Without a mark no entry passes."""
+    return (known.mark or ZERO) * (leg.ratio_qty / multiplier if known.contract is None else leg.ratio_qty)
+
+
+def _shares_opened(terms: Terms, state: RiskState) -> tuple[Leg, LegState] | None:
+    """The leg of a multileg order that opens a position in shares."""
+    parts = zip(terms.request.legs, state.legs, terms.opens, strict=True)
+    return next(((leg, known) for leg, known, opens in parts if opens and known.contract is None), None)
 
 
 def _without(reserved: Reserved, order: Order) -> Reserved:
@@ -375,6 +428,8 @@ def _halted(terms: Terms, state: RiskState) -> None:
 
 
 def _ready(terms: Terms, state: RiskState) -> None:
+    if state.ended and not terms.reducing:
+        raise RiskRefused("READY", "a desk of which every part runs", f"{state.ended} has ended", "Restart the desk.")
     if not state.ready and not terms.reducing:
         raise RiskRefused("READY", "a reconciled order stream", "the desk is still reading what happened", "Wait a moment and try again.")
     if state.account is not None and not state.account.tradable:
@@ -412,11 +467,15 @@ def _capability(terms: Terms, state: RiskState) -> None:
     request, instrument = terms.request, state.instrument
     fractional = request.cash_order_qty is not None or (request.order_qty is not None and not on_grid(request.order_qty, instrument.whole_lot))
     rule = state.facts.rule(instrument.asset_class, request.ord_type, request.time_in_force, fractional=fractional)
-    parts = f"{len(request.legs)} legs " if request.legs else ""
+    combo = shares_of(request.legs) is not None
+    parts = f"{len(request.legs)} legs {'with shares ' if combo else ''}" if request.legs else ""
     what = f"{'fractional ' if fractional else ''}{parts}{request.ord_type} {request.time_in_force} for {instrument.asset_class}"
-    too_many = bool(request.legs) and len(request.legs) > state.facts.legs_max
+    too_many = bool(request.legs) and len(request.legs) > (state.facts.combo_legs_max if combo else state.facts.legs_max)
     if rule is None or too_many or (terms.replaces is not None and not state.facts.can_replace):
         raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes", what, "See `trading brokers` for its order types and times in force.")
+    if rule.cash_buys and (request.side is Side.BUY) != (request.cash_order_qty is not None):
+        amount = "a buy names an amount of money" if request.side is Side.BUY else "a sale names a quantity"
+        raise RiskRefused("CAPABILITY", f"what {state.facts.title} takes: {amount}", what, "Use --cash to buy, and a quantity to sell.")
     if request.extended_hours and not (rule.extended_hours and request.ord_type is OrdType.LIMIT and request.time_in_force is TimeInForce.DAY):
         raise RiskRefused("CAPABILITY", "limit day orders in extended hours", what, "Use --limit with --tif day, or drop --extended-hours.")
 
@@ -501,7 +560,7 @@ def _broker_rules(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("TICK", f"steps of {plain(instrument.tick(request.stop_px))}", plain(request.stop_px), "Round the stop price.")
     if request.order_qty is not None and request.order_qty < instrument.min_qty:
         raise RiskRefused("MIN_QTY", plain(instrument.min_qty), plain(request.order_qty), "Raise the quantity.")
-    worth = terms.qty * abs(request.price or terms.px) * instrument.multiplier  # at its own price, where it names one: so does the broker
+    worth = abs(instrument.pricing.worth(terms.qty, request.price or terms.px))  # at its own price, where it names one: so does the broker
     if terms.px and worth < instrument.min_notional and not terms.reducing:
         raise RiskRefused("MIN_NOTIONAL", _money(instrument.min_notional), _money(worth), "Raise the quantity.")
     auction = request.time_in_force in (TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE)
@@ -517,7 +576,7 @@ def _options(terms: Terms, state: RiskState) -> None:
     today = datetime.fromtimestamp(state.now_ns // _SECOND_NS, UTC).date()
     own = () if state.instrument.contract is None else (state.instrument.contract,)
     for contract in (*own, *(leg.contract for leg in state.legs)):
-        if contract.expiry < today:
+        if contract is not None and contract.expiry < today:
             ended = f"{option_name(contract)} expired on {contract.expiry}"
             raise RiskRefused("EXPIRY", "options that live", ended, "Name a later one: `trading chain`.")
     if terms.uncovered and not limits.enable_uncovered_options:
@@ -525,7 +584,11 @@ def _options(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("UNCOVERED", f"the {plain(state.cover)} units that are covered", f"{plain(terms.uncovered)} would not be", advice)
     pct = limits.option_max_premium_pct
     held = max(ZERO, state.position) + state.reserved.buy_qty
-    premium = terms.request.price or ZERO if state.legs else terms.px
+    premium = terms.px
+    if state.legs:  # of a combo what its shares cost is none
+        parts = zip(terms.request.legs, state.legs, strict=True)
+        shares = sum((leg.side.sign * _worth(leg, known, state.instrument.multiplier) for leg, known in parts if known.contract is None), ZERO)
+        premium = (terms.request.price or ZERO) - shares
     after = (held + terms.qty) * premium * _unit(state)
     if terms.request.side is Side.BUY and after > pct * _equity(state):
         limit = f"{_pct(pct)} of equity = {_money(pct * _equity(state))}"
@@ -533,13 +596,18 @@ def _options(terms: Terms, state: RiskState) -> None:
 
 
 def _shorts(terms: Terms, state: RiskState) -> None:
+    advice = "Lower the quantity; ENABLE_SHORTS=true allows shorting."
+    combo = _shares_opened(terms, state)
+    if combo is not None and combo[0].side is Side.SELL and (not state.limits.enable_shorts or not combo[1].shortable):
+        free = plain(max(ZERO, combo[1].position - combo[1].reserved.sell_qty))
+        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty * combo[0].ratio_qty), advice)
     if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class.is_option:
         return
     spot = state.instrument.asset_class is AssetClass.CRYPTO  # coins are sold or they are not held
     short = terms.qty > state.position - state.reserved.sell_qty
     if short and (not state.limits.enable_shorts or not state.instrument.shortable or spot):
         free = plain(max(ZERO, state.position - state.reserved.sell_qty))
-        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), "Lower the quantity; ENABLE_SHORTS=true allows shorting.")
+        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), advice)
 
 
 def _fresh(terms: Terms, state: RiskState) -> None:
@@ -570,7 +638,8 @@ def _collar(terms: Terms, state: RiskState) -> None:
         name, pct = "CRYPTO_PRICE_COLLAR_PCT", state.limits.crypto_price_collar_pct
     distance = reference * pct
     if state.instrument.asset_class.is_option:
-        name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
+        if shares_of(terms.request.legs) is None:
+            name, pct = "OPTION_PRICE_COLLAR_PCT", state.limits.option_price_collar_pct
         distance = max(abs(reference) * pct, _OPTION_COLLAR_MIN, 2 * state.instrument.tick(reference))
     if (price - reference) * terms.request.side.sign > distance:
         raise RiskRefused(name, f"{_pct(pct)} from {plain(reference)}", plain(price), "Check the price for a typing error.")
@@ -591,8 +660,9 @@ def _spread(terms: Terms, state: RiskState) -> None:
 def _throttle(terms: Terms, state: RiskState) -> None:
     if terms.reducing:
         return
-    last_second = sum(1 for at_ns, _ in state.recent if state.now_ns - at_ns < _SECOND_NS)
-    last_minute = sum(1 for at_ns, _ in state.recent if state.now_ns - at_ns < 60 * _SECOND_NS)
+    second_ago_ns, minute_ago_ns = state.now_ns - _SECOND_NS, state.now_ns - 60 * _SECOND_NS
+    last_second = len([at_ns for at_ns, _ in state.recent if at_ns > second_ago_ns])
+    last_minute = len([at_ns for at_ns, _ in state.recent if at_ns > minute_ago_ns])
     if last_second >= state.limits.max_orders_per_second:
         raise RiskRefused("MAX_ORDERS_PER_SECOND", str(state.limits.max_orders_per_second), f"{last_second} already", "Wait a second.")
     if last_minute >= state.limits.max_orders_per_minute:
@@ -623,9 +693,10 @@ def _open_orders(terms: Terms, state: RiskState) -> None:
 
 def _self_match(terms: Terms, state: RiskState) -> None:
     """An order that could trade with another order of ours is refused: the venue may call it a wash trade."""
-    side, price = terms.request.side, terms.request.price
+    shares = shares_of(terms.request.legs)
+    side, price = (terms.request.side, terms.request.price) if shares is None else (shares.side, None)
     for order in state.working:
-        if order.held:
+        if order.held or order.legs:  # the legs of several are orders of their own
             continue
         crosses = price is None or order.price is None or (price - order.price) * side.sign >= 0
         if order.side is side.opposite and crosses and not order.ord_type.waits and not terms.request.ord_type.waits:
@@ -653,12 +724,23 @@ def _convertible(terms: Terms, state: RiskState) -> None:
         raise RiskRefused("DEPEG", f"a {currency} within {_pct(DEPEG_MAX)} of a dollar", plain(state.rate), "Exits still pass.")
 
 
+def _crypto_valued(terms: Terms, state: RiskState) -> None:
+    """No crypto while nobody knows what crypto made: its loss limits could not be judged."""
+    if terms.crypto and state.unvalued and not terms.reducing:
+        raise RiskRefused("CRYPTO_PNL", "a known profit and loss of crypto", state.unvalued, "Run `trading check`; exits still pass.")
+
+
 def _max_position(terms: Terms, state: RiskState) -> None:
     if terms.reducing:
         return
     pct = state.limits.crypto_max_position_pct if terms.crypto else state.limits.max_position_pct
     equity = _equity(state)
     after = abs(_towards(terms.request.side, state) + terms.qty) * terms.px * _unit(state)
+    combo = _shares_opened(terms, state)
+    if combo is not None:
+        leg, known = combo
+        before = known.position * leg.side.sign + (known.reserved.buy_qty if leg.side is Side.BUY else known.reserved.sell_qty)
+        after = max(after, abs(before + terms.qty * leg.ratio_qty) * (known.mark or ZERO) * _unit(state) / state.instrument.multiplier)
     if after > pct * equity:
         name = "CRYPTO_MAX_POSITION_PCT" if terms.crypto else "MAX_POSITION_PCT"
         room = max(ZERO, pct * equity - (after - terms.notional))
@@ -692,8 +774,11 @@ def _leverage(terms: Terms, state: RiskState) -> None:
 
 
 def _towards(side: Side, state: RiskState) -> Decimal:
-    """How far the position already goes that way, with what is open; exits count too: beside them an entry carries further past zero."""
-    return state.position * side.sign + (state.reserved.buy_qty if side is Side.BUY else state.reserved.sell_qty)
+    """How far the position already goes that way over all accounts, with what is open; exits count too: beside them an entry carries further past
+    zero. What goes the other way elsewhere is no room here."""
+    bought, sold = state.elsewhere
+    own = state.position * side.sign
+    return own + (state.reserved.buy_qty + bought if side is Side.BUY else state.reserved.sell_qty + sold)
 
 
 def _others_open(broker: BrokerName, instrument: InstrumentID, state: RiskState) -> int | None:
@@ -708,8 +793,11 @@ def _exposure(state: RiskState) -> tuple[Decimal, Decimal]:
     gross, crypto = ZERO, ZERO
     for holding in state.holdings:
         if holding.mark is None and holding.qty:
-            raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument} has none", "Wait for its quote.")
-        worth = abs(holding.qty) * (holding.mark or ZERO) * holding.multiplier
+            at, advice = "", "Wait for its quote."
+            if not holding.here:
+                at, advice = f" at {holding.broker}", f"{holding.broker} is not on this desk: put its key back."
+            raise RiskRefused("MAX_LEVERAGE", "positions with a known price", f"{holding.instrument}{at} has none", advice)
+        worth = abs(holding.qty) * (holding.mark or ZERO)
         gross += worth
         crypto += worth if holding.asset_class.is_crypto else ZERO
     return gross, crypto
@@ -722,6 +810,7 @@ def room(side: Side, px: Decimal, state: RiskState) -> dict[str, Decimal]:
     Raises: RiskRefused: no equity is known, or something is held without a price.
     """
     limits, instrument, equity = state.limits, state.instrument, _equity(state)
+    px = ONE if instrument.inverse else px
     gross, crypto = _exposure(state)
     is_crypto = instrument.asset_class.is_crypto
     count = _others_open(instrument.broker, instrument.id, state)
@@ -783,6 +872,7 @@ _RULES: tuple[Rule, ...] = (
     _max_position,
     _concurrent,
     _leverage,
+    _crypto_valued,
     _buying_power,
 )
 

@@ -1,5 +1,7 @@
 """Trading sessions as data: is this instrument open at t, when does it next open. The dates come from the broker's calendar."""
 
+from enum import StrEnum
+
 import msgspec
 
 
@@ -17,6 +19,25 @@ class Hours(msgspec.Struct, frozen=True):
     windows: tuple[Window, ...] = ()
     extended: tuple[Window, ...] = ()  # pre-market to after-hours; for orders that ask for extended hours
     known_until_ns: int = 0
+
+
+class MarketState(StrEnum):
+    """Where a market is in its day."""
+
+    PREMARKET = "premarket"
+    OPEN = "open"
+    POSTMARKET = "postmarket"
+    CLOSED = "closed"
+
+
+class MarketClock(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a market is in its day, as its broker says it: what comes next, and when. next_ns is None: nobody knows yet."""
+
+    state: MarketState
+    next_state: MarketState
+    next_ns: int | None
+    text: str
+    transact_ns: int
 
 
 ALWAYS = Hours(always=True)

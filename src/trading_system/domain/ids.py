@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import re
+from functools import lru_cache
 from typing import NewType
 
 ClOrdID = NewType("ClOrdID", str)  # FIX 11: ours, or whatever a foreign order's sender called it ("" when nobody did)
 OrderID = NewType("OrderID", str)  # FIX 37: the broker's
 ExecID = NewType("ExecID", str)  # FIX 17: the broker's name of one execution
-BrokerName = NewType("BrokerName", str)  # "alpaca": the folder's name
+BrokerName = NewType("BrokerName", str)  # "alpaca": the folder's name; "alpaca-ira": a profile of it
 InstrumentID = NewType("InstrumentID", str)  # "AAPL", "BTC/USD": ours, the same at every broker
 IntentID = NewType("IntentID", str)  # the caller's key of one wish; the same key never becomes two orders
 
@@ -18,6 +19,7 @@ _INTENT = re.compile(r"[!-~]{1,80}")
 _INSTRUMENT = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,30}(/[A-Z0-9]{2,12})?")
 
 
+@lru_cache(maxsize=1_024)  # asked for five times on the way of an order
 def derive_cl_ord_id(account: str, environment: str, intent: IntentID) -> ClOrdID:
     """The 18 characters an intent is known by at every broker, the same after every restart.
 

@@ -13,9 +13,9 @@ from trading_system.domain.market import Quote
 from trading_system.domain.money import plain
 
 _OCC = re.compile(r"([A-Z][A-Z0-9]{0,5})([0-9]{2})([0-9]{2})([0-9]{2})([CP])([0-9]{8})")
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _PLAIN = r"[1-9][0-9]*|(?:0|[1-9][0-9]*)\.[0-9]*[1-9]"
-_COIN = re.compile(rf"([A-Z0-9]{{2,10}})-([1-9][0-9]?)({'|'.join(_MONTHS)})([0-9]{{2}})-({_PLAIN})-([CP])/([A-Z]{{3,5}})")
+_COIN = re.compile(rf"([A-Z0-9]{{2,10}})-([1-9][0-9]?)({'|'.join(MONTHS)})([0-9]{{2}})-({_PLAIN})-([CP])/([A-Z]{{3,5}})")
 _MILLE = Decimal(1000)
 
 
@@ -114,7 +114,7 @@ def parse_option(text: str) -> Contract:
     if found is None:
         return parse_occ(text)
     base, day, month, year, strike, right, currency = found.groups()
-    expiry = date(2000 + int(year), _MONTHS.index(month) + 1, int(day))
+    expiry = date(2000 + int(year), MONTHS.index(month) + 1, int(day))
     return Contract(underlying=InstrumentID(f"{base}/{currency}"), expiry=expiry, right=_RIGHT[right], strike=Decimal(strike))
 
 
@@ -127,7 +127,7 @@ def option_name(contract: Contract) -> InstrumentID:
     if not contract.in_cash:
         return occ(contract)
     base, _, currency = contract.underlying.partition("/")
-    day = f"{contract.expiry.day}{_MONTHS[contract.expiry.month - 1]}{contract.expiry:%y}"
+    day = f"{contract.expiry.day}{MONTHS[contract.expiry.month - 1]}{contract.expiry:%y}"
     return InstrumentID(f"{base}-{day}-{plain(contract.strike)}-{contract.right.letter}/{currency}")
 
 

@@ -1,5 +1,6 @@
 """Orders: what we ask (NewOrder, Replace), what may leave (Approved), what we know (Order, with its Fills)."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from trading_system.domain.fix import Contingency, Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, IntentID, OrderID
 from trading_system.domain.money import ZERO
+from trading_system.domain.option import is_option
 
 
 class Attached(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +20,7 @@ class Attached(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leg(msgspec.Struct, frozen=True):
-    """One part of a multileg order: this many of it for each of the whole."""
+    """One part of a multileg order: this many contracts, or shares, for each of the whole."""
 
     instrument: InstrumentID
     side: Side
@@ -28,7 +30,8 @@ class Leg(msgspec.Struct, frozen=True):
 class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     """A wish. Exactly one of order_qty (units) and cash_order_qty (money in the instrument's currency, FIX 152).
 
-    A multileg order is bought as a whole: instrument is what its options are about, price the net of its legs, below zero where it pays us.
+    A multileg order is bought as a whole: instrument is what its options are about, price the net of its legs for each unit of that (a share), below
+    zero where it pays us. With shares among its legs, as many as one contract is about, it is a combo: those count once in its price.
     """
 
     broker: BrokerName
@@ -95,6 +98,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     cum_qty: Decimal | None
     fee: Decimal = ZERO
     fee_currency: str = ""
+    realized: Decimal = ZERO  # what closing an inverse contract paid out, in fee_currency
     transact_ns: int
 
 
@@ -120,6 +124,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     trail_pct: Decimal | None = None
     attached: Attached | None = None
     legs: tuple[Leg, ...] = ()  # multileg: what fills is told of the leg orders, which have this one as parent
+    parted: bool = False  # a combo: its shares are an order by now, which reserves for itself
     parent: ClOrdID | None = None  # the order that the broker holds this one for
     reduce_only: bool = False
     protect_stop_px: Decimal | None = None
@@ -183,6 +188,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """Average price of what is booked; None before the first fill."""
         qty = self.cum_qty - self.prior_qty
         return sum((fill.qty * fill.price for fill in self.fills), ZERO) / qty if qty else None
+
+
+def shares_of(legs: Sequence[Leg]) -> Leg | None:
+    """The leg of a multileg order that is no option: shares."""
+    return next((leg for leg in legs if not is_option(leg.instrument)), None)
 
 
 def _contingency(attached: Attached | None, *, exit_: bool) -> Contingency:

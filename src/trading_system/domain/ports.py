@@ -11,6 +11,7 @@ import msgspec
 
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.fix import Contingency, OrdType, TimeInForce
+from trading_system.domain.hours import MarketClock
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -20,6 +21,7 @@ from trading_system.domain.option import OptionSnapshot, Right
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.portfolio import ClosedPosition, PortfolioHistory
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 
 
 class OrderRule(msgspec.Struct, frozen=True):
@@ -30,6 +32,7 @@ class OrderRule(msgspec.Struct, frozen=True):
     times_in_force: frozenset[TimeInForce]
     fractional: bool  # whether quantities below whole_lot, and cash orders, are taken with these types and TIFs
     extended_hours: bool = False
+    cash_buys: bool = False  # whether a buy names an amount of money, and a sale never does
 
 
 class LinkRule(msgspec.Struct, frozen=True):
@@ -57,7 +60,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     rules: tuple[OrderRule, ...]
     links: tuple[LinkRule, ...] = ()
-    legs_max: int = 0  # of a multileg order; 0: it takes none
+    legs_max: int = 0  # of a multileg order of options alone; 0: it takes none
+    combo_legs_max: int = 0  # of one with shares among its legs
     client_id_scope: ClientIdScope
     late_accept_ns: int  # the latest an order can still appear after it was sent; resolver's horizon
     visibility_lag_ns: int  # how long an accepted order may stay invisible to queries
@@ -219,6 +223,22 @@ class CancelsWhenSilent(Protocol):
         ...
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What a broker lets a key ask: `left` units are free now, of `limit` at most."""
+
+    left: int
+    limit: int
+
+
+@runtime_checkable
+class CountsRequests(Protocol):
+    """A connector that reckons what it may still ask."""
+
+    def budgets(self) -> Mapping[str, Budget]:
+        """By the broker's kind of budget; cancels may use what is left of it all, other requests leave them a reserve."""
+        ...
+
+
 @runtime_checkable
 class ValidatesOrders(Protocol):
     """A broker that checks an order as if it were placed, and places nothing: what a dry run may ask of it."""
@@ -265,6 +285,31 @@ class OptionData(Protocol):
     async def chain(self, underlying: InstrumentID, expiry: date, right: Right | None = None) -> tuple[OptionSnapshot, ...]:
         """Every contract of that day with its prices, by strike and then call before put."""
         ...
+
+
+@runtime_checkable
+class StrikesData(Protocol):
+    """The strikes of a day without their prices, where a broker has a list of them: its chain says much more. Raises as MarketData."""
+
+    async def strikes(self, underlying: InstrumentID, expiry: date) -> tuple[Decimal, ...]:
+        """Ascending; none: no option on it ends that day."""
+        ...
+
+
+@runtime_checkable
+class FindsInstruments(Protocol):
+    """A broker that knows instruments by their names in words, or more of them than it lists. Raises as MarketData."""
+
+    async def search(self, text: str) -> tuple[Match, ...]:
+        """What fits a part of a symbol or of a name and can be traded here, the best first; none: nothing does."""
+        ...
+
+
+@runtime_checkable
+class MarketHours(Protocol):
+    """Where the market is in its day, where a broker says so itself. Raises as MarketData."""
+
+    async def market_clock(self) -> MarketClock: ...
 
 
 @runtime_checkable

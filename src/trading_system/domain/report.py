@@ -19,6 +19,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
     exec_type: ExecType
     ord_status: OrdStatus
     instrument: InstrumentID
+    multiplier: Decimal | None = None  # what a price of it is per, where the broker says so: it may be an instrument that nobody here has read
+    inverse: bool = False  # an inverse contract
     side: Side
     ord_type: OrdType
     time_in_force: TimeInForce
@@ -38,6 +40,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
     last_px: Decimal = ZERO
     fee: Decimal = ZERO
     fee_currency: str = ""
+    realized: Decimal = ZERO  # what closing an inverse contract paid out, in fee_currency
     replaced_by: OrderID | None = None
     replaces: OrderID | None = None
     text: str = ""

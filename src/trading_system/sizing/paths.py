@@ -6,6 +6,7 @@ between its ends counts: whether it touched the target, or a floor, is the chanc
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from random import Random
 from statistics import fmean, pstdev
 
@@ -16,9 +17,11 @@ from trading_system.sizing.normal import fat_quantile
 
 CHUNK = 500  # paths of one random sequence: what one worker does at a time
 CHECKPOINTS = 24
-_FAR = 40.0  # exp(−40) is no chance
-_RUIN = -30.0  # a day that costs all: so small a logarithm of what is left
+FAT_DAYS = 20_000  # different days of fat tails
+FAR = 40.0  # exp(−40) is no chance
+RUIN = -30.0  # a day that costs all: so small a logarithm of what is left
 SHORTFALL = 0.05
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +56,7 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     """The odds that the paths show. Amounts are wealth at the end, but for the shortfall: what the worst twentieth loses of the capital, on
-    average."""
+    average. compiled: by lanes.py, whose chance is another than that of the same seed in plain Python."""
 
     paths: int
     p_target: float
@@ -64,6 +67,7 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     expected_shortfall: float
     standard_error: float  # of p_target
     fan: tuple[tuple[float, ...], ...]  # 5, 25, 50, 75, 95 % at each checkpoint
+    compiled: bool
 
 
 def steps(goal: Goal, worked: Worked) -> int:
@@ -99,14 +103,35 @@ def _drawer(rng: Random, worked: Worked, days: int) -> Callable[[], Sequence[flo
     """A path's shocks, of mean 0 and deviation 1."""
     if worked.tails == "normal":
         return lambda: [rng.gauss(0.0, 1.0) for _ in range(days)]
+    days_drawn = shocks_of(worked)
+    return lambda: rng.choices(days_drawn, k=days)
+
+
+def shocks_of(worked: Worked) -> Sequence[float]:
+    """What a day is drawn from where it is not normal, of mean 0 and deviation 1."""
     if worked.tails == "fat":
-        table = [fat_quantile((place + 0.5) / 20_000) for place in range(20_000)]
-        spread = pstdev(table)
-        table = [value / spread for value in table]
-        return lambda: rng.choices(table, k=days)
+        return _fat_days()
     mean, deviation = fmean(worked.sample), pstdev(worked.sample)
-    sample = [(value - mean) / deviation for value in worked.sample]
-    return lambda: rng.choices(sample, k=days)
+    return [(value - mean) / deviation for value in worked.sample]
+
+
+@cache
+def _fat_days() -> Sequence[float]:
+    table = [fat_quantile((place + 0.5) / FAT_DAYS) for place in range(FAT_DAYS)]
+    spread = pstdev(table)
+    return [value / spread for value in table]
+
+
+def multiple(goal: Goal, worked: Worked, limits: Limits) -> float:
+    """What the leverage cap leaves of the multiple of Kelly."""
+    full = goal.sharpe / worked.volatility  # what full Kelly invests, times equity
+    usual = min(worked.kelly * full, math.inf if limits.leverage is None else limits.leverage)
+    return usual / full if full > 0 else 0.0
+
+
+def floor_of(loss: float | None) -> float:
+    """A limit of loss as a logarithm; minus infinity: there is none."""
+    return -math.inf if loss is None or loss >= 1 else math.log1p(-loss)
 
 
 def _path(
@@ -118,11 +143,9 @@ def _path(
     exact = worked.tails == "normal"
     day = goal.years / days
     root, cash = sqrt(day), goal.rate * day
-    full = goal.sharpe / worked.volatility  # what full Kelly invests, times equity
-    usual = min(worked.kelly * full, math.inf if limits.leverage is None else limits.leverage)
-    most = usual / full if full > 0 else 0.0  # the multiple that is left of Kelly
-    daily = None if limits.daily_loss is None or limits.daily_loss >= 1 else log1p(-limits.daily_loss)
-    fall = None if limits.drawdown is None or limits.drawdown >= 1 else log1p(-limits.drawdown)
+    most = multiple(goal, worked, limits)
+    daily, fall = floor_of(limits.daily_loss), floor_of(limits.drawdown)
+    floors = daily > -math.inf or fall > -math.inf
     target = goal.distance
     here, best, missed, stopped = 0.0, 0.0, 1.0 if target > 0 else 0.0, False
     seen: list[float] = []
@@ -144,19 +167,19 @@ def _path(
             if away < (most * goal.sharpe) ** 2 * left / 2:
                 drift, scale, variance = step(sqrt(2 * max(0.0, away) / left) / goal.sharpe if goal.sharpe > 0 else 0.0)
         moved = drift + scale * shock
-        there = here + (moved if exact else log1p(moved) if moved > -1 else _RUIN)
+        there = here + (moved if exact else log1p(moved) if moved > -1 else RUIN)
         if variance:
-            floor = None if daily is None else here + daily
-            deepest = None if fall is None else best + fall
-            if deepest is not None and (floor is None or deepest > floor):
-                floor = deepest
-            if floor is not None and (there <= floor or _touches(here - floor, there - floor, variance, rng)):
-                stopped = floor == deepest
-                there = floor
+            if floors:
+                floor, deepest = here + daily, best + fall
+                if deepest > floor:
+                    floor = deepest
+                if there <= floor or _touches(here - floor, there - floor, variance, rng):
+                    stopped = floor == deepest
+                    there = floor
             if missed:
                 if there >= target:
                     missed = 0.0
-                elif (exponent := 2 * (target - here) * (target - there) / variance) < _FAR:
+                elif (exponent := 2 * (target - here) * (target - there) / variance) < FAR:
                     missed *= 1 - exp(-exponent)
         elif there >= target:
             missed = 0.0
@@ -170,7 +193,7 @@ def _path(
 def _touches(before: float, after: float, variance: float, rng: Random) -> bool:
     """Whether a path between two points so far above a floor touched it."""
     exponent = 2 * before * after / variance
-    return exponent < _FAR and rng.random() < math.exp(-exponent)
+    return exponent < FAR and rng.random() < math.exp(-exponent)
 
 
 def summary(goal: Goal, chunks: Iterable[Paths]) -> Simulated:
@@ -190,11 +213,22 @@ def summary(goal: Goal, chunks: Iterable[Paths]) -> Simulated:
         median_terminal=at_share(wealth, 0.5),
         percentiles={f"{share:g}": at_share(wealth, share / 100) for share in (5, 25, 75, 95)},
         expected_shortfall=goal.capital - fmean(worst),
-        standard_error=math.sqrt(max(p_target * (1 - p_target), 1 / count) / count),
-        fan=tuple(tuple(at_share(column, share) for share in (0.05, 0.25, 0.5, 0.75, 0.95)) for column in columns),
+        standard_error=standard_error(p_target, count),
+        fan=tuple(tuple(at_share(column, share) for share in SHARES) for column in columns),
+        compiled=False,
     )
+
+
+def standard_error(p: float, count: int) -> float:
+    """Of a chance that so many paths show; where none or all did, as if one had not."""
+    return math.sqrt(max(p * (1 - p), 1 / count) / count)
 
 
 def at_share(ordered: Sequence[float], share: float) -> float:
     """The value below which this share of an ordered sequence lies."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[place_of(share, len(ordered))]
+
+
+def place_of(share: float, count: int) -> int:
+    """Where that value stands."""
+    return min(count - 1, int(share * count))

@@ -11,7 +11,7 @@ from statistics import fmean, pstdev
 import msgspec
 
 from trading_system.domain.fix import Side
-from trading_system.domain.money import round_qty
+from trading_system.domain.money import plain, round_qty
 from trading_system.domain.signal import Allocation, Odds, Outlook, Record, Signal, Wish
 from trading_system.sizing import kelly
 from trading_system.sizing.convexity import GAP, OPTION, exit_score
@@ -46,7 +46,7 @@ class SizingState(msgspec.Struct, frozen=True, kw_only=True):
     goal: Goal  # its Sharpe ratio is not read: the signal's own counts
     min_convexity: float
     deviation: float | None  # of the instrument's return over the horizon, as its history says; None: no history
-    gap: float | None = None  # mean loss beyond a stop; None: a tenth of the deviation
+    gap: float | None = None  # mean loss beyond its stop, as a fraction of the price, as history says; None: a tenth of the deviation
     held: float = 0.0  # signed: what the instrument is held for now
     option: bool = False
 
@@ -100,7 +100,7 @@ def size(wish: Wish, state: SizingState) -> Sized | NoTrade:
         if isinstance(wish, Allocation) and rule == "ALLOCATION" and qty < state.min_qty:
             raise _Left(rule, "what is held is what was wished for, to less than the least quantity")
         if not qty or qty < state.min_qty:
-            raise _Left(rule, f"{rule} leaves {wanted:,.2f}, which is less than the least quantity of {max(state.lot, state.min_qty)}")
+            raise _Left(rule, f"{rule} leaves {wanted:,.2f}, which is less than the least quantity of {plain(max(state.lot, state.min_qty))}")
         if numbers["notional"] < state.min_notional and not reduces:
             raise _Left(rule, f"{rule} leaves {numbers['notional']:,.2f}, the least order is {state.min_notional:,.2f}")
     except _Left as left:
@@ -118,6 +118,8 @@ def _entered(signal: Signal, state: SizingState, numbers: dict[str, float]) -> t
     stop, target = _distance(signal, signal.stop_px, state, -1), _distance(signal, signal.target_px, state, 1)
     found = _score(signal, state, stop, target)
     numbers["convexity"] = found
+    if state.gap is not None:
+        numbers["gap"] = state.gap
     if found < state.min_convexity:
         raise _Left(CONVEXITY, f"its convexity score is {found:.4f}, an entry needs {state.min_convexity:g}")
     bet, sharpe = _bet(signal, state, stop, target)

@@ -139,18 +139,6 @@ class Context:
         """Close what this strategy holds of it."""
         return self.hold(instrument, ZERO, text)
 
-    def split(self, instrument: InstrumentID, ratio: Decimal) -> None:
-        """So many new units for an old one: what is held grows, past prices shrink."""
-        if instrument in self._positions:
-            self._positions[instrument] *= ratio
-        known = self._bars.get(instrument, [])
-        for place, bar in enumerate(known):
-            prices = {name: getattr(bar, name) / ratio for name in ("open", "high", "low", "close")}
-            known[place] = msgspec.structs.replace(bar, volume=bar.volume * ratio, **prices)
-            self._closes[instrument][place] = float(known[place].close)
-        if instrument in self._last:
-            self._last[instrument] /= ratio
-
     def take(self, event: Happening) -> None:
         """Know of something that happened."""
         match event:

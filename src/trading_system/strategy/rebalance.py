@@ -25,6 +25,6 @@ class Rebalance(Strategy):
 def _parsed(part: str) -> tuple[str, float]:
     name, _, weight = part.rpartition(":")
     try:
-        return name.strip(), float(weight)
+        return name.strip().upper(), float(weight)
     except ValueError:
         raise ValueError(f"{part!r} is no weight: write AAPL:0.25,BTC/USD:0.1") from None
