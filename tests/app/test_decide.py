@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
-from trading_system.app.decide import consider, decide, decision_view, volatility
+from trading_system.app.decide import consider, decide, decision_view, look_back
 from trading_system.app.desk import Desk
 from trading_system.core.risk import Limits
 from trading_system.domain.errors import BadRequest
@@ -44,6 +44,7 @@ def test_a_signal_becomes_an_order_with_its_stop_and_one_decision(tmp_path: Path
 
             assert (decided.taken, order.ord_status, order.protect_stop_px) == (True, OrdStatus.FILLED, signal.stop_px)
             assert decided.qty == order.order_qty
+            assert 0 <= float(decided.numbers["gap"]) < 0.02  # from the bars of the last sixty days
             assert order.order_qty * order.avg_px <= D("0.30") * 5_000 * D("1.001") if order.avg_px else False  # sized by 5,000, not by the account
             assert await decide(desk, signal, strategy="trend", intent=IntentID("trend/1")) == decided
             assert bench.twin.trading.posts[order.cl_ord_id] == 1
@@ -157,8 +158,8 @@ def test_volatility_is_that_of_the_bars_over_the_horizon(tmp_path: Path) -> None
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:
             instrument = await desk.instrument(BROKER, AAPL)
-            day = await volatility(desk, instrument, 86_400_000_000_000)
-            month = await volatility(desk, instrument, 30 * 86_400_000_000_000)
+            day = (await look_back(desk, instrument, 86_400_000_000_000)).deviation
+            month = (await look_back(desk, instrument, 30 * 86_400_000_000_000)).deviation
 
             assert day is not None
             assert month is not None

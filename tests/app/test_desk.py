@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,15 +17,18 @@ from trading_system.app.recover import PULSE_NS
 from trading_system.app.socket import Question, answer
 from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Halt, Level, Limits
-from trading_system.domain.errors import AuthFailed, BadRequest, Halted, JournalError, ProtocolError, RiskRefused, Unavailable
-from trading_system.domain.fix import Doubt, OrdStatus, Side
-from trading_system.domain.ids import InstrumentID, IntentID
-from trading_system.domain.instrument import TickBand
+from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.errors import AuthFailed, BadRequest, Halted, InDoubt, JournalError, ProtocolError, RiskRefused, Unavailable
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
+from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, IntentID, OrderID
+from trading_system.domain.instrument import AssetClass, TickBand
 from trading_system.domain.market import Quote, Trade
-from trading_system.domain.order import Replace
+from trading_system.domain.order import NewOrder, Order, Replace
 from trading_system.domain.ports import Kinds, Link, StreamState
-from trading_system.journal.record import Alert, Intent, Started
+from trading_system.domain.report import ExecutionReport
+from trading_system.journal.record import Alert, Doubted, Intent, Record, Reported, Started
 from trading_system.journal.replay import replay
+from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
@@ -239,6 +243,8 @@ def test_a_resting_order_is_changed_and_cancelled(tmp_path: Path) -> None:
             assert (await desk.cancel(second.cl_ord_id)).ord_status is OrdStatus.CANCELED
             with pytest.raises(BadRequest, match="only a working order"):
                 await desk.replace(Replace(cl_ord_id=second.cl_ord_id, order_qty=D(3), intent=IntentID("c")))
+            again = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, order_qty=D(7), intent=IntentID("b")))
+            assert again.cl_ord_id == second.cl_ord_id  # the same intent is the same order, whatever became of it
             with pytest.raises(BadRequest, match="no order"):
                 await desk.cancel(done.cl_ord_id[:-1])  # type: ignore[arg-type]
 
@@ -381,6 +387,229 @@ def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> N
     on_bench(tmp_path, story)
 
 
+class Blind:
+    """A connector that answers submits with silence, and from then on shows the order nowhere; its account shows what it did."""
+
+    def __init__(self, connector: Any) -> None:
+        self.on = False
+        self._connector, self._events = connector, connector.events
+        connector.submit = self._submit(connector.submit)
+        for name, nothing in (("order_status", None), ("open_orders", ()), ("fills", ())):
+            setattr(connector, name, self._or(getattr(connector, name), nothing))
+        connector.events = self._silent
+
+    def _submit(self, submit: Any) -> Any:
+        async def silent(approved: Any) -> Any:
+            report = await submit(approved)
+            if self.on:
+                raise InDoubt("no answer")
+            return report
+
+        return silent
+
+    def _or(self, ask: Any, nothing: Any) -> Any:
+        async def asked(*about: Any) -> Any:
+            return nothing if self.on else await ask(*about)
+
+        return asked
+
+    async def _silent(self) -> Any:
+        async for event in self._events():
+            if not (self.on and isinstance(event, ExecutionReport)):
+                yield event
+
+
+def test_what_the_account_shows_is_not_absent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        desk, recovery = bench.build()
+        blind = Blind(desk.brokers[BROKER])
+        async with bench.running(desk, recovery):
+            await mid(desk)
+            blind.on = True
+            order = await desk.submit(wish("a", "10"))
+            await asyncio.sleep(900)
+            known = desk.books.blotter.get(order.cl_ord_id)
+
+            assert known is not None
+            assert (known.doubt, desk.books.blotter.reserved(BROKER, AAPL).buy_qty) == (Doubt.ESCALATED, D(10))
+            with pytest.raises(RiskRefused, match="IN_DOUBT"):
+                await desk.submit(wish("b", "10"))
+            blind.on = False
+            assert (await settled(desk, order)).cum_qty == D(10)
+            assert desk.books.ledger.position(BROKER, AAPL) == D(10)
+
+    on_bench(tmp_path, story)
+
+
+def test_money_that_moved_beside_an_order_proves_no_absence(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            account = desk.brokers[BROKER].account
+
+            async def poorer() -> AccountSnapshot:
+                snapshot = await account()
+                return msgspec.structs.replace(snapshot, cash=snapshot.cash - 30)
+
+            (order,) = await _lost(bench, desk)
+            desk.brokers[BROKER].account = poorer  # type: ignore[method-assign]
+            await asyncio.sleep(900)
+            stays = desk.books.blotter.get(order.cl_ord_id)
+            desk.brokers[BROKER].account = account  # type: ignore[method-assign]
+
+            assert stays is not None
+            assert stays.doubt is Doubt.ESCALATED
+            assert await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 60 * SECOND_NS)  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_of_two_lost_orders_neither_keeps_the_other_in_doubt(tmp_path: Path, side: Side) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("held", "20")))
+            price = await mid(desk)
+            below, beyond = ((price * factor).quantize(D("0.01")) for factor in (D("0.98"), D("0.98") if side is Side.BUY else D("1.02")))
+            lost = await _lost(bench, desk, wish("a", "10", price=below), wish("b", "5", side, price=beyond))
+            await asyncio.sleep(900)
+
+            assert [desk.books.blotter.get(order.cl_ord_id).doubt for order in lost] == [Doubt.PROVEN_ABSENT] * 2  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+def test_beside_a_fill_that_is_not_booked_nothing_is_proven_absent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            below = (await mid(desk) * D("0.98")).quantize(D("0.01"))
+            resting = await desk.submit(wish("rests", "8", price=below))
+            (lost,) = await _lost(bench, desk)
+            (shown,) = await desk.brokers[BROKER].open_orders()
+            desk.on_report(msgspec.structs.replace(shown, ord_status=OrdStatus.PARTIALLY_FILLED, cum_qty=D(3)))
+            await asyncio.sleep(900)
+
+            assert desk.books.blotter.get(resting.cl_ord_id).unbooked_qty == D(3)  # type: ignore[union-attr]
+            assert desk.books.blotter.get(lost.cl_ord_id).doubt is Doubt.ESCALATED  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+def test_what_the_stream_tells_while_absence_is_looked_for_stands(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            connector, told = desk.brokers[BROKER], []
+            account = connector.account
+            (order,) = await _lost(bench, desk)
+
+            async def late() -> AccountSnapshot:
+                snapshot = await account()
+                if (asyncio.current_task().get_name() or "").startswith("resolve") and not told:  # type: ignore[union-attr]
+                    told.append(desk.on_report(_accepted(order)))
+                return snapshot
+
+            connector.account = late  # type: ignore[method-assign]
+            assert await desk.wait(lambda: bool(told), 600 * SECOND_NS)
+            known = desk.books.blotter.get(order.cl_ord_id)
+
+            assert known is not None
+            assert (known.ord_status, known.doubt, known.order_id) == (OrdStatus.NEW, Doubt.NONE, "late")
+
+    on_bench(tmp_path, story)
+
+
+async def _lost(bench: Bench, desk: Desk, *wishes: NewOrder) -> list[Order]:
+    """Orders that never arrive; nobody answers."""
+    await mid(desk)
+    bench.network.faults = Faults(lost_request=1.0)
+    sent = [asyncio.create_task(desk.submit(one)) for one in wishes or (wish("a", "10"),)]
+    await asyncio.sleep(5)
+    bench.network.faults = Faults(enabled=False)
+    orders = [await task for task in sent]
+    assert {order.doubt for order in orders} == {Doubt.IN_DOUBT}
+    return orders
+
+
+def _accepted(order: Order) -> ExecutionReport:
+    return ExecutionReport(
+        broker=order.broker,
+        cl_ord_id=order.cl_ord_id,
+        order_id=OrderID("late"),
+        exec_id=None,
+        exec_type=ExecType.NEW,
+        ord_status=OrdStatus.NEW,
+        instrument=order.instrument,
+        side=order.side,
+        ord_type=order.ord_type,
+        time_in_force=order.time_in_force,
+        order_qty=order.order_qty,
+        cum_qty=D(0),
+        transact_ns=order.sent_ns,
+        recv_ns=order.sent_ns,
+    )
+
+
+GONE = BrokerName("kraken")
+
+
+@pytest.mark.parametrize("doubted", [True, False])
+def test_an_order_in_doubt_at_a_broker_that_is_gone_waits_for_a_person(tmp_path: Path, doubted: bool) -> None:
+    async def story(bench: Bench) -> None:
+        stray = await _left_behind(bench, BTC)
+        if doubted:
+            await _note(bench, Doubted(cl_ord_id=stray, text="no answer", now_ns=1))
+        async with bench.desk():
+            pass
+        async with bench.desk() as desk:
+            order, told = desk.books.blotter.get(stray), [alert.text for alert in desk.books.alerts.values() if alert.severity == "critical"]
+            await mid(desk)
+            bought = await settled(desk, await desk.submit(wish("b", "1")))
+
+            assert order is not None
+            assert (order.doubt, desk.books.blotter.reserved(GONE, BTC).buy_qty) == (Doubt.ESCALATED, D("0.01"))
+            assert told == [f"{stray} is in doubt; kraken is not on this desk: put its key back, or look for it on the broker's own page"]
+            assert bought.ord_status is OrdStatus.FILLED
+            with pytest.raises(Unavailable, match="kraken is not on this desk"):
+                await desk.cancel(stray)
+            assert ["kraken is not on this desk" in one.text for one in await desk.cancel_all()] == [True]
+
+    on_bench(tmp_path, story)
+
+
+def test_what_is_held_at_a_broker_that_is_gone_is_named(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        stray = await _left_behind(bench, BTC)
+        async with bench.desk() as desk:
+            order = desk.books.blotter.get(stray)
+        assert order is not None
+        fill = {"exec_type": ExecType.TRADE, "ord_status": OrdStatus.FILLED, "cum_qty": D("0.01"), "last_qty": D("0.01"), "last_px": D(60_000)}
+        report = msgspec.structs.replace(_accepted(order), exec_id=ExecID("e"), **fill)
+        await _note(bench, Reported(report=report, account="K1", currency="USD", multiplier=D(1), asset_class=AssetClass.CRYPTO))
+        async with bench.desk() as desk:
+            await mid(desk)
+            with pytest.raises(RiskRefused, match=r"MAX_LEVERAGE: BTC/USD at kraken has none; .* kraken is not on this desk: put its key back"):
+                await desk.submit(wish("b", "1"))
+
+    on_bench(tmp_path, story)
+
+
+async def _left_behind(bench: Bench, instrument: InstrumentID) -> ClOrdID:
+    """The journal of a desk that also had another broker, and ended when an order had gone there."""
+    async with bench.desk() as desk:
+        await mid(desk, instrument)
+        sent = await desk.submit(wish("a", "0.01", instrument=instrument, price=await mid(desk, instrument)))
+        await desk.cancel(sent.cl_ord_id)
+        intent = next(entry.record for entry in desk.journal.read() if isinstance(entry.record, Intent))
+    stray, request = ClOrdID("q1aaaaaaaaaaaaaaaa"), msgspec.structs.replace(intent.approved.request, broker=GONE)
+    await _note(bench, Intent(approved=msgspec.structs.replace(intent.approved, cl_ord_id=stray, account="K1", request=request)))
+    return stray
+
+
+async def _note(bench: Bench, record: Record) -> None:
+    journal = Journal(bench.folder / "journal.sqlite")
+    await journal.append(record, durable=True)
+    await journal.aclose()
+
+
 def test_a_clock_that_jumps_proves_no_absence(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:
@@ -464,6 +693,100 @@ def test_a_fee_in_units_is_booked_and_everything_can_be_sold(tmp_path: Path) -> 
             assert desk.books.ledger.position(BROKER, BTC) == bench.twin.exchange.position("BTC/USD")
             await desk.flatten()
             assert bench.twin.exchange.position("BTC/USD") < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+def test_what_comes_beside_a_halt_is_told_and_kept(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            order = await desk.submit(wish("a", "1", price=(await mid(desk) * D("0.98")).quantize(D("0.01"))))
+            (shown,) = await desk.brokers[BROKER].open_orders()
+            await desk.halt(BROKER, Level.REDUCE_ONLY, "a quiet hour")
+            for _ in range(2):
+                desk.on_report(msgspec.structs.replace(shown, cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaaa"), order_id=OrderID("stranger")))
+                desk.on_report(msgspec.structs.replace(shown, order_id=OrderID("second")))
+            halt = desk.books.halts[BROKER]
+
+            told = [alert.text.partition(":")[0] for alert in desk.books.alerts.values() if alert.severity == "critical"]
+            assert told == ["STRANGER", "KNIGHT"]
+            assert (halt.level, halt.rules) == (Level.HALT, ("KNIGHT", "STRANGER", "OWNER"))
+            assert [part in halt.text for part in (f"{order.cl_ord_id} is two orders", "q1aaaaaaaaaaaaaaaa", "OWNER: a quiet hour")] == [True] * 3
+            assert (await desk.halt(BROKER, Level.KILL, "enough")).rules == ("OWNER", "KNIGHT", "STRANGER")
+            assert "a quiet hour" not in desk.books.halts[BROKER].text  # each rule's last words, no more
+        async with bench.desk() as desk:
+            kept = desk.books.halts[BROKER]
+            await desk.resume(BROKER, "owner")
+
+            assert (kept.level, kept.rules, kept.text.partition(";")[0]) == (Level.KILL, ("OWNER", "KNIGHT", "STRANGER"), "enough")
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_a_rule_halts_beside_an_owner_who_did_first(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            desk.set_halt(Halt(scope=BROKER, level=Level.HALT, rule="KNIGHT", text="two orders", set_ns=1))
+            owners = await desk.halt(BROKER, Level.REDUCE_ONLY, "a quiet hour")
+
+            assert (owners.level, owners.rules, owners.text) == (Level.HALT, ("OWNER", "KNIGHT"), "a quiet hour; KNIGHT: two orders")
+            assert desk.books.halts == {BROKER: owners}
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("error", [KeyError("a bug"), JournalError("too many records wait for the disk")])
+def test_what_ended_takes_no_new_risk_until_the_desk_is_started_again(tmp_path: Path, error: Exception) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            held, open_orders = await settled(desk, await desk.submit(wish("a", "2"))), desk.brokers[BROKER].open_orders
+
+            async def breaks() -> None:
+                raise error
+
+            desk.brokers[BROKER].open_orders = breaks  # type: ignore[assignment,method-assign]
+            assert await desk.wait(lambda: bool(desk.ended), 60 * SECOND_NS)
+            desk.brokers[BROKER].open_orders = open_orders  # type: ignore[method-assign]
+            with pytest.raises(BadRequest, match=r"a part of the desk has ended \(watch alpaca\): restart it, then resume"):
+                await desk.resume("*", "owner")
+            desk.books.halts.clear()
+            desk.on_gap(BROKER)
+            await asyncio.sleep(60)
+
+            assert (held.cum_qty, desk.ready[BROKER]) == (D(2), False)
+            with pytest.raises(RiskRefused, match="READY: watch alpaca has ended"):
+                await desk.submit(wish("b", "1"))
+            assert (await settled(desk, await desk.submit(wish("c", "1", Side.SELL)))).ord_status is OrdStatus.FILLED
+        async with bench.desk() as desk:
+            await desk.resume("*", "owner")
+            await mid(desk)
+
+            assert (await desk.submit(wish("d", "1"))).order_id is not None
+
+    on_bench(tmp_path, story)
+
+
+def test_a_part_that_ended_halts_and_the_others_do_not_make_it_ready(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await mid(desk)
+            on_report, told = desk.on_report, []
+
+            def breaks(report: ExecutionReport, **how: Any) -> Order:
+                if not told and (asyncio.current_task().get_name()).startswith("events"):  # type: ignore[union-attr]
+                    told.append(report)
+                    raise KeyError("a bug")
+                return on_report(report, **how)
+
+            desk.on_report = breaks  # type: ignore[method-assign]
+            order = await desk.submit(wish("a", "1"))
+            assert await desk.wait(lambda: bool(desk.ended), 60 * SECOND_NS)
+            done = await settled(desk, order)  # the watch goes on, and finds the fill
+            await asyncio.sleep(60)
+
+            assert (done.cum_qty, desk.ready[BROKER], desk.books.halts["all"].rule) == (D(1), False, "WATCH")
+            assert desk.books.halts["all"].text == "events alpaca stopped: KeyError('a bug'); restart the desk, then resume"
 
     on_bench(tmp_path, story)
 
@@ -583,7 +906,15 @@ def test_a_live_desk_sends_only_while_armed(tmp_path: Path) -> None:
             with pytest.raises(RiskRefused) as caught:
                 await desk.submit(wish("a", "1"))
             assert caught.value.rule == "ARM"
-            await VERBS["arm"](desk, {"max_notional": "500", "until_ns": desk.clock.now_ns() + 3600 * SECOND_NS})
+            number, now_ns = desk.accounts[BROKER].account, desk.clock.now_ns()
+            asked = {"account": number, "max_notional": "500", "until_ns": now_ns + 3600 * SECOND_NS, "by": "phone"}
+            for wrong in ({"account": "123"}, {"until_ns": now_ns}, {"until_ns": now_ns + 25 * 3600 * SECOND_NS}, {"max_notional": "0"}):
+                with pytest.raises(BadRequest):
+                    await VERBS["arm"](desk, asked | wrong)
+            assert desk.books.armed is None
+            await VERBS["arm"](desk, asked)
+            assert desk.books.armed is not None
+            assert desk.books.armed.by == "phone"
             assert (await settled(desk, await desk.submit(wish("b", "1")))).ord_status is OrdStatus.FILLED
             with pytest.raises(RiskRefused, match="500"):
                 await desk.submit(wish("c", "2"))

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.conformance.between import Between
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
-from tests.subjects import ALPACA
+from tests.subjects import ALPACA, BYBIT, KRAKEN, Subject
 from trading_system.app.desk import Desk
 from trading_system.core.risk import Limits
-from trading_system.domain.errors import Halted
+from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
+from trading_system.domain.errors import BadRequest, DeskError, Halted, Unavailable
 from trading_system.domain.fix import OrdStatus, Side
+from trading_system.domain.ids import InstrumentID
+from trading_system.domain.market import Quote
 from trading_system.journal.record import Adjusted, CashAdjusted, Flowed
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
@@ -71,6 +75,82 @@ def test_a_drawdown_stays_what_it_was_when_the_owner_takes_money_out(tmp_path: P
 
             assert after.high_water < before.high_water - 49_000
             assert abs(after.high_water / before.high_water - (before.equity - 50_000) / before.equity) < D("0.0001")
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("amount", [D(-8_000), D(-60_000), D(15_000)])
+@pytest.mark.parametrize("late_s", [20, 86_400])
+def test_a_transfer_whose_entry_comes_late_counts_once(tmp_path: Path, amount: Decimal, late_s: int) -> None:
+    """At Tradier it does so always: the balance has it today, the history tomorrow."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(max_daily_loss_pct=D("0.05"), max_drawdown_pct=D("0.05"))) as desk:
+            broker, told = desk.brokers[BROKER], list[Flow]()
+            account = broker.account
+
+            async def with_it() -> AccountSnapshot:
+                seen = await account()
+                total = seen.equity + amount
+                return replace(seen, equity=total, cash=seen.cash + amount, buying_power=seen.buying_power + amount, last_equity=total)
+
+            async def flows(_: int) -> tuple[Flow, ...]:
+                return tuple(told)
+
+            broker.account, broker.flows = with_it, flows
+            await asyncio.sleep(late_s)
+            mark = desk.books.mark
+            assert mark is not None
+            assert (mark.equity, mark.high_water) == (100_000 + amount, 100_000)
+            assert ("all" in desk.books.halts) is (amount < 0)  # it may be a loss, until somebody says that it is none
+            text, at_ns = "the entry", bench.clock.now_ns()
+            told.append(Flow(broker=BROKER, flow_id="t", kind=FlowKind.TRANSFER, currency="USD", amount=amount, text=text, transact_ns=at_ns))
+            assert await desk.wait(lambda: bool(desk.books.flows), MINUTE_NS)
+            mark = desk.books.mark
+            assert mark is not None
+
+            assert (mark.day_start, mark.high_water, mark.equity) == (100_000 + amount,) * 3
+            assert (mark.loss(), mark.drawdown()) == (0, 0)
+            await desk.resume("*", by="owner")
+            await asyncio.sleep(60)
+            assert desk.books.halts == {}
+            lost = replace(desk.books.mark, equity=mark.equity * D("0.95"))
+            assert (lost.loss(), lost.drawdown()) == (D("0.05"), D("0.05"))
+            await desk.journal.flush()
+            rebuilt = replay(entry.record for entry in desk.journal.read()).mark
+            assert rebuilt is not None
+            assert (rebuilt.day_start, rebuilt.high_water) == (mark.day_start, mark.high_water)
+
+    on_bench(tmp_path, story)
+
+
+def test_money_that_a_person_takes_over_is_not_taken_for_a_later_transfer(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            broker, extra, told = desk.brokers[BROKER], [D(15_000)], list[Flow]()
+            account = broker.account
+
+            async def with_it() -> AccountSnapshot:
+                seen = await account()
+                return replace(seen, equity=seen.equity + sum(extra), cash=seen.cash + sum(extra), last_equity=seen.last_equity + sum(extra))
+
+            async def flows(_: int) -> tuple[Flow, ...]:
+                return tuple(told)
+
+            broker.account, broker.flows = with_it, flows
+            await asyncio.sleep(86_400)
+            assert desk.books.mark is not None
+            assert (desk.books.mark.day_start, desk.books.mark.day_unbooked, desk.books.mark.high_water) == (115_000, 15_000, 100_000)
+            desk.adopting.add(BROKER)
+            assert await desk.wait(lambda: desk.books.ledger.cash(BROKER, "USD") == 115_000, 2 * MINUTE_NS)
+            await asyncio.sleep(20)
+            assert desk.books.mark.high_water == 115_000
+            extra.append(D(15_000))
+            at_ns = bench.clock.now_ns()
+            told.append(Flow(broker=BROKER, flow_id="t", kind=FlowKind.TRANSFER, currency="USD", amount=D(15_000), text="", transact_ns=at_ns))
+            assert await desk.wait(lambda: bool(desk.books.flows), MINUTE_NS)
+
+            assert (desk.books.mark.day_start, desk.books.mark.high_water) == (130_000, 130_000)
 
     on_bench(tmp_path, story)
 
@@ -137,6 +217,84 @@ def test_what_is_traded_while_the_account_is_first_looked_at_is_counted_once(tmp
     on_bench(tmp_path, story, between=lambda wire: Meanwhile(wire, path))
 
 
+@pytest.mark.parametrize(("subject", "pair"), [(KRAKEN, "BTC/USD"), (BYBIT, "BTC/USDT")])
+def test_coins_that_come_and_go_are_neither_profit_nor_loss(tmp_path: Path, subject: Subject, pair: str) -> None:
+    async def story(bench: Bench) -> None:
+        name, coin = subject.broker, InstrumentID(pair)
+        async with bench.desk(Limits(crypto_max_daily_loss_pct=D("0.005"), crypto_max_drawdown_pct=D("0.005"))) as desk:
+            before = desk.books.ledger.position(name, coin)
+            for moved in (D("0.1"), D("-0.1")):
+                held = desk.books.ledger.position(name, coin) + moved
+                bench.twin.transfer(moved, "BTC")
+                assert await desk.wait(lambda held=held: desk.books.ledger.position(name, coin) == held, 2 * MINUTE_NS)
+                await desk.refresh_account(name)
+                mark = desk.books.mark
+
+                assert mark is not None
+                assert max(abs(mark.crypto_pnl), mark.crypto_high) < mark.equity * D("0.002")
+                assert max(abs(mark.equity - mark.day_start), abs(mark.equity - mark.high_water)) < mark.equity * D("0.002")
+                assert desk.books.halts == {}
+            assert [record.qty for record in records(desk, Adjusted) if record.instrument == coin and record.price][-2:] == [D("0.1"), D("-0.1")]
+            assert desk.books.ledger.position(name, coin) == before
+            await desk.journal.flush()
+            assert replay(entry.record for entry in desk.journal.read()).ledger.balances() == desk.books.ledger.balances()
+
+    on_bench(tmp_path, story, subject=subject)
+
+
+def test_of_a_transfer_and_a_split_at_once_the_units_of_the_transfer_alone_have_a_price(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10")))
+            shown, price = desk.brokers[BROKER], await mid(desk)
+            account, said = (
+                shown.account,
+                Flow(broker=BROKER, flow_id="f", kind=FlowKind.TRANSFER, currency="USD", amount=D(0), text="", transact_ns=1),
+            )
+
+            async def with_more() -> AccountSnapshot:
+                seen = await account()
+                return replace(seen, positions=tuple(replace(one, qty=one.qty + 25) for one in seen.positions))
+
+            async def flows(_: int) -> tuple[Flow, ...]:
+                return (replace(said, instrument=AAPL, qty=D(5)), replace(said, flow_id="g", kind=FlowKind.CORPORATE_ACTION, instrument=AAPL))
+
+            shown.account, shown.flows = with_more, flows
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, AAPL) == 35, 2 * MINUTE_NS)
+            first, second = records(desk, Adjusted)
+
+            assert (first.qty, second.qty, second.price) == (5, 20, 0)
+            assert abs(first.price / price - 1) < D("0.05")
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("error", [Unavailable("no prices today"), BadRequest("not traded here")])
+def test_flows_are_read_where_nobody_says_what_the_units_are_worth(tmp_path: Path, error: DeskError) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            broker, account = desk.brokers[BROKER], desk.brokers[BROKER].account
+
+            async def with_more() -> AccountSnapshot:
+                seen = await account()
+                return replace(seen, positions=(Position(instrument=AAPL, qty=D(5), avg_px=D(0), mark_px=None, unrealized_pnl=D(0)),))
+
+            async def flows(_: int) -> tuple[Flow, ...]:
+                said = Flow(broker=BROKER, flow_id="f", kind=FlowKind.TRANSFER, currency="USD", amount=D(0), text="", transact_ns=1)
+                return (replace(said, instrument=AAPL, qty=D(5)),)
+
+            async def quote(_: InstrumentID) -> Quote:
+                raise error
+
+            broker.account, broker.flows, broker.quote = with_more, flows, quote
+            assert await desk.wait(lambda: desk.books.ledger.position(BROKER, AAPL) == 5, 2 * MINUTE_NS)
+
+            assert [record.price for record in records(desk, Adjusted)] == [0]
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story)
+
+
 def test_a_dividend_is_income(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:
@@ -166,7 +324,7 @@ def test_a_split_moves_units_stops_the_instrument_and_takes_its_orders_away(tmp_
             equity = desk.accounts[BROKER].equity
 
             assert desk.books.halts[f"{BROKER}:AAPL"].rule == "CORPORATE_ACTION"
-            assert [record.reason for record in records(desk, Adjusted)] == ["a transfer in kind or a corporate action"]
+            assert [(record.reason, record.price) for record in records(desk, Adjusted)] == [("a transfer in kind or a corporate action", 0)]
             assert desk.books.blotter.get(resting.cl_ord_id).ord_status.terminal  # type: ignore[union-attr]
             assert desk.books.blotter.working() == ()
             assert abs(equity - 100_000) < 200

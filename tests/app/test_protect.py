@@ -10,17 +10,20 @@ import pytest
 from tests.conformance.between import Between, conform
 from tests.desks import AAPL, BROKER, BTC, Bench, mid, on_bench, settled, wish
 from tests.subjects import ALPACA
+from trading_system.app import recover
 from trading_system.app.desk import Desk
 from trading_system.core.risk import Level
 from trading_system.domain.errors import RiskRefused
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import IntentID
+from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.order import Attached, Order, Replace
+from trading_system.journal import replay as replay_module
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.network import Faults
 
 D = Decimal
 MINUTE_NS = 60 * SECOND_NS
+SPY = InstrumentID("SPY")
 
 
 def stops(desk: Desk) -> list[Order]:
@@ -102,6 +105,36 @@ def test_a_stop_survives_a_kill_and_a_fraction_gets_the_form_its_broker_takes(tm
             await desk.halt("all", Level.KILL, "drill")
             await asyncio.sleep(20)
             assert len(stops(desk)) == 2
+
+    on_bench(tmp_path, story)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_is_bought_after_a_guarded_entry_was_closed_is_not_guarded_by_its_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    monkeypatch.setattr(replay_module, "RETIRE_NS", 60 * SECOND_NS)
+    monkeypatch.setattr(recover, "WATERMARK_IDLE_NS", 60 * SECOND_NS)
+    monkeypatch.setattr(recover, "BEHIND_NS", 5 * SECOND_NS)
+    monkeypatch.setattr(recover, "OVERLAP_NS", 5 * SECOND_NS)  # a week is a minute: what is settled soon leaves memory
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await settled(desk, await desk.submit(wish("a", "10", protect_stop_px=await below(desk, "0.99" if by_hand else "0.999"))))
+            assert await guarded(desk, "10")
+            if by_hand:
+                await settled(desk, await desk.submit(wish("x", "10", Side.SELL)))
+            assert await desk.wait(lambda: not desk.books.ledger.position(BROKER, AAPL) and not stops(desk), 24 * 60 * MINUTE_NS)
+            await settled(desk, await desk.submit(wish("b", "10")))
+            await asyncio.sleep(600)
+            await settled(desk, await desk.submit(wish("newer", "1", instrument=SPY)))  # what moves the watermark
+            await asyncio.sleep(600)
+
+            assert [order for order in desk.books.blotter.working() if order.instrument == AAPL] == []
+            assert (desk.books.ledger.position(BROKER, AAPL), desk.books.protected) == (D(10), {})
+        async with bench.desk() as desk:
+            await asyncio.sleep(60)
+            assert (desk.books.ledger.position(BROKER, AAPL), desk.books.blotter.working()) == (D(10), ())
 
     on_bench(tmp_path, story)
 

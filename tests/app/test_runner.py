@@ -218,7 +218,19 @@ class Fine(Strategy):
 """
 
 
-@pytest.mark.parametrize(("text", "why"), [(RAISES, "broken inside"), (HANGS, "it hangs"), (DIES, "its process ended")])
+NO_NUMBER = """
+from trading_system.strategy.base import Strategy
+class NoNumber(Strategy):
+    instruments, timer_s = ("BTC/USD",), 1
+    def on_timer(self, ctx):
+        yield ctx.hold("BTC/USD", float("nan"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [(RAISES, "broken inside"), (HANGS, "it hangs"), (DIES, "its process ended"), (NO_NUMBER, "the weight of a wish is NaN, which is no number")],
+)
 def test_one_that_raises_hangs_or_dies_is_disabled_after_three_and_told(tmp_path: Path, text: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trading_system.app.child.ANSWER_WITHIN_S", 1.0)
     path = tmp_path / "strategy.py"
@@ -264,6 +276,51 @@ def test_a_runner_disables_after_three_failures_and_the_others_go_on(tmp_path: P
             assert (bad.disabled, bad.failures, good.disabled) == (True, FAILURES_MAX, False)
             assert any("is disabled after 3 failures" in alert.text for alert in desk.books.alerts.values())
             assert desk.books.ledger.position(BROKER, BTC) > 0
+
+    on_bench(tmp_path, story)
+
+
+class Impossible(Inline):
+    """Wishes for what cannot even be asked about."""
+
+    async def ask(self, event: Told) -> list[Wish]:
+        wishes = await super().ask(event)
+        return [msgspec.structs.replace(one, instrument=None) for one in wishes]
+
+
+def test_a_wish_that_cannot_be_handled_disables_its_own_strategy_and_no_other(tmp_path: Path) -> None:
+    class Again(Buys):
+        def on_timer(self, ctx: Context) -> Iterator[Wish]:
+            yield ctx.hold(str(BTC), 0.1)
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            bad, good = Runner(desk, BROKER, Impossible(Again())), Runner(desk, BROKER, Inline(_Other()))
+            for runner in (bad, good):
+                await runner.start()
+            end_ns = desk.clock.now_ns() + 8 * SECOND_NS
+            await asyncio.gather(*(runner.run(lambda: desk.clock.now_ns() >= end_ns) for runner in (bad, good)))
+
+            assert (bad.disabled, good.disabled) == (True, False)
+            assert any("could not be handled" in alert.text for alert in desk.books.alerts.values())
+            assert desk.books.ledger.position(BROKER, BTC) > 0
+
+    on_bench(tmp_path, story)
+
+
+def test_one_that_is_told_nothing_any_more_is_disabled_and_a_person_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watches(Buys):
+        quotes = True
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            monkeypatch.setattr(desk.hub, "read", None)  # the feed's task ends at once
+            runner = Runner(desk, BROKER, Inline(Watches()))
+            await runner.start()
+            await runner.run()
+
+            assert runner.disabled
+            assert any("what it is told of ended" in alert.text for alert in desk.books.alerts.values())
 
     on_bench(tmp_path, story)
 

@@ -18,9 +18,10 @@ from trading_system.app.venue_deadman import AFTER_NS, FEED_NS, stays
 from trading_system.app.verbs import VERBS
 from trading_system.brokers.kraken.twin.trading import TIMER
 from trading_system.domain.errors import Unavailable
-from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import ClOrdID
+from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.ids import ClOrdID, ExecID
 from trading_system.domain.order import Attached, Order
+from trading_system.domain.report import ExecutionReport
 from trading_system.sim.clock import SECOND_NS, VirtualClock
 from trading_system.sim.network import Faults
 from trading_system.sim.wire import Wire
@@ -97,6 +98,20 @@ async def bought(desk: Desk, intent: str = "bought", **changes: Any) -> Order:
 def at_kraken(bench: Bench, order: Order) -> Any:
     """Kraken's own row."""
     return bench.twin.trading.placed[order.order_id]
+
+
+def undo(bench: Bench, desk: Desk, order: Order) -> None:
+    """What it traded is taken back at the broker, and the desk is told so."""
+    for fill in order.fills:
+        bench.twin.exchange.bust(fill.exec_id, bench.twin.now_ns)
+        fields = {
+            name: getattr(order, name) for name in ("broker", "cl_ord_id", "order_id", "instrument", "side", "ord_type", "time_in_force", "order_qty")
+        }
+        ids = {"exec_id": ExecID(f"undone-{fill.exec_id}"), "exec_ref_id": fill.exec_id}
+        at_ns = desk.clock.now_ns()
+        desk.on_report(
+            ExecutionReport(exec_type=ExecType.TRADE_CANCEL, ord_status=OrdStatus.CANCELED, transact_ns=at_ns, recv_ns=at_ns, **fields, **ids)
+        )
 
 
 def critical(desk: Desk) -> list[str]:
@@ -367,15 +382,13 @@ def test_a_stop_for_what_is_held_does_not_wait_for_a_switch_that_does_not_obey(t
     async def story(bench: Bench, door: Door) -> None:
         async with bench.desk(WIDE, dead_man=True) as desk:
             await bought(desk, protect_stop_px=await away(desk.brokers[NAME], "0.9"))
-            await settled(desk, await desk.submit(wish("out", "0.5", Side.SELL, ord_type=OrdType.MARKET)))
+            out = await settled(desk, await desk.submit(wish("out", "0.5", Side.SELL, ord_type=OrdType.MARKET)))
             assert await armed(bench)
             if answers:
                 door.shut = ("CancelAllOrdersAfter",)
             else:
                 desk.brokers[NAME].disarm_dead_man = asyncio.get_running_loop().create_future  # type: ignore[attr-defined]
-            by_hand = {"pair": "ETHUSD", "type": "buy", "ordertype": "market", "volume": "0.5"}
-            bench.twin.trading.add(by_hand, bench.twin.now_ns)  # now there is something again that its stop belongs beside
-            bench.network.carry(bench.network.hosts["twin"])
+            undo(bench, desk, out)  # now there is something again that its stop belongs beside
             assert await desk.wait(lambda: any(order.protects and order.order_id for order in desk.books.blotter.working()), 8 * SECOND_NS)
             (stop,) = [order for order in desk.books.blotter.working() if order.protects]
             if not answers:

@@ -11,9 +11,9 @@ from trading_system.core.ledger import transferred
 from trading_system.core.lifecycle import closed_unsent, escalated, in_doubt
 from trading_system.core.risk import Halt, Level
 from trading_system.domain.account import Flow, FlowKind
-from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, OrderID
-from trading_system.domain.instrument import AssetClass
+from trading_system.domain.instrument import AssetClass, Pricing
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
@@ -209,9 +209,18 @@ def test_units_from_outside_are_booked_at_what_they_are_worth() -> None:
     books = replay([flowed(flow(instrument=AAPL, amount=D(0))), flowed(flow(instrument=BTC, amount=D(0))), adjusted()])
 
     assert books.ledger.position(BROKER, AAPL) == D(2)
-    assert books.ledger.pnl(BROKER, AAPL, D(101), D(1)) == D(2)
+    assert books.ledger.pnl(BROKER, AAPL, D(101), Pricing()) == D(2)
     assert books.asset_classes == {(BROKER, AAPL): AssetClass.EQUITY}
-    assert books.expected == {(BROKER, BTC)}
+    assert books.expected == {(BROKER, BTC): 0}
+
+
+def test_units_that_a_transfer_said_are_known_until_they_are_booked_and_a_split_says_none() -> None:
+    came, more = flow(instrument=AAPL, amount=D(0), qty=D(3)), flow(flow_id="f2", instrument=AAPL, amount=D(0), qty=D(-1))
+    action, back = flow(FlowKind.CORPORATE_ACTION, flow_id="f3", instrument=AAPL, qty=D(9)), replace(came, canceled=True)
+
+    assert replay([flowed(came), flowed(more), flowed(action)]).expected == {(BROKER, AAPL): 2}
+    assert replay([flowed(came), flowed(back)]).expected == {(BROKER, AAPL): 0}
+    assert replay([flowed(came), adjusted()]).expected == {}
 
 
 def test_a_fee_in_kind_is_booked_once_and_takes_no_other_purchase_with_it() -> None:
@@ -232,25 +241,25 @@ def test_money_from_outside_is_booked_and_opens_the_cash_of_its_broker() -> None
 def test_a_flow_of_money_is_booked_and_one_that_is_taken_back_is_booked_back() -> None:
     there, back = flow(FlowKind.INCOME), flow(FlowKind.INCOME, canceled=True)
 
-    assert (flow_key(there), flow_key(back)) == ("f1", "f1~canceled")
+    assert (flow_key(there), flow_key(back)) == ((BROKER, "f1"), (BROKER, "f1~canceled"))
     assert replay([flowed(there)]).ledger.cash(BROKER, "USD") == D(50)
     assert replay([flowed(back)]).ledger.cash(BROKER, "USD") == D(-50)
-    assert replay([flowed(there), flowed(back)]).flows == {"f1": NOW, "f1~canceled": NOW}
-    assert replay([flowed(there)]).expected == set()
+    assert replay([flowed(there), flowed(back)]).flows == {(BROKER, "f1"): NOW, (BROKER, "f1~canceled"): NOW}
+    assert replay([flowed(there)]).expected == {}
 
 
 def test_a_prior_flow_is_remembered_and_moves_nothing() -> None:
     books = replay([Marked(mark=mark("1000")), flowed(flow(FlowKind.CORPORATE_ACTION, instrument=AAPL), prior=True)])
 
-    assert books.flows == {"f1": NOW}
-    assert (books.ledger.balances(), books.mark, books.expected, books.voided) == ({}, mark("1000"), set(), {})
+    assert books.flows == {(BROKER, "f1"): NOW}
+    assert (books.ledger.balances(), books.mark, books.expected, books.voided) == ({}, mark("1000"), {}, {})
 
 
 def test_flows_are_remembered_for_so_many_days_and_not_a_nanosecond_longer() -> None:
     books = replay([flowed(flow(flow_id="edge")), flowed(flow(flow_id="inside", transact_ns=NOW + 1))])
     books.fold(flowed(flow(flow_id="last", transact_ns=NOW + FLOWS_KEPT_NS)))
 
-    assert books.flows == {"inside": NOW + 1, "last": NOW + FLOWS_KEPT_NS}
+    assert books.flows == {(BROKER, "inside"): NOW + 1, (BROKER, "last"): NOW + FLOWS_KEPT_NS}
     assert FLOWS_KEPT_NS == 30 * NS_PER_DAY
 
 
@@ -258,8 +267,8 @@ def test_a_corporate_action_voids_the_stops_asked_for_before_it_and_a_dividend_d
     action, dividend = flow(FlowKind.CORPORATE_ACTION, instrument=AAPL), flow(FlowKind.INCOME, instrument=AAPL)
     split, paid = replay([flowed(action)]), replay([flowed(dividend)])
 
-    assert (split.voided, split.expected) == ({(BROKER, AAPL): LATER}, {(BROKER, AAPL)})
-    assert (paid.voided, paid.expected) == ({}, {(BROKER, AAPL)})
+    assert (split.voided, split.expected) == ({(BROKER, AAPL): LATER}, {(BROKER, AAPL): 0})
+    assert (paid.voided, paid.expected) == ({}, {(BROKER, AAPL): 0})
     assert replay([flowed(flow(FlowKind.CORPORATE_ACTION))]).voided == {}
 
 
@@ -273,6 +282,16 @@ def test_a_transfer_moves_the_references_by_its_worth_and_income_does_not() -> N
     assert back.mark == replace(before, equity=D(800), day_start=D(800), high_water=D(800))
     assert income.mark == before
     assert replay([flowed(flow())]).mark is None
+
+
+def test_what_is_booked_or_taken_over_is_no_longer_waited_for() -> None:
+    waits = mark("1000", unbooked=D(50), day_unbooked=D(50), high_unbooked=D(-50))
+
+    assert replay([Marked(mark=waits), flowed(flow(FlowKind.INCOME))]).mark == replace(waits, unbooked=D(0), day_unbooked=D(0))
+    assert replay([Marked(mark=waits), flowed(flow(FlowKind.FEE), worth=D(-50))]).mark == replace(waits, high_unbooked=D(0))
+    assert replay([Marked(mark=waits), cash()]).mark == mark("1000")
+    assert replay([Marked(mark=waits), cash(fee=True)]).mark == waits
+    assert replay([Marked(mark=waits), adjusted(qty="0.5")]).mark == replace(waits, unbooked=D(0), day_unbooked=D(0))
 
 
 # -- orders ---------------------------------------------------------------------------------------------------------------------------
@@ -343,7 +362,7 @@ def test_a_report_leaves_what_the_gate_needs_and_gives_what_it_did() -> None:
     assert [booking.fill.exec_id for booking in applied.bookings] == ["e1"]
     assert books.blotter.get(CL) == applied.order
     assert books.asset_classes == {(BROKER, AAPL): AssetClass.CRYPTO}
-    assert books.multipliers == {(BROKER, AAPL): D(10)}
+    assert books.pricings == {(BROKER, AAPL): Pricing(D(10))}
     assert books.ledger.cash(BROKER, "EUR") == D(-4_000)
     assert books.ledger.position(BROKER, AAPL) == D(4)
     assert books.fold(asked()) is None
@@ -461,6 +480,136 @@ def test_an_entry_that_asked_for_a_stop_and_the_stops_that_guard_it() -> None:
 
     assert {key: list(entries) for key, entries in books.protected.items()} == {(BROKER, AAPL): [CL, TWO]}
     assert books.stops == {CL: [STOP, ClOrdID("s2")]}
+
+
+def dealt(cl_ord_id: ClOrdID, exec_id: str, qty: str, side: Side, cum: str | None = None, **changes: Any) -> Reported:
+    item = trade(exec_id, qty, "100", cum or qty, full=True, cl_ord_id=cl_ord_id, order_id=OrderID(f"o-{cl_ord_id}"), side=side, recv_ns=LATER)
+    return reported(replace(item, **changes))
+
+
+def busted(cl_ord_id: ClOrdID, exec_id: str, side: Side) -> Reported:
+    return told(
+        ExecType.TRADE_CANCEL, OrdStatus.CANCELED, cl_ord_id, exec_id=ExecID(f"b-{exec_id}"), exec_ref_id=ExecID(exec_id), side=side, order_qty=D(20)
+    )
+
+
+EXIT, ANEW = ClOrdID("x1"), ClOrdID("n1")
+SELLS = intent(EXIT, request=wish("20", side=Side.SELL))
+BUYS = intent(ANEW, request=wish("20"))
+SECOND_ENTRY = intent(TWO, request=wish("5"), protect_stop_px=D(80))
+
+
+def kept(*records: Record) -> dict[ClOrdID, int]:
+    """What each entry still guards; the books of a restart at each point say the same."""
+    books = replay(records)
+    return {name: int(qty) for entries in books.protected.values() for name, qty in entries.items()}
+
+
+def test_a_stop_guards_what_its_entry_filled_until_it_is_closed_and_nothing_that_is_bought_later() -> None:
+    filled, sold, bought = dealt(CL, "e1", "10", Side.BUY), dealt(EXIT, "x1", "10", Side.SELL), dealt(ANEW, "n1", "10", Side.BUY)
+    part = dealt(EXIT, "x1", "4", Side.SELL)
+
+    assert kept(ENTRY) == {CL: 0}
+    assert kept(ENTRY, filled) == {CL: 10}
+    assert kept(ENTRY, SELLS, filled, part) == {CL: 6}
+    assert kept(ENTRY, SELLS, BUYS, filled, part, bought) == {CL: 6}
+    assert kept(ENTRY, SELLS, BUYS, filled, sold, bought) == {CL: 0}
+    assert kept(ENTRY, SELLS, BUYS, filled, bought, sold) == {CL: 10}  # what nobody wanted guarded goes first
+    assert kept(ENTRY, SELLS, sold, filled) == {CL: 0}  # told in the wrong order
+    assert kept(ENTRY, SELLS, BUYS, filled, dealt(EXIT, "x1", "20", Side.SELL), dealt(ANEW, "n1", "20", Side.BUY)) == {CL: 0}
+
+
+def test_an_entry_that_fills_on_is_guarded_for_that_part() -> None:
+    first, second = dealt(CL, "e1", "4", Side.BUY), dealt(CL, "e2", "6", Side.BUY, "10")
+
+    assert kept(ENTRY, SELLS, first, dealt(EXIT, "x1", "4", Side.SELL), second) == {CL: 6}
+    assert kept(ENTRY, GUARD, first, dealt(STOP, "s1", "4", Side.SELL), second) == {CL: 6}
+
+
+def test_the_newest_entry_keeps_its_units_longest_and_a_stop_closes_its_own_entry() -> None:
+    entries = (ENTRY, SECOND_ENTRY, dealt(CL, "e1", "10", Side.BUY), dealt(TWO, "t1", "5", Side.BUY))
+    own = intent(STOP, request=wish(side=Side.SELL), protects=TWO)
+
+    assert kept(*entries) == {CL: 10, TWO: 5}
+    assert kept(*entries, SELLS, dealt(EXIT, "x1", "7", Side.SELL)) == {CL: 3, TWO: 5}
+    assert kept(*entries, SELLS, dealt(EXIT, "x1", "12", Side.SELL)) == {CL: 0, TWO: 3}
+    assert kept(*entries, own, dealt(STOP, "s1", "5", Side.SELL)) == {CL: 10, TWO: 0}
+    assert kept(*entries, own, BUYS, dealt(ANEW, "n1", "9", Side.BUY), dealt(STOP, "s1", "3", Side.SELL)) == {CL: 10, TWO: 2}
+    assert kept(ENTRY, own, SECOND_ENTRY, dealt(STOP, "s1", "5", Side.SELL), BUYS, dealt(ANEW, "n1", "9", Side.BUY), entries[3]) == {CL: 0, TWO: 0}
+
+
+def test_short_entries_are_kept_likewise_and_one_that_turns_the_position_keeps_what_is_beyond() -> None:
+    short = intent(TWO, request=wish("15", side=Side.SELL), protect_stop_px=D(120))
+    sold, covered = dealt(TWO, "t1", "15", Side.SELL), dealt(ANEW, "n1", "6", Side.BUY)
+
+    assert kept(short, sold) == {TWO: 15}
+    assert kept(short, BUYS, sold, covered) == {TWO: 9}
+    assert kept(ENTRY, short, dealt(CL, "e1", "10", Side.BUY), sold) == {CL: 0, TWO: 5}
+    assert kept(ENTRY, short, dealt(CL, "e1", "10", Side.BUY), sold, busted(TWO, "t1", Side.SELL)) == {CL: 10, TWO: 0}
+
+
+def test_what_a_busted_trade_had_closed_is_guarded_again_and_nothing_else() -> None:
+    filled, sold, bought = dealt(CL, "e1", "10", Side.BUY), dealt(EXIT, "x1", "10", Side.SELL), dealt(ANEW, "n1", "10", Side.BUY)
+    undone = busted(EXIT, "x1", Side.SELL)
+
+    assert kept(ENTRY, SELLS, filled, sold, undone) == {CL: 10}
+    assert kept(ENTRY, SELLS, BUYS, filled, sold, bought, undone) == {CL: 10}
+    assert kept(ENTRY, SELLS, BUYS, filled, bought, sold, undone) == {CL: 10}
+    assert kept(ENTRY, filled, busted(CL, "e1", Side.BUY)) == {CL: 0}
+    assert kept(ENTRY, SELLS, BUYS, filled, sold, busted(CL, "e1", Side.BUY), bought, undone) == {CL: 0}
+    assert kept(ENTRY, GUARD, filled, dealt(STOP, "s1", "10", Side.SELL), busted(STOP, "s1", Side.SELL)) == {CL: 10}
+    other = intent(ClOrdID("x2"), request=wish("20", side=Side.SELL))
+    again = (bought, other, dealt(ClOrdID("x2"), "x2", "10", Side.SELL), busted(ClOrdID("x2"), "x2", Side.SELL))
+    assert kept(ENTRY, SELLS, BUYS, filled, sold, *again) == {CL: 0}
+
+
+def test_a_correction_changes_what_is_guarded_by_the_difference_alone() -> None:
+    def corrected(qty: str) -> Reported:
+        item = trade("x2", qty, "101", None, cl_ord_id=EXIT, order_id=OrderID(f"o-{EXIT}"), side=Side.SELL, exec_ref_id=ExecID("x1"))
+        return reported(replace(item, exec_type=ExecType.TRADE_CORRECT, order_qty=D(20)))
+
+    told_so = (ENTRY, SELLS, BUYS, dealt(CL, "e1", "10", Side.BUY), dealt(EXIT, "x1", "10", Side.SELL), dealt(ANEW, "n1", "10", Side.BUY))
+    undone = busted(EXIT, "x2", Side.SELL)
+
+    assert kept(*told_so, corrected("10")) == {CL: 0}
+    assert kept(*told_so, corrected("7")) == {CL: 3}
+    assert kept(*told_so, corrected("10"), undone) == {CL: 10}
+    assert kept(*told_so, corrected("7"), undone) == {CL: 10}
+
+
+def test_units_that_went_otherwise_need_no_stop_and_those_that_come_have_asked_for_none() -> None:
+    filled, came = dealt(CL, "e1", "10", Side.BUY), adjusted(qty="8")
+
+    assert kept(ENTRY, filled, adjusted(qty="-4")) == {CL: 6}
+    assert kept(ENTRY, filled, adjusted(qty="-4"), came) == {CL: 6}
+    assert kept(ENTRY, filled, adjusted(qty="-10"), came) == {CL: 0}
+    assert kept(ENTRY, filled, came, adjusted(qty="-4")) == {CL: 10}
+    assert kept(ENTRY, filled, adjusted(MSFT, qty="-4")) == {CL: 10}
+
+
+def test_an_exit_of_the_brokers_that_is_known_as_one_late_has_closed_its_own_entry() -> None:
+    made = ClOrdID("made")
+    told_so = (ENTRY, SECOND_ENTRY, dealt(CL, "e1", "10", Side.BUY), dealt(TWO, "t1", "5", Side.BUY))
+    part = dealt(made, "m1", "3", Side.SELL, ord_type=OrdType.STOP, stop_px=D(80), order_qty=D(5))
+    known_part = told(ExecType.NEW, OrdStatus.PARTIALLY_FILLED, made, side=Side.SELL, ord_type=OrdType.STOP, order_qty=D(5), cum_qty=D(3), parent=TWO)
+    closed_two = dealt(made, "m1", "5", Side.SELL, ord_type=OrdType.STOP, stop_px=D(80), order_qty=D(5))
+    known = told(ExecType.ORDER_STATUS, OrdStatus.FILLED, made, side=Side.SELL, ord_type=OrdType.STOP, order_qty=D(5), cum_qty=D(5), parent=TWO)
+
+    assert kept(*told_so, closed_two) == {CL: 5, TWO: 5}
+    assert kept(*told_so, closed_two, known) == {CL: 10, TWO: 0}
+    assert kept(*told_so, part) == {CL: 7, TWO: 5}
+    assert kept(*told_so, part, known_part) == {CL: 10, TWO: 2}
+    assert kept(*told_so, part, known_part, busted(made, "m1", Side.SELL)) == {CL: 10, TWO: 5}
+
+
+def test_an_entry_that_guards_nothing_any_more_leaves_memory_and_one_whose_stop_may_still_fill_stays() -> None:
+    filled, sold, bought = dealt(CL, "e1", "10", Side.BUY), dealt(EXIT, "x1", "10", Side.SELL), dealt(ANEW, "n1", "10", Side.BUY)
+    over = [told(ExecType.CANCELED, OrdStatus.CANCELED, name, side=side) for name, side in ((EXIT, Side.SELL), (ANEW, Side.BUY))]
+    gone = replay([ENTRY, SELLS, BUYS, filled, sold, bought, *over, watermark(1)])
+    rests = replay([ENTRY, GUARD, SELLS, filled, sold, told(ExecType.NEW, OrdStatus.NEW, STOP, side=Side.SELL), watermark(1)])
+
+    assert (gone.protected, gone.stops, gone.closed, len(gone.blotter)) == ({}, {}, {}, 0)
+    assert ({order.cl_ord_id for order in rests.blotter}, rests.stops) == ({CL, STOP, EXIT}, {CL: [STOP]})
 
 
 def watermark(after_ns: int) -> Watermark:

@@ -70,7 +70,7 @@ def test_a_record_is_json_with_its_tag_and_money_as_text() -> None:
 
     assert encode(record) == (
         b'{"type":"adjusted","broker":"alpaca","instrument":"AAPL","asset_class":"equity",'
-        b'"qty":"-0.010","price":"0","reason":"fee","fee":true,"now_ns":1}'
+        b'"qty":"-0.010","price":"0","multiplier":"1","inverse":false,"reason":"fee","fee":true,"now_ns":1}'
     )
     assert said(lambda: decode(b"{")) == "a journal record cannot be read: Input data was truncated. Was it written by a newer version?"
 
@@ -522,6 +522,7 @@ async def test_what_a_copy_says_that_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "taken.sqlite").touch()
 
     assert said(lambda: journal.backup(tmp_path / "taken.sqlite")) == "taken.sqlite exists already; name a new file"
+    assert "File name too long; name another file" in said(lambda: journal.backup(tmp_path / f"{'x' * 300}.sqlite"))
     for name in ("copy.2026-11-25", "copy.head", "copy"):
         assert said(lambda name=name: journal.backup(tmp_path / name)) == f"the copy {name} is to end in .sqlite; its head lies beside it"
     nowhere = said(lambda: journal.backup(tmp_path / "nowhere" / "copy.sqlite"))

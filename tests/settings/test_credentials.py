@@ -5,11 +5,13 @@ from typing import Any
 
 import keyring
 import pytest
+from click.testing import CliRunner
 from keyring.backend import KeyringBackend
 from keyring.backends import chainer, fail, null
 
 from trading_system.app.config import ConfigError, load_config
 from trading_system.brokers.credentials import BrokerCredentials
+from trading_system.cli.credentials import set_
 from trading_system.settings.credentials import AGE_WARN_DAYS, KeyringUnavailable, ages, keyring_backend, write_keyring
 from trading_system.settings.secret import Secret
 
@@ -47,6 +49,22 @@ def test_the_guides_user_names_are_read(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert found.for_broker("alpaca")["secret"] == Secret("keyring-secret")
     (tmp_path / ".env").write_text("TRADING_CREDENTIALS=keyring\n")
     assert load_config({}, env_file=tmp_path / ".env").credentials("alpaca")["key"] == Secret("PKkeyringkey")
+
+
+def test_a_profiles_fields_begin_with_its_name_and_need_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawer = use(monkeypatch, Drawer())
+    (tmp_path / ".env").write_text("TRADING_CREDENTIALS=keyring\nPROFILES=ira\n")
+    monkeypatch.setenv("TRADING_ENV_FILE", str(tmp_path / ".env"))
+    for field, value in (("ira.alpaca_api_key", "PKofira12"), ("ira.ALPACA_API_SECRET", "secret-of-ira")):
+        done = CliRunner().invoke(set_, [field], input=value + "\n")
+        assert (done.exit_code, "secret-of" in done.output) == (0, False)
+    config = load_config()
+
+    assert set(drawer.kept) == {("trading_system", "ira.alpaca_api_key"), ("trading_system", "ira.alpaca_api_secret")}
+    assert (config.credentials("alpaca-ira")["key"], config.credentials("alpaca")) == (Secret("PKofira12"), {})
+    assert config.profile_files == ()
+    refused = CliRunner().invoke(set_, ["play.alpaca_api_key"], input="x\n")
+    assert "no profile 'play'; PROFILES in .env names ira" in str(refused.exception)
 
 
 @pytest.mark.parametrize("backend", [fail.Keyring(), null.Keyring()])

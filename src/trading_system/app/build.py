@@ -12,16 +12,17 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trading_system import __version__
-from trading_system.app.config import Config, env_file_findings
+from trading_system.app.config import Config
 from trading_system.app.desk import Desk, Step, no_step
 from trading_system.app.hub import Hub
 from trading_system.app.logs import log_record
+from trading_system.app.profile import profiled
 from trading_system.app.records import JOURNAL_VERBS, Args
 from trading_system.app.recover import Recovery
 from trading_system.app.socket import Client, RemoteError, Server
@@ -38,7 +39,7 @@ from trading_system.domain.times import parse_rfc3339
 from trading_system.journal.lease import Lease
 from trading_system.journal.replay import replay
 from trading_system.journal.store import Journal
-from trading_system.settings.keys import CREDENTIALS
+from trading_system.settings.keys import CREDENTIALS, credentials_of, parts_of, secret_name
 from trading_system.settings.secret import Secret
 from trading_system.sizing.sizer import Aims
 from trading_system.transport.nonces import Nonces
@@ -63,6 +64,15 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     options: Mapping[str, str]
     twin: bool = False  # the broker is a twin on loopback
     paper: Path | None = None  # the venue has no paper account: fills are simulated on its live prices, and the account is kept here
+
+    @property
+    def folder(self) -> str:
+        """Whose connector it has: of all profiles the same."""
+        return parts_of(self.broker)[0]
+
+    @property
+    def profile(self) -> str:
+        return parts_of(self.broker)[1]
 
 
 def limits_of(config: Config) -> Limits:
@@ -118,9 +128,9 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
 
     Raises: AuthFailed: none, or half a pair of keys. BadRequest: some are twins and some are not.
     """
-    names = registry.BROKERS if only is None else (BrokerName(only),)
+    names = config.brokers if only is None else (BrokerName(only),)
     for name in names:
-        fields = CREDENTIALS[name].values()
+        fields = credentials_of(name).values()
         missing = [field for field in fields if field not in config.secrets]
         if missing and len(missing) < len(fields):
             raise AuthFailed(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.", _advice(config, name))
@@ -139,9 +149,21 @@ def accounts_of(config: Config, only: str | None = None) -> tuple[Account, ...]:
     if not found:
         raise AuthFailed("no broker is configured.", _advice(config, names[0]))
     if len({account.twin for account in found}) > 1:
-        twins = " and ".join(f"{account.broker.upper()}_URL" for account in found if account.twin)
+        twins = " and ".join(secret_name(account.profile, f"{account.folder.upper()}_URL") for account in found if account.twin)
         raise BadRequest(f"one desk trades with twins or with brokers, not with both: remove {twins}, or the keys of the others")
+    known: dict[tuple[str, str, str], Account] = {}
+    for account in found:
+        same = known.setdefault((account.folder, account.options.get("url", ""), _fingerprints(account)), account)
+        if same is not account:
+            _one_account(same.broker, account.broker, "have the same key")
     return found
+
+
+def _one_account(name: str, other: str, what: str) -> NoReturn:
+    """Two names of one account: it would be counted twice, and each would take the other's orders for a stranger's. Raises BadRequest."""
+    _, profile = parts_of(other)
+    advice = f"put another account's key into .env.{profile}, or take {profile} out of PROFILES"
+    raise BadRequest(f"{name} and {other} {what}, and an account has one name: {advice}")
 
 
 def _paper(config: Config, broker: BrokerName, kind: str) -> Path | None:
@@ -150,9 +172,9 @@ def _paper(config: Config, broker: BrokerName, kind: str) -> Path | None:
 
 
 def _advice(config: Config, broker: str) -> str:
-    page = registry.facts(broker).pages["keys_paper"]
-    keys = " and ".join(CREDENTIALS[broker].values())
-    return " ".join((f"Set {keys} in .env (keys: {page}), or try without keys: `trading demo`.", *config.warnings))
+    page, (folder, profile) = registry.facts(broker).pages["keys_paper"], parts_of(broker)
+    keys, file = " and ".join(CREDENTIALS[folder].values()), f".env.{profile}" if profile else ".env"
+    return " ".join((f"Set {keys} in {file} (keys: {page}), or try without keys: `trading demo`.", *config.warnings))
 
 
 def state_folder(config: Config) -> Path:
@@ -227,7 +249,7 @@ async def open_desk(
             if account.twin:
                 continue  # two twins may well have the same key and account number
             what = f"the {account.environment} key of {account.broker}"
-            stack.enter_context(Lease(leases / f"{account.broker}-{account.environment}-{_fingerprints(account)}.lock", what))
+            stack.enter_context(Lease(leases / f"{account.folder}-{account.environment}-{_fingerprints(account)}.lock", what))
         step("leases taken")
         journal = Journal(folder / "journal.sqlite", step=step)
         stack.push_async_callback(journal.aclose)
@@ -252,9 +274,11 @@ async def open_desk(
             aims=aims_of(config),
             clock=SystemClock(),
             environment=accounts[0].environment,
+            names=config.brokers,
             base_currency=config.base_currency,
             dry_run=dry_run or config.dry_run,
             flatten_unprotected=config.on_unprotected == "flatten",
+            failover=frozenset(config.failover_opening),
             step=step,
         )
         desk.step("replayed")
@@ -262,11 +286,18 @@ async def open_desk(
         stack.push_async_callback(switch.aclose)
         desk.listeners.append(log_record)
 
+        owners: dict[str, BrokerName] = {}
+
         def account_lease(snapshot: AccountSnapshot) -> None:
             _same_account(desk, snapshot)
             _same_currency(config, snapshot)
-            name = f"{snapshot.broker}-{snapshot.environment}-{snapshot.account}.lock"
+            folder, _ = parts_of(snapshot.broker)
+            name = f"{folder}-{snapshot.environment}-{snapshot.account}.lock"
             if not any(account.twin for account in accounts):
+                owner = owners.setdefault(name, snapshot.broker)
+                if owner != snapshot.broker:
+                    _one_account(owner, snapshot.broker, f"are both account {snapshot.account}")
+                _same_name(desk, snapshot)
                 stack.enter_context(Lease(leases / name, f"the account {snapshot.account} at {snapshot.broker}"))
 
         wanted = frozenset(account.broker for account in accounts if account.options.get("dead_man") == "true")
@@ -312,8 +343,8 @@ async def _ends_with(journal: Journal) -> AsyncIterator[None]:
 
 def _safe_settings(config: Config, accounts: tuple[Account, ...]) -> None:
     """A file with live keys that others can read or git would take along stops a live desk. Paper is told of it by `trading doctor`."""
-    if config.env_file and any(account.environment == "live" for account in accounts):
-        findings = env_file_findings(Path(config.env_file))
+    if any(account.environment == "live" for account in accounts):
+        findings = config.unsafe_files()
         if findings:
             raise AuthFailed(f"live keys are not safe where they are: {'; '.join(findings)}.")
 
@@ -325,6 +356,15 @@ def _same_account(desk: Desk, snapshot: AccountSnapshot) -> None:
         raise BadRequest(
             f"this journal holds orders of account {', '.join(sorted(others))}, the key is of {snapshot.account}: set another TRADING_HOME"
         )
+
+
+def _same_name(desk: Desk, snapshot: AccountSnapshot) -> None:
+    """An account keeps its name for as long as its journal. Raises BadRequest: it traded under another one."""
+    folder, _ = parts_of(snapshot.broker)
+    names = {order.broker for order in desk.books.blotter if order.account == snapshot.account and parts_of(order.broker)[0] == folder}
+    if others := names - {snapshot.broker}:
+        before = f"account {snapshot.account} is {', '.join(sorted(others))} in this journal, not {snapshot.broker}"
+        raise BadRequest(f"{before}: give it that name again, or set another TRADING_HOME")
 
 
 def _same_currency(config: Config, snapshot: AccountSnapshot) -> None:
@@ -390,6 +430,8 @@ def _connector(account: Account, tape: "Tape | None") -> Connector:
         options=account.options,
         **nonces,
     )
+    if account.profile:
+        connector = profiled(connector, account.broker)
     if account.paper is None:
         return connector
     return PaperBroker(connector, path=account.paper, clock=clock, rng=random.Random(secrets.randbits(64)))  # noqa: S311  a simulation's chance
@@ -397,7 +439,7 @@ def _connector(account: Account, tape: "Tape | None") -> Connector:
 
 def _nonces(account: Account, now_ns: Callable[[], int]) -> Nonces:
     """One rising number per key, whatever TRADING_HOME says: two homes may use one key by turns. Raises BadRequest: the file cannot be used."""
-    path = machine_folder() / "nonces" / f"{account.broker}-{_fingerprints(account)}"
+    path = machine_folder() / "nonces" / f"{account.folder}-{_fingerprints(account)}"
     try:
         return Nonces(path, now_ns)
     except (OSError, ValueError) as error:
@@ -644,6 +686,7 @@ async def _offline_desk(config: Config, folder: Path) -> AsyncIterator[Desk]:
                 limits=limits_of(config),
                 clock=SystemClock(),
                 environment=config.trading_mode,
+                names=config.brokers,
                 base_currency=config.base_currency,
             )
             desk.pulled = lambda: pulled(folder)

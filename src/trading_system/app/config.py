@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import re
 import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,11 +13,25 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trading_system.domain.errors import DeskError
-from trading_system.domain.ids import parse_instrument
+from trading_system.domain.ids import BrokerName, parse_instrument
+from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import parse_decimal
 from trading_system.settings.credentials import KeyringUnavailable, read_keyring
 from trading_system.settings.dotenv import FLAGS, Source, find_env_file, merge, odd_names, parse_secret, read_env_file
-from trading_system.settings.keys import CREDENTIALS, KEYS, MORE_CREDENTIALS, PAPER_FLAGS, PREFIX_OF, Key
+from trading_system.settings.keys import (
+    CREDENTIALS,
+    KEYS,
+    MORE_CREDENTIALS,
+    NO_PROFILES,
+    PAPER_FLAGS,
+    PREFIX_OF,
+    PROFILE_KEYS,
+    PROFILE_MAX,
+    Key,
+    credentials_of,
+    parts_of,
+    secret_name,
+)
 from trading_system.settings.secret import Secret
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -58,6 +73,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     crypto_max_leverage: Decimal
     log_level: str
     log_format: str
+    alert_summary: str  # HH:MM in UTC, or off
+    failover_opening: tuple[AssetClass, ...]
     trading_tape: str
     enable_circuit_breakers: bool
     halt_on_daily_loss: bool
@@ -81,63 +98,127 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     quote_max_age_s: int
     crypto_quote_max_age_s: int
     account_max_age_s: int
+    web_host: str
+    web_port: int
+    web_hosts: str
+    web_tls_cert: str
+    web_tls_key: str
+    profiles: tuple[str, ...]  # further accounts
     options: Mapping[str, Mapping[str, str]]  # each broker's own settings that are no secret and not empty: ALPACA_DATA_FEED is data_feed
-    secrets: Mapping[str, Secret]  # by setting; only what is configured
+    secrets: Mapping[str, Secret]  # by setting, a profile's as ira.ALPACA_API_KEY; only what is configured
     env_file: str  # "" when there is none
+    profile_files: tuple[str, ...]  # those of the profiles that are there
     explicit: frozenset[str]  # settings that somebody has set; the others are defaults
     warnings: tuple[str, ...]
     config_hash: str  # over everything but secrets
 
+    @property
+    def brokers(self) -> tuple[BrokerName, ...]:
+        """Every broker that there is, and what each profile has a key of."""
+        profiles = (BrokerName(f"{broker}-{profile}") for profile in self.profiles for broker in CREDENTIALS)
+        return (*map(BrokerName, CREDENTIALS), *(name for name in profiles if any(key in self.secrets for key in credentials_of(name).values())))
+
     def credentials(self, broker: str) -> Mapping[str, Secret]:
         """The broker's fields, all of them and what else is there for it, or none."""
-        needed, more = CREDENTIALS[broker], MORE_CREDENTIALS.get(broker, {})
+        (folder, profile), needed = parts_of(broker), credentials_of(broker)
+        more = {field: secret_name(profile, setting) for field, setting in MORE_CREDENTIALS.get(folder, {}).items()}
         fields = {field: self.secrets[name] for field, name in {**needed, **more}.items() if name in self.secrets}
         return fields if needed.keys() <= fields.keys() else {}
 
     def kind(self, broker: str) -> str | None:
         """paper or live where TRADING_MODE and the broker's own flag agree; None where they do not, and a warning says so."""
-        flag = PAPER_FLAGS.get(broker)
+        folder, _ = parts_of(broker)
+        flag = PAPER_FLAGS.get(folder)
         if flag is None:
             return self.trading_mode
-        said = "paper" if self.options[broker][_option(broker, flag)] == "true" else "live"
+        said = "paper" if self.options[broker][_option(folder, flag)] == "true" else "live"
         return said if said == self.trading_mode else None
+
+    def unsafe_files(self) -> tuple[str, ...]:
+        """What is unsafe about the files that hold keys."""
+        files = (self.env_file, *self.profile_files) if self.env_file else self.profile_files
+        return tuple(finding for name in files for finding in env_file_findings(Path(name)))
 
 
 def load_config(environ: Mapping[str, str] | None = None, folder: Path | None = None, env_file: Path | None = None) -> Config:
     """Read everything. Raises ConfigError with all problems at once, never with a secret's value."""
     environ = os.environ if environ is None else environ
-    path = env_file or find_env_file(environ, folder or Path.cwd())
-    source = Source({}, {}, (), ())
-    if path is not None:
-        try:
-            source = read_env_file(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError((f"{path.name} cannot be read: {error}",)) from None
+    folder = folder or Path.cwd()
+    path = env_file or find_env_file(environ, folder)
+    source = _read(path)
     raw, places, found = merge(source, environ)
     problems = list(found)
-    values: dict[str, object] = {}
-    for key in KEYS.values():
-        try:
-            values[key.name] = _PARSERS.get(key.kind, _choice)(key, raw.get(key.name, ""))
-        except ValueError as error:
-            problems.append(f"{places.get(key.name, 'environment')}: {key.name} {error}")
-    secrets = _secrets(values, problems)
+    values = _parsed(KEYS.values(), raw, places, problems)
+    secrets = _secrets(values, values.get("TRADING_CREDENTIALS"), "", problems)
+    profiles = values.get("PROFILES", ())
+    assert isinstance(profiles, tuple)
+    beside = folder if path is None or str(path) == os.devnull else path.parent
+    accounts = [_Profile(name, beside / f".env.{name}", values.get("TRADING_CREDENTIALS"), problems) for name in profiles]
     if not problems:
         _contradictions(values, secrets, problems)
+        for account in accounts:
+            _contradictions(account.values, account.secrets, problems, f"{account.path.name}: ")
     if problems:
         raise ConfigError(tuple(problems))
     plain = {key.name.lower(): values[key.name] for key in KEYS.values() if key.kind != "secret"}
     options = {broker: _options(broker, values) for broker in PREFIX_OF}
-    digest = hashlib.blake2b(repr(sorted(plain.items())).encode(), digest_size=8).hexdigest()
+    options |= {f"{broker}-{account.name}": _options(broker, account.values) for account in accounts for broker in PREFIX_OF}
+    digest = hashlib.blake2b(repr((sorted(plain.items()), sorted(options.items()))).encode(), digest_size=8).hexdigest()
+    mode = values["TRADING_MODE"]
+    warnings = (*source.warnings, *odd_names(environ), *_warnings(mode, values, secrets))
+    for account in accounts:
+        warnings += (*account.warnings, *_warnings(mode, account.values, account.secrets, f"{account.path.name}: "))
     return Config(
         **{name: value for name, value in plain.items() if not name.upper().startswith(_BROKERS)},  # type: ignore[arg-type]  # held by test_config.py
         options=options,
-        secrets=secrets,
+        secrets=secrets | {secret_name(account.name, name): secret for account in accounts for name, secret in account.secrets.items()},
         env_file="" if path is None else str(path),
+        profile_files=tuple(str(account.path) for account in accounts if account.there),
         explicit=frozenset(raw),
-        warnings=(*source.warnings, *odd_names(environ), *_warnings(values, secrets)),
+        warnings=warnings,
         config_hash=digest,
     )
+
+
+class _Profile:
+    """What one further account has of its own. The environment has no part in it: its names are those of the account of .env."""
+
+    def __init__(self, name: str, path: Path, kept: object, problems: list[str]) -> None:
+        self.name = name
+        self.path = path
+        self.there = path.exists()
+        if not self.there and kept != "keyring":
+            problems.append(f"PROFILES names {name}, and there is no {path.name}: `trading init --profile {name}` writes it, or take {name} out")
+        source = _read(path if self.there else None)
+        raw, places, found = merge(source, {})
+        problems += found
+        for setting in sorted(raw.keys() - PROFILE_KEYS):
+            problems.append(f"{places[setting]}: {setting} holds for the whole desk: it belongs in .env, not in a profile")
+        self.values = _parsed((KEYS[setting] for setting in sorted(PROFILE_KEYS)), raw, places, problems)
+        secrets = _secrets(self.values, kept, name, problems)
+        self.secrets = {setting.removeprefix(f"{name}."): secret for setting, secret in secrets.items()}
+        keyless = () if self.secrets else (f"the profile {name} has no keys: `trading init --profile {name}` asks for them",)
+        self.warnings = (*source.warnings, *keyless)
+
+
+def _read(path: Path | None) -> Source:
+    """Raises ConfigError: the file cannot be read."""
+    if path is None:
+        return Source({}, {}, (), ())
+    try:
+        return read_env_file(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError((f"{path.name} cannot be read: {error}",)) from None
+
+
+def _parsed(keys: Iterable[Key], raw: Mapping[str, str], places: Mapping[str, str], problems: list[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for key in keys:
+        try:
+            values[key.name] = _PARSERS.get(key.kind, _choice)(key, raw.get(key.name, ""))
+        except ValueError as error:
+            problems.append(f"{places.get(key.name, 'environment')}: {key.name} {error}")
+    return values
 
 
 def env_file_findings(path: Path) -> tuple[str, ...]:
@@ -224,6 +305,36 @@ def _symbols(key: Key, raw: str) -> tuple[str, ...]:
     return symbols
 
 
+def _classes(key: Key, raw: str) -> tuple[AssetClass, ...]:
+    try:
+        return tuple(sorted({AssetClass(part.strip().lower()) for part in (raw or key.default).split(",") if part.strip()}))
+    except ValueError:
+        raise ValueError(f"lists any of {', '.join(AssetClass)}") from None
+
+
+def _profiles(_: Key, raw: str) -> tuple[str, ...]:
+    return parse_profiles(raw)
+
+
+def parse_profiles(raw: str) -> tuple[str, ...]:
+    """The names, with commas between. Raises ValueError with what is allowed."""
+    names = tuple(part.strip() for part in raw.split(",") if part.strip())
+    if len(set(names)) < len(names):
+        raise ValueError("names a profile twice")
+    for name in names:
+        if not re.fullmatch(rf"[a-z0-9]{{1,{PROFILE_MAX}}}", name) or name in NO_PROFILES:
+            rule = f"1 to {PROFILE_MAX} lower case letters and digits, and none of {', '.join(sorted(NO_PROFILES))}"
+            raise ValueError(f"lists {name}: a profile's name is {rule}")
+    return names
+
+
+def _clock(key: Key, raw: str) -> str:
+    text = (raw or key.default).lower()
+    if text != "off" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError("is a time of day in UTC like 23:55, or off")
+    return text
+
+
 def _url(_: Key, raw: str) -> str:
     if not raw:
         return ""
@@ -253,39 +364,43 @@ _PARSERS: Mapping[str, Callable[[Key, str], object]] = {
     "seconds": _count,
     "port": _port,
     "symbols": _symbols,
+    "classes": _classes,
+    "profiles": _profiles,
     "url": _url,
+    "clock": _clock,
 }
 
 
-def _secrets(values: Mapping[str, object], problems: list[str]) -> dict[str, Secret]:
+def _secrets(values: Mapping[str, object], kept: object, profile: str, problems: list[str]) -> dict[str, Secret]:
+    """What the file and the environment say, and before them the keyring, where it is used."""
     secrets = {name: value for name, value in values.items() if isinstance(value, Secret)}
-    if values.get("TRADING_CREDENTIALS") == "keyring":
+    if kept == "keyring":
         try:
-            secrets |= read_keyring()
+            secrets |= read_keyring(profile)
         except KeyringUnavailable as error:
             problems.append(f"TRADING_CREDENTIALS=keyring: {error}")
     return secrets
 
 
-def _contradictions(values: Mapping[str, object], secrets: Mapping[str, Secret], problems: list[str]) -> None:
+def _contradictions(values: Mapping[str, object], secrets: Mapping[str, Secret], problems: list[str], where: str = "") -> None:
     """A key of one kind with the flag of the other. The prefix is a belt, the account number is the proof (0002-the-port.md)."""
     key = secrets.get("ALPACA_API_KEY")
     if key is None or values["ALPACA_URL"]:
         return
     if key.reveal().startswith("PK") and not values["ALPACA_PAPER"]:
-        problems.append("ALPACA_API_KEY is a paper key (PK…), but ALPACA_PAPER=false: set ALPACA_PAPER=true, or use the live key (AK…)")
+        problems.append(f"{where}ALPACA_API_KEY is a paper key (PK…), but ALPACA_PAPER=false: set ALPACA_PAPER=true, or use the live key (AK…)")
     if key.reveal().startswith("AK") and values["ALPACA_PAPER"]:
-        problems.append("ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true: use the paper key (PK…), or set ALPACA_PAPER=false")
+        problems.append(f"{where}ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true: use the paper key (PK…), or set ALPACA_PAPER=false")
 
 
-def _warnings(values: Mapping[str, object], secrets: Mapping[str, Secret]) -> tuple[str, ...]:
+def _warnings(mode: object, values: Mapping[str, object], secrets: Mapping[str, Secret], where: str = "") -> tuple[str, ...]:
     """The brokers that have keys, and a flag that TRADING_MODE does not agree with."""
-    mode, found = values["TRADING_MODE"], []
+    found = []
     for broker, flag in PAPER_FLAGS.items():
         said = "paper" if values[flag] else "live"
         if said != mode and any(name in secrets for name in CREDENTIALS[broker].values()):
             wanted, how = str(not values[flag]).lower(), "live" if mode == "live" else "on paper"
-            text = f"TRADING_MODE={mode}, but {flag}={str(values[flag]).lower()}"
+            text = f"{where}TRADING_MODE={mode}, but {flag}={str(values[flag]).lower()}"
             found.append(f"{text}: {broker.capitalize()} is left out; set {flag}={wanted} to trade it {how}")
     return tuple(found)
 

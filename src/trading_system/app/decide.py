@@ -5,6 +5,7 @@ strategy is without its reason; where the gate refuses what was sized, its word 
 """
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
 from statistics import pstdev
@@ -23,6 +24,7 @@ from trading_system.domain.order import Attached, NewOrder, Order
 from trading_system.domain.signal import Allocation, Signal, Wish
 from trading_system.journal.record import Decided
 from trading_system.journal.replay import Books
+from trading_system.sizing.gaps import gap
 from trading_system.sizing.goal import DAYS_A_YEAR, Goal
 from trading_system.sizing.sizer import NoTrade, Sized, SizingState, size
 
@@ -40,9 +42,21 @@ class Considered(msgspec.Struct, frozen=True, kw_only=True):
     """What the sizer says of a wish now, and what it was told. Nothing was sent."""
 
     broker: BrokerName
+    home: BrokerName  # where it was wished for
     instrument: Instrument
     found: Sized | NoTrade
     px: Decimal
+
+
+class Past(msgspec.Struct, frozen=True):
+    """The deviation of a return over a horizon, None where nobody knows; bars (open, high, low, close), so many of which are the horizon."""
+
+    deviation: float | None = None
+    bars: Sequence[tuple[float, float, float, float]] = ()
+    periods: int = 1
+
+
+NO_PAST = Past()
 
 
 def broker_of(desk: "Desk", wish: Wish) -> BrokerName:
@@ -55,13 +69,14 @@ def broker_of(desk: "Desk", wish: Wish) -> BrokerName:
     return name
 
 
-async def consider(desk: "Desk", wish: Wish, *, deviation: float | None = None, own: Decimal | None = None) -> Considered:
-    """Size a wish. own: signed units that count as held; None: the account's. deviation: of the return over its
-    horizon; None: its bars are asked for, where a stop or a target wants to know.
+async def consider(desk: "Desk", wish: Wish, *, own: Decimal | None = None) -> Considered:
+    """Size a wish. own: signed units that count as held; None: the account's. Where a stop or a target wants to know how far the instrument moves and
+    jumps, its bars are asked for.
 
     Raises: BadRequest, Unavailable: the instrument or its price cannot be had.
     """
-    name = broker_of(desk, wish)
+    home = broker_of(desk, wish)
+    name = await desk.routing.place(home, wish.instrument)
     instrument = await desk.instrument(name, wish.instrument)
     quote = await desk.hub.fetch(name, wish.instrument)
     mid = quote.mid
@@ -70,19 +85,19 @@ async def consider(desk: "Desk", wish: Wish, *, deviation: float | None = None, 
     await desk.fresh_account(name)
     signal = wish if isinstance(wish, Signal) else None
     px = mid if signal is None or signal.entry_px is None else signal.entry_px
-    if deviation is None and signal is not None and (signal.stop_px is not None or signal.target_px is not None):
-        deviation = await volatility(desk, instrument, signal.horizon_ns)
+    exits = signal is not None and (signal.stop_px is not None or signal.target_px is not None)
+    past = await look_back(desk, instrument, signal.horizon_ns) if signal is not None and exits else NO_PAST
     side = Side.BUY if signal is None else signal.side
     state = risk_state(desk, _order(desk, instrument, side, instrument.lot, None, IntentID("size")), ClOrdID("size"))
     found: Sized | NoTrade
     try:
-        found = size(wish, _state(desk, wish, instrument, px, state, deviation, own))
+        found = size(wish, _state(desk, wish, instrument, px, state, past, own))
     except RiskRefused as error:
         found = NoTrade(rule=error.rule, text=str(error), numbers={})
-    return Considered(broker=name, instrument=instrument, found=found, px=px)
+    return Considered(broker=name, home=home, instrument=instrument, found=found, px=px)
 
 
-async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, deviation: float | None = None, own: Decimal | None = None) -> Decided:
+async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, own: Decimal | None = None) -> Decided:
     """Size a wish and place what comes of it. The same intent again gives the decision it became, and sends nothing.
 
     Raises: BadRequest, Unavailable: nothing could be decided, nothing was sent.
@@ -90,7 +105,7 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
     known = desk.books.decisions.get(intent)
     if known is not None:
         return known
-    considered = await consider(desk, wish, deviation=deviation, own=own)
+    considered = await consider(desk, wish, own=own)
     found = considered.found
     if _at_work(desk, considered.broker, wish, strategy):
         found = NoTrade(rule="WORKING", text=f"an earlier order of {strategy} still works on {wish.instrument}", numbers={})
@@ -106,7 +121,7 @@ async def decide(desk: "Desk", wish: Wish, *, strategy: str, intent: IntentID, d
     taken = msgspec.structs.replace(note, cl_ord_id=desk.cl_ord_id(request))
     desk.record(taken)
     try:
-        await desk.submit(request)
+        await desk.submit(request, home=considered.home)
     except DeskError as error:
         rule = error.rule if isinstance(error, RiskRefused) else type(error).__name__
         refused = msgspec.structs.replace(taken, taken=False, rule=rule, text=str(error), cl_ord_id=None, now_ns=desk.clock.now_ns())
@@ -143,7 +158,8 @@ def _at_work(desk: "Desk", broker: BrokerName, wish: Wish, strategy: str) -> boo
 def _decided(desk: "Desk", wish: Wish, considered: Considered, strategy: str, intent: IntentID) -> Decided:
     found = considered.found
     taken = isinstance(found, Sized)
-    exempt = "an allocation: exempt from Kelly and the convexity score" if isinstance(wish, Allocation) else ""
+    exempt = ("an allocation: exempt from Kelly and the convexity score",) if isinstance(wish, Allocation) else ()
+    why = () if considered.broker == considered.home else (f"at {considered.broker}: {desk.routing.why(considered.home, wish.instrument)}",)
     return Decided(
         strategy=strategy,
         broker=considered.broker,
@@ -151,7 +167,7 @@ def _decided(desk: "Desk", wish: Wish, considered: Considered, strategy: str, in
         intent=intent,
         taken=taken,
         rule=found.rule,
-        text=found.text if isinstance(found, NoTrade) else exempt,
+        text=found.text if isinstance(found, NoTrade) else "; ".join((*exempt, *why)),
         numbers=found.numbers,
         qty=found.qty if isinstance(found, Sized) else ZERO,
         cl_ord_id=None,
@@ -159,13 +175,11 @@ def _decided(desk: "Desk", wish: Wish, considered: Considered, strategy: str, in
     )
 
 
-def _state(
-    desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state: RiskState, deviation: float | None, own: Decimal | None
-) -> SizingState:
+def _state(desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state: RiskState, past: Past, own: Decimal | None) -> SizingState:
     aims, limits = desk.aims, desk.limits
     equity = ZERO if state.equity is None else state.equity.equity
     rate = desk.rate(instrument.broker, instrument.id)
-    unit = None if rate is None else instrument.multiplier * rate
+    unit = None if rate is None else rate * instrument.pricing.worth(ONE, px) / px
     began = min(desk.books.first_start_ns.values(), default=state.now_ns)
     years = (began - state.now_ns) / (DAYS_A_YEAR * _DAY_NS) + aims.days / DAYS_A_YEAR
     ours = min(equity, aims.capital + _made(desk))  # 5,000 are 5,000 on an account of 100,000, too
@@ -185,7 +199,8 @@ def _state(
         kelly_fraction=float(aims.kelly_fraction),
         goal=Goal(capital=max(float(ours), 1e-9), target=float(aims.target), years=max(0.0, years), sharpe=0.0),
         min_convexity=float(aims.min_convexity),
-        deviation=deviation,
+        deviation=past.deviation,
+        gap=_gap(wish, px, past),
         held=float(position * px * (unit or ONE)),
         option=instrument.asset_class.is_option,
     )
@@ -197,7 +212,7 @@ def _made(desk: "Desk") -> Decimal:
     for broker, instrument in desk.books.ledger.traded():
         mark, rate = desk.mark_px(broker, instrument), desk.rate(broker, instrument)
         if rate is not None and (mark is not None or not desk.books.ledger.position(broker, instrument)):
-            made += rate * desk.books.ledger.pnl(broker, instrument, mark or ZERO, desk.multiplier(broker, instrument))
+            made += rate * desk.pnl(broker, instrument, mark or ZERO)
     return made
 
 
@@ -246,22 +261,29 @@ def _exit(instrument: Instrument, side: Side, price: Decimal | None) -> Decimal 
     return None if price is None else round_price(price, instrument.tick(price), side.opposite)
 
 
-async def volatility(desk: "Desk", instrument: Instrument, horizon_ns: int) -> float | None:
-    """The deviation of its return over so long, from its last bars: days where it is held for days, else minutes. None: too few of them."""
+async def look_back(desk: "Desk", instrument: Instrument, horizon_ns: int) -> Past:
+    """How it moved, from its last bars: days where it is held for days, else minutes. NO_PAST: too few of them."""
     period_ns = _DAY_NS if horizon_ns >= _DAY_NS else _MINUTE_NS
     weekends = 1 if instrument.asset_class.is_crypto else DAYS_A_YEAR / _TRADING_DAYS
     now_ns = desk.clock.now_ns()
     back_ns = round(period_ns * _BARS * weekends) + (0 if period_ns == _MINUTE_NS else _DAY_NS)
     try:
-        bars = await desk.brokers[instrument.broker].bars(instrument.id, period_ns, now_ns - back_ns, now_ns)
+        bars = await desk.routing.bars(instrument.broker, instrument.id, period_ns, now_ns - back_ns, now_ns)
     except BadRequest:
-        return None  # this broker has none
-    closes = [float(bar.close) for bar in bars if bar.close > 0]
-    if len(closes) < _BARS_LEAST:
-        return None
-    moves = [math.log(after / before) for before, after in pairwise(closes)]
+        return NO_PAST  # this broker has none
+    known = [(float(bar.open), float(bar.high), float(bar.low), float(bar.close)) for bar in bars if bar.close > 0]
+    if len(known) < _BARS_LEAST:
+        return NO_PAST
+    moves = [math.log(after[-1] / before[-1]) for before, after in pairwise(known)]
     periods = max(1.0, horizon_ns / period_ns / (weekends if period_ns == _DAY_NS else 1))
-    return pstdev(moves) * math.sqrt(periods) or None
+    return Past(deviation=pstdev(moves) * math.sqrt(periods) or None, bars=known, periods=round(periods))
+
+
+def _gap(wish: Wish, px: Decimal, past: Past) -> float | None:
+    """What its stop would lose beyond its price, as the past says."""
+    if not isinstance(wish, Signal) or wish.stop_px is None:
+        return None
+    return gap(past.bars, sign=wish.side.sign, stop=float(abs(px - wish.stop_px) / px), periods=past.periods)
 
 
 def owner_of(books: Books, order: Order) -> str | None:

@@ -3,7 +3,7 @@ place where a wish becomes bytes."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import NoReturn
@@ -12,13 +12,15 @@ from msgspec.structs import replace as changed
 
 from trading_system.app.flatten import Residue, flatten
 from trading_system.app.hub import Hub
+from trading_system.app.routing import Routing
 from trading_system.app.state import risk_state
 from trading_system.app.venue_deadman import stays
 from trading_system.core.ledger import EquityMark, mark_equity, references_moved
-from trading_system.core.lifecycle import Anomaly, Applied, apply
+from trading_system.core.lifecycle import Anomaly, Applied
 from trading_system.core.options import standard_multiplier
-from trading_system.core.reconcile import knight
+from trading_system.core.reconcile import compare_cash, knight
 from trading_system.core.risk import (
+    DOLLAR_COINS,
     Breaker,
     Halt,
     Level,
@@ -26,10 +28,12 @@ from trading_system.core.risk import (
     breaches,
     check,
     covers,
+    joined,
     latches,
     tripped,
 )
 from trading_system.domain.account import AccountSnapshot
+from trading_system.domain.bond import is_cusip
 from trading_system.domain.errors import (
     AuthFailed,
     BadRequest,
@@ -39,15 +43,17 @@ from trading_system.domain.errors import (
     NotSent,
     ProtocolError,
     Rejected,
+    RiskRefused,
     Unavailable,
 )
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
+from trading_system.domain.fund import is_fund
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, derive_cl_ord_id, is_ours
-from trading_system.domain.instrument import AssetClass, Instrument
+from trading_system.domain.instrument import AssetClass, Instrument, Pricing
 from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.option import is_option, parse_option
-from trading_system.domain.order import Approved, NewOrder, Order, Replace
-from trading_system.domain.ports import Clock, Connector, Facts, ValidatesOrders
+from trading_system.domain.order import Approved, NewOrder, Order, Replace, shares_of
+from trading_system.domain.ports import Clock, Connector, OrderRule, ValidatesOrders
 from trading_system.domain.report import ExecutionReport
 from trading_system.journal.record import (
     Alert,
@@ -96,15 +102,18 @@ class Desk:
         limits: Limits,
         clock: Clock,
         environment: str,
+        names: Sequence[BrokerName] = (),
         base_currency: str = "USD",
         aims: Aims = Aims(),  # noqa: B008 frozen
         dry_run: bool = False,
         flatten_unprotected: bool = False,
+        failover: frozenset[AssetClass] = frozenset(),
         step: Step = no_step,
     ) -> None:
         self.books = books
         self.journal = journal
         self.brokers = brokers
+        self.names = names or tuple(brokers)  # every account that the settings know: what is not open now can be halted too
         self.hub = hub
         self.limits = limits
         self.clock = clock
@@ -118,10 +127,12 @@ class Desk:
         self.guarding: Counter[BrokerName] = Counter()  # and no dead man's switch is armed where an order is on its way that must stay
         self.step = step
         self.breaker = Breaker()
+        self.routing = Routing(self, failover)
         self.accounts: dict[BrokerName, AccountSnapshot] = {}
         self.instruments: dict[tuple[BrokerName, InstrumentID], Instrument] = {}
         self._instruments_due_ns: dict[tuple[BrokerName, InstrumentID], int] = {}  # when to ask for each anew
         self.ready: dict[BrokerName, bool] = dict.fromkeys(brokers, False)
+        self.ended = ""  # the part of the desk that died: nothing is ready again in this process
         self.on_doubt: Callable[[Order], None] = _ignore_order  # recover.py puts its resolver here
         self.on_gap: Callable[[BrokerName], None] = _ignore_broker  # and its back-fill here
         self.on_fill: Callable[[Order], None] = _ignore_order  # protect.py puts its auditor here
@@ -130,21 +141,29 @@ class Desk:
         self.dead_men: Callable[[], Mapping[BrokerName, str | None]] = dict  # and says why each is not armed; None: it is
         self.pulled: Callable[[], Level | None] = _not_pulled  # switch.py: the kill switch's file, asked at the last hop
         self.adopting: set[str] = set()  # scopes whose difference a person has said to take over
+        self.refused: Counter[tuple[BrokerName, str]] = Counter()  # orders that the gate did not let through, by rule
         self.listeners: list[Callable[[Record, Applied | None], None]] = []
         self._warned: set[tuple[str, int]] = set()
+        self._shown_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # the broker's last mark of what was held
+        self._paid_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # coins that contracts paid in, and what those traded at
         self._owned: set[asyncio.Task[Order]] = set()
         self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
         self.standstills = 0
 
     # -- the path of an order -------------------------------------------------------------------------------------------------
 
-    async def submit(self, request: NewOrder) -> Order:
-        """Place an order once. The same intent again gives the order it became, and sends nothing.
+    async def submit(self, request: NewOrder, *, home: BrokerName | None = None) -> Order:
+        """Place an order once. The same intent again gives the order it became, and sends nothing. home: the broker that it was asked for at, where
+        its place is chosen already (routing.place); None: where it is asked for is where it says.
 
         Raises: RiskRefused, BadRequest: nothing was sent. Everything that happens after the gate is told by the order that comes back:
         REJECTED with its text, or doubt IN_DOUBT, which the desk resolves by asking.
         """
-        return await self._own(self._submit(request, None))
+        try:
+            return await self._own(self._submit(request, None, home))
+        except RiskRefused as error:
+            self.refused[request.broker, error.rule] += 1
+            raise
 
     async def replace(self, request: Replace) -> Order:
         """Change a working order of ours. Gives the new order; the old one becomes REPLACED when the broker says so.
@@ -153,15 +172,17 @@ class Desk:
         """
         return await self._own(self._submit(*self._replacement(request)))
 
-    async def _submit(self, request: NewOrder, replaces: Order | None) -> Order:
-        known = self.books.blotter.get(self.cl_ord_id(request))
+    async def _submit(self, request: NewOrder, replaces: Order | None, home: BrokerName | None = None) -> Order:
+        known = self._became(request)
         if known is not None:
-            return self._same_wish(known, request)
+            return known
+        if replaces is None and home is None:
+            home, request = request.broker, await self.routing.route(request)
         await self._prepare(request)
         cl_ord_id = self.cl_ord_id(request)  # the account is known now, so the id is final
-        known = self.books.blotter.get(cl_ord_id) or await self._from_journal(cl_ord_id)
+        known = self._became(request) or await self._from_journal(request)
         if known is not None:
-            return self._same_wish(known, request)
+            return known
         key = (request.broker, request.instrument)
         must_stay = stays(request, self.books.ledger.position(*key))
         self.making_room[key] += 1
@@ -170,9 +191,11 @@ class Desk:
             await self._make_room(request)
             if must_stay:
                 await self._disarm(request)
-            known = self.books.blotter.get(cl_ord_id)
+            known = self._became(request)
             if known is not None:
-                return self._same_wish(known, request)  # it came a second time while this one waited
+                return known  # it came a second time while this one waited
+            if home is not None:
+                self.routing.stands(home, request)
             if replaces is not None:
                 replaces = self._changeable(replaces.cl_ord_id)  # it may have ended while prices were read: then nothing is freed
             approved = check(request, risk_state(self, request, cl_ord_id), replaces)
@@ -186,14 +209,18 @@ class Desk:
         """Stops hold the units that an exit wants to sell: those in its way go first. What is left afterwards is guarded anew."""
         key = (request.broker, request.instrument)
         position, blotter = self.books.ledger.position(*key), self.books.blotter
-        if request.legs or request.protects is not None or request.order_qty is None or request.side.sign * position >= 0:
+        shares = shares_of(request.legs)
+        if (request.legs and shares is None) or request.protects is not None or request.order_qty is None:
+            return
+        side, qty = (request.side, request.order_qty) if shares is None else (shares.side, request.order_qty * shares.ratio_qty)
+        if side.sign * position >= 0:
             return
         for stop in blotter.working_on(*key):
             reserved = blotter.reserved(*key)
-            held = reserved.sell_qty if request.side is Side.SELL else reserved.buy_qty
-            if request.order_qty <= abs(self.books.ledger.position(*key)) - held:
+            held = reserved.sell_qty if side is Side.SELL else reserved.buy_qty
+            if qty <= abs(self.books.ledger.position(*key)) - held:
                 return
-            if (stop.protects is not None or stop.parent is not None) and stop.side is request.side and not stop.held:
+            if (stop.protects is not None or stop.parent is not None) and stop.side is side and not stop.held:
                 await self.cancel(stop.cl_ord_id)  # of two that the broker holds, the other goes with it
                 await self.wait(lambda stop=stop: self._known(stop.cl_ord_id).settled, _ROOM_WAIT_NS)  # type: ignore[misc]
 
@@ -292,7 +319,7 @@ class Desk:
         """Fold one report in, and those of the orders that the broker made for it: journal it, move order and ledger, act on what cannot be.
         Reports that say nothing new are not journaled. prior: an order found at the first start; what it had filled is part of the position that
         we start from."""
-        order = self._take(changed(report, children=()), prior=prior)
+        order = self._take(changed(report, children=()) if report.children else report, prior=prior)
         for child in report.children:
             self._take(changed(child, parent=order.cl_ord_id), prior=prior)
         return order
@@ -304,16 +331,17 @@ class Desk:
             self.set_halt(Halt(scope=report.broker, level=Level.HALT, rule="STRANGER", text=text, set_ns=self.clock.now_ns()))
         if order is not None:
             self._knight(order, report)
-            if _says_nothing_new(order, report) and self.books.parent_of(order, report) is None:
+            if _says_nothing_new(order, self.books.blotter.foresee(order, report)) and self.books.parent_of(order, report) is None:
                 return order
         instrument = self.instruments.get((report.broker, report.instrument))
-        account = self.accounts.get(report.broker)
+        account, pricing = self.accounts.get(report.broker), self.pricing(report.broker, report.instrument)
         record = Reported(
             report=report,
             account="" if account is None else account.account,
             currency=self.currency(report.broker, report.instrument),
-            multiplier=self.multiplier(report.broker, report.instrument),
-            asset_class=_asset_class(report, instrument, self.brokers[report.broker].facts),
+            multiplier=report.multiplier or pricing.multiplier,
+            inverse=report.inverse or pricing.inverse,
+            asset_class=_asset_class(report.instrument, self.brokers[report.broker].facts.rules) if instrument is None else instrument.asset_class,
             prior=prior,
         )
         self.step("report before fold")
@@ -321,6 +349,8 @@ class Desk:
         self.step("report folded")
         assert applied is not None
         if applied.bookings:
+            if record.inverse:
+                self._paid_at[report.broker, InstrumentID(report.fee_currency)] = report.last_px
             self.on_fill(applied.order)
         if applied.anomaly is not None:
             self._halt_instrument(applied.order, applied.anomaly)
@@ -355,7 +385,7 @@ class Desk:
         return await self._ask_to_cancel(order)
 
     async def _ask_to_cancel(self, order: Order) -> Order:
-        broker = self.brokers[order.broker]
+        broker = self._asked(order)
         self.record(CancelAsked(cl_ord_id=order.cl_ord_id, now_ns=self.clock.now_ns()))
         self.step("cancel noted")
         try:
@@ -372,13 +402,19 @@ class Desk:
     async def question(self, order: Order) -> ExecutionReport | None:
         """How an order stands, by the name that its broker has it under: one that was changed may go on under the first intent's. None: not found.
         Raises what the broker's order_status raises."""
-        report = None
+        report, broker = None, self._asked(order)
         for name in dict.fromkeys((self.books.blotter.asked_as(order), order.cl_ord_id)):
-            report = await self.brokers[order.broker].order_status(name)
+            report = await broker.order_status(name)
             about = None if report is None else self.books.blotter.find(report)
             if about is not None and about.cl_ord_id == order.cl_ord_id:
                 break
         return report
+
+    def _asked(self, order: Order) -> Connector:
+        """Whom to ask about an order. Raises Unavailable: its broker is not on this desk."""
+        if order.broker not in self.brokers:
+            raise Unavailable(f"{order.broker} is not on this desk: put its key back, or look for {order.cl_ord_id} on the broker's own page")
+        return self.brokers[order.broker]
 
     async def cancel_all(self, broker: BrokerName | None = None, *, external: bool = False) -> tuple[Order, ...]:
         """Cancel every working order of ours (and those of others, when asked), one after the other; problems do not stop the rest."""
@@ -399,7 +435,9 @@ class Desk:
 
     async def halt(self, scope: str, level: Level, text: str) -> Halt:
         """Stop taking risk, now; returns when it is on disk. KILL also cancels the working entries."""
-        halt = Halt(scope=scope, level=level, rule="OWNER", text=text, set_ns=self.clock.now_ns())
+        halt, standing = Halt(scope=scope, level=level, rule="OWNER", text=text, set_ns=self.clock.now_ns()), self.books.halts.get(scope)
+        if standing is not None:
+            halt = joined(standing, halt)
         self._fold(HaltSet(halt=halt))
         self.step("halt folded")
         await self.journal.append(HaltSet(halt=halt), durable=True)
@@ -420,10 +458,13 @@ class Desk:
                 self.step("kill cancelled one")
 
     async def resume(self, scope: str, by: str) -> None:
-        """Clear a halt ("*": all). The command line has it typed twice. Raises BadRequest: there is no such halt, or its file still lies there."""
+        """Clear a halt ("*": all). The command line has it typed twice. Raises BadRequest: there is no such halt, its file still lies there, or what
+        ended here has to be started again first."""
         level = self.pulled()
         if level is not None:
             raise BadRequest(f"the file {level.upper()} is in the state folder: remove it first, then resume")
+        if self.ended and scope in ("*", "all"):
+            raise BadRequest(f"a part of the desk has ended ({self.ended}): restart it, then resume")
         if scope != "*" and scope not in self.books.halts:
             raise BadRequest(f"nothing named {scope!r} is halted; halted: {', '.join(self.books.halts) or 'nothing'}")
         record = HaltCleared(scope=scope, by=by, now_ns=self.clock.now_ns())
@@ -432,9 +473,10 @@ class Desk:
         self.step("resume durable")
 
     def set_halt(self, halt: Halt) -> None:
-        """Latch a halt that a rule calls for, once, and alert."""
-        if halt.scope not in self.books.halts:
-            self.record(HaltSet(halt=halt))
+        """Latch a halt that a rule calls for, once, and alert; beside what halts there already, too."""
+        standing = self.books.halts.get(halt.scope)
+        if standing is None or halt.rule not in standing.rules or halt.level.rank > standing.level.rank:
+            self.record(HaltSet(halt=halt if standing is None else joined(standing, halt)))
             self.alert("critical", f"{halt.rule}: {halt.text}")
 
     def alert(self, severity: str, text: str) -> None:
@@ -456,6 +498,7 @@ class Desk:
     def on_account(self, snapshot: AccountSnapshot) -> None:
         """Take an account's figures: equity over all accounts moves, and with it the loss limits."""
         self.accounts[snapshot.broker] = snapshot
+        self._shown_at |= {(snapshot.broker, there.instrument): there.mark_px for there in snapshot.positions if there.mark_px is not None}
         mark = self.marked(snapshot.recv_ns)
         if mark is None:
             return
@@ -472,33 +515,64 @@ class Desk:
 
     def marked(self, now_ns: int) -> EquityMark | None:
         """Equity over all accounts; None until each has reported in the base currency (a missing conversion fails closed)."""
-        snapshots = [self.accounts.get(name) for name in self.brokers]
-        if any(snapshot is None or snapshot.currency != self.base_currency for snapshot in snapshots):
-            return None
-        known = [snapshot for snapshot in snapshots if snapshot is not None]
-        crypto = ZERO
+        return self.valued(now_ns)[0]
+
+    def valued(self, now_ns: int) -> tuple[EquityMark | None, str]:
+        """The same, and why nobody knows what crypto made ("": it is known): until somebody does, that stands at its last figure, and the gate takes
+        no crypto."""
+        crypto, unvalued = self._crypto_pnl()
+        equity = last_equity = ZERO
+        for name in self.brokers:
+            snapshot = self.accounts.get(name)
+            if snapshot is None or snapshot.currency != self.base_currency:
+                return None, unvalued
+            equity, last_equity = equity + snapshot.equity, last_equity + snapshot.last_equity
+        if unvalued:
+            crypto = ZERO if self.books.mark is None else self.books.mark.crypto_pnl
+        unbooked = sum((self._unbooked(name, self.accounts[name]) for name in self.brokers), ZERO)
+        mark = mark_equity(self.books.mark, equity=equity, last_equity=last_equity, crypto_pnl=crypto, unbooked=unbooked, now_ns=now_ns)
+        return mark, unvalued
+
+    def _crypto_pnl(self) -> tuple[Decimal, str]:
+        """What our crypto made since this desk first held it, and what of it cannot be valued now."""
+        total = ZERO
         for broker, instrument in self.books.ledger.traded():
             if self.asset_class(broker, instrument).is_crypto:
                 price, rate = self.mark_px(broker, instrument), self.rate(broker, instrument)
+                if rate is None and broker not in self.brokers and self.currency(broker, instrument) in DOLLAR_COINS:
+                    rate = self.worth(broker, "USD")  # what was made there stands still: at a dollar, where nobody here prices the coin
                 if rate is None or (price is None and self.books.ledger.position(broker, instrument)):
-                    return self.books.mark
-                crypto += rate * self.books.ledger.pnl(broker, instrument, price or ZERO, self.books.multipliers.get((broker, instrument), ONE))
-        return mark_equity(
-            self.books.mark,
-            equity=sum((snapshot.equity for snapshot in known), ZERO),
-            last_equity=sum((snapshot.last_equity for snapshot in known), ZERO),
-            crypto_pnl=crypto,
-            now_ns=now_ns,
-        )
+                    what = f"{instrument} at {broker} has no price in {self.base_currency}"
+                    return ZERO, what if broker in self.brokers else f"{what}: {broker} is not on this desk"
+                total += rate * self.pnl(broker, instrument, price or ZERO)
+        return total, ""
+
+    def _unbooked(self, name: BrokerName, account: AccountSnapshot) -> Decimal:
+        """What an account has that the books do not, in BASE_CURRENCY. Of an execution that is still to be booked, money and units make up for each
+        other; what cannot be priced is left out."""
+        if name not in self.books.cash_opened:
+            return ZERO
+        ledger, found = self.books.ledger, ZERO
+        for currency, theirs in account.moneys.items():
+            amount, _ = compare_cash(ledger.cash(name, currency), theirs, ZERO)
+            found += amount * (self.worth(name, currency) or ZERO)
+        there = {position.instrument: position.qty for position in account.positions}
+        for instrument in dict.fromkeys([*there, *(instrument for broker, instrument in ledger.traded() if broker == name)]):
+            qty, pricing = there.get(instrument, ZERO) - ledger.position(name, instrument), self.pricing(name, instrument)
+            if qty and not pricing.inverse:
+                px = self.mark_px(name, instrument) or self._shown_at.get((name, instrument), ZERO)  # what has just gone shows no mark any more
+                found += pricing.worth(qty, px) * (self.rate(name, instrument) or ZERO)
+        return found
 
     def mark_px(self, broker: BrokerName, instrument: InstrumentID) -> Decimal | None:
-        """What one unit is worth: the live mid, else the broker's own mark."""
+        """What one unit is worth: the live mid, else the broker's own mark, else of a coin that a contract has just paid in what that traded at."""
         quote = self.hub.latest(broker, instrument)
         if quote is not None and quote.mid is not None:
             return quote.mid
         account = self.accounts.get(broker)
         positions = () if account is None else account.positions
-        return next((position.mark_px for position in positions if position.instrument == instrument), None)
+        shown = next((position.mark_px for position in positions if position.instrument == instrument), None)
+        return shown or self._paid_at.get((broker, instrument))
 
     async def instrument(self, broker: BrokerName, instrument: InstrumentID) -> Instrument:
         """Its grid and hours, not older than an hour, than its calendar, or than a refusal, which may be the first sign of a new grid.
@@ -532,7 +606,7 @@ class Desk:
                 await self.instrument(request.broker, name)
             if not request.reduce_only:  # a stop, or a close: it waits for nobody's figures
                 for name in [leg.instrument for leg in request.legs] or [request.instrument]:
-                    await self._freshen(request.broker, self.instruments[request.broker, name])
+                    await self.freshen(request.broker, self.instruments[request.broker, name])
         except DeskError:
             exiting = request.reduce_only or self.books.ledger.position(*key) * request.side.sign < 0
             if request.legs or not exiting or key not in self.instruments:
@@ -544,7 +618,8 @@ class Desk:
         if account is None or self.clock.now_ns() - account.recv_ns > self.limits.account_max_age_ns // 2:
             await self.refresh_account(broker)
 
-    async def _freshen(self, broker: BrokerName, instrument: Instrument) -> None:
+    async def freshen(self, broker: BrokerName, instrument: Instrument) -> None:
+        """The same, and its price."""
         now_ns = self.clock.now_ns()
         await self.fresh_account(broker)
         crypto = instrument.asset_class.is_crypto
@@ -553,12 +628,16 @@ class Desk:
         if quote is None or now_ns - quote.transact_ns > limit_ns // 2:
             await self.hub.fetch(broker, instrument.id)
 
-    def multiplier(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
-        """What a price is per: one unit, or of an option the units that a contract is about."""
+    def pricing(self, broker: BrokerName, instrument: InstrumentID) -> Pricing:
+        """What a price is of: one unit, or of an option the units that a contract is about."""
         known = self.instruments.get((broker, instrument))
         if known is not None:
-            return known.multiplier
-        return self.books.multipliers.get((broker, instrument), standard_multiplier(instrument))
+            return known.pricing
+        return self.books.pricings.get((broker, instrument)) or Pricing(standard_multiplier(instrument))
+
+    def pnl(self, broker: BrokerName, instrument: InstrumentID, price: Decimal) -> Decimal:
+        """What it made here at this price, in the currency of that."""
+        return self.books.ledger.pnl(broker, instrument, price, self.pricing(broker, instrument))
 
     def currency(self, broker: BrokerName, instrument: InstrumentID) -> str:
         """What its prices are in."""
@@ -578,7 +657,10 @@ class Desk:
 
     def asset_class(self, broker: BrokerName, instrument: InstrumentID) -> AssetClass:
         known = self.instruments.get((broker, instrument))
-        return known.asset_class if known is not None else self.books.asset_classes[broker, instrument]
+        if known is not None:
+            return known.asset_class
+        there = self.brokers.get(broker)
+        return self.books.asset_classes.get((broker, instrument)) or _asset_class(instrument, () if there is None else there.facts.rules)
 
     # -- the small parts ------------------------------------------------------------------------------------------------------
 
@@ -639,26 +721,32 @@ class Desk:
         if self._owned:
             await asyncio.wait(self._owned)
 
+    def _became(self, request: NewOrder) -> Order | None:
+        """The order that this intent is already, here or where its opening went. Raises BadRequest: it became another."""
+        for name in self.routing.may_be_at(request):
+            there = request if name == request.broker else changed(request, broker=name)
+            known = self.books.blotter.get(self.cl_ord_id(there))
+            if known is not None and (there.broker == request.broker or known.instrument == request.instrument):
+                return self._same_wish(known, there)
+        return None
+
     def _same_wish(self, known: Order, request: NewOrder) -> Order:
         same = (known.broker, known.instrument, known.side) == (request.broker, request.instrument, request.side)
         if not same:
             raise BadRequest(f"the intent {request.intent} already became {known.side} {known.instrument}; a new order needs a new intent")
         return known
 
-    async def _from_journal(self, cl_ord_id: ClOrdID) -> Order | None:
-        """An order that has left memory: an intent is one order for ever."""
-        if not self.books.retired:
-            return None
-        return replay(await self.journal.about(cl_ord_id)).blotter.get(cl_ord_id)
+    async def _from_journal(self, request: NewOrder) -> Order | None:
+        """The same of an order that has left memory: an intent is one order for ever."""
+        for there in (changed(request, broker=name) for name in self.routing.may_be_at(request) if self.books.retired):
+            cl_ord_id = self.cl_ord_id(there)
+            known = replay(await self.journal.about(cl_ord_id)).blotter.get(cl_ord_id)
+            if known is not None and (there.broker == request.broker or known.instrument == request.instrument):
+                return self._same_wish(known, there)
+        return None
 
     def _replacement(self, request: Replace) -> tuple[NewOrder, Order]:
-        order = self._changeable(request.cl_ord_id)
-        if order.legs:
-            raise BadRequest(f"{order.cl_ord_id} is a multileg order: cancel it and place the one you want")
-        if request.order_qty is not None and (order.parent is not None or order.attached is not None):
-            raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
-        if order.parent is not None and not self._legs_change(order):
-            raise BadRequest(f"{order.broker} changes no part of {order.parent}: cancel it, and place what you want anew")
+        order = self._known_or_refuse(request.cl_ord_id)
         new = NewOrder(
             broker=order.broker,
             instrument=order.instrument,
@@ -679,6 +767,15 @@ class Desk:
             intent=request.intent,
             repeat=True,
         )
+        if self._became(new) is not None:
+            return new, order  # it is that one already
+        self._changeable(order.cl_ord_id)
+        if order.legs:
+            raise BadRequest(f"{order.cl_ord_id} is a multileg order: cancel it and place the one you want")
+        if request.order_qty is not None and (order.parent is not None or order.attached is not None):
+            raise BadRequest(f"{order.cl_ord_id} is linked to others: its prices can be changed, its quantity cannot")
+        if order.parent is not None and not self._legs_change(order):
+            raise BadRequest(f"{order.broker} changes no part of {order.parent}: cancel it, and place what you want anew")
         return new, order
 
     def _changeable(self, cl_ord_id: ClOrdID) -> Order:
@@ -694,7 +791,7 @@ class Desk:
     def _legs_change(self, leg: Order) -> bool:
         """Whether the broker lets the parts of this one's bracket be changed."""
         parent = self.books.blotter.get(leg.parent or leg.cl_ord_id)
-        links = self.brokers[leg.broker].facts.links
+        links = self._asked(leg).facts.links
         return parent is None or any(line.can_replace for line in links if parent.contingency in line.contingencies)
 
     def _known_or_refuse(self, cl_ord_id: ClOrdID) -> Order:
@@ -731,25 +828,28 @@ class Desk:
             self.set_halt(halt)
 
 
-def _says_nothing_new(order: Order, report: ExecutionReport) -> bool:
-    applied = apply(order, report)
-    if applied.bookings or applied.anomaly is not None:
+def _says_nothing_new(order: Order, applied: Applied) -> bool:
+    if applied.bookings or applied.anomaly is not None or applied.order.ord_status is not order.ord_status:
         return False
     return changed(applied.order, updated_ns=order.updated_ns, text=order.text) == order
 
 
-def _asset_class(report: ExecutionReport, instrument: Instrument | None, facts: Facts) -> AssetClass:
-    """Of an instrument that was never looked up, by its name; a pair of moneys looks as one of coins does, and its broker tells them apart."""
-    if instrument is not None:
-        return instrument.asset_class
-    base, pair, _ = report.instrument.partition("/")
-    kinds = {rule.asset_class for rule in facts.rules}
+def _asset_class(instrument: InstrumentID, rules: Sequence[OrderRule]) -> AssetClass:
+    """Of an instrument that was never looked up, by its name; a pair of moneys looks as one of coins does, and what its broker takes tells them
+    apart."""
+    base, pair, _ = instrument.partition("/")
+    kinds = {rule.asset_class for rule in rules}
     if pair and AssetClass.FOREX in kinds and AssetClass.CRYPTO not in kinds:
         return AssetClass.FOREX
-    if is_option(report.instrument):
-        return AssetClass.CRYPTO_OPTION if parse_option(report.instrument).in_cash else AssetClass.OPTION
+    if is_option(instrument):
+        return AssetClass.CRYPTO_OPTION if parse_option(instrument).in_cash else AssetClass.OPTION
     if pair and "-" in base:
-        return AssetClass.PERPETUAL if base.endswith("-PERP") else AssetClass.FUTURE
+        future = AssetClass.LISTED_FUTURE if AssetClass.LISTED_FUTURE in kinds else AssetClass.FUTURE
+        return AssetClass.PERPETUAL if base.endswith("-PERP") else future
+    if is_cusip(instrument) and AssetClass.BOND in kinds:
+        return AssetClass.BOND
+    if is_fund(instrument) and AssetClass.FUND in kinds:
+        return AssetClass.FUND
     return AssetClass.CRYPTO if pair else AssetClass.EQUITY
 
 

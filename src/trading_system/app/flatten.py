@@ -10,6 +10,7 @@ import msgspec
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import OrdType, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
+from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import round_qty
 from trading_system.domain.order import NewOrder, Order
 from trading_system.domain.ports import CancelsAll
@@ -92,11 +93,20 @@ def _settled(desk: "Desk", order: Order) -> bool:
     return current is not None and current.settled
 
 
+def is_dust(desk: "Desk", name: BrokerName, instrument_id: InstrumentID, qty: Decimal) -> bool:
+    """Less than the least order, as fees in coins leave it. Contracts may be closed whatever they are worth."""
+    instrument, px = desk.instruments.get((name, instrument_id)), desk.mark_px(name, instrument_id)
+    if instrument is None:
+        return False
+    whole, is_coin = round_qty(abs(qty), instrument.lot), instrument.asset_class is AssetClass.CRYPTO
+    cheap = is_coin and px is not None and instrument.pricing.worth(whole, px) < instrument.min_notional
+    return not whole or whole < instrument.min_qty or cheap
+
+
 async def close_position(desk: "Desk", name: BrokerName, instrument_id: InstrumentID, qty: Decimal) -> Order | None:
-    """One market order for all that is a whole number of lots; None: there is no such."""
+    """One market order for all that is a whole number of lots; None: it is less than the least order."""
     instrument = await desk.instrument(name, instrument_id)
-    whole = round_qty(abs(qty), instrument.lot)
-    if not whole:
+    if is_dust(desk, name, instrument_id, qty):
         return None
     return await desk.submit(
         NewOrder(
@@ -105,7 +115,7 @@ async def close_position(desk: "Desk", name: BrokerName, instrument_id: Instrume
             side=Side.SELL if qty > 0 else Side.BUY,
             ord_type=OrdType.MARKET,
             time_in_force=desk.brokers[name].facts.usual_time(instrument.asset_class, OrdType.MARKET),
-            order_qty=whole,
+            order_qty=round_qty(abs(qty), instrument.lot),
             reduce_only=True,
             intent=IntentID(f"flatten-{instrument_id}-{desk.books.epoch}-{len(desk.books.blotter)}-{desk.clock.now_ns()}"),
         )

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
+from trading_system.app.links import PRICES, Links
 from trading_system.domain.errors import DeskError
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
@@ -47,6 +48,7 @@ class Hub:
         self._latest: dict[tuple[BrokerName, InstrumentID], Quote] = {}
         self._consumers: dict[BrokerName, list[tuple[Feed, Consumer]]] = {}
         self._pumps: dict[Feed, asyncio.Task[None]] = {}
+        self.links = Links()
 
     def latest(self, broker: BrokerName, instrument: InstrumentID) -> Quote | None:
         return self._latest.get((broker, instrument))
@@ -66,25 +68,31 @@ class Hub:
         self.take(broker, quote)
         return quote
 
-    async def stream(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncIterator[Event]:
+    async def stream(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> AsyncGenerator[Event, None]:
         """Everything about these instruments from now on, until the caller stops reading. A feed that fails says so as a StreamState."""
         consumer = Consumer()
         key = (broker, frozenset(instruments), kinds)
         self._consumers.setdefault(broker, []).append((key, consumer))
         if key not in self._pumps:
             self._pumps[key] = asyncio.create_task(self._pump(broker, instruments, kinds), name=f"feed {broker}")
-        wanted, told = set(instruments), 0
+        wanted = set(instruments)
         try:
-            async for event in consumer:
-                if consumer.dropped > told:
-                    yield self._state(broker, Link.GAP, f"{consumer.dropped - told} events were dropped: this reader is too slow")
-                    told = consumer.dropped
+            async for event in self.read(broker, consumer):
                 if isinstance(event, StreamState) or event.instrument in wanted:
                     yield event
         finally:
             self._consumers[broker].remove((key, consumer))
             if not any(other == key for other, _ in self._consumers[broker]):
                 self._pumps.pop(key).cancel()  # nobody reads: the broker's connection is free for another subscription
+
+    async def read(self, broker: BrokerName, consumer: Consumer) -> AsyncIterator[Event]:
+        """What a consumer was offered; in its place, that some of it was dropped."""
+        told = 0
+        async for event in consumer:
+            if consumer.dropped > told:
+                yield self._state(broker, Link.GAP, f"{consumer.dropped - told} events were dropped: this reader is too slow")
+                told = consumer.dropped
+            yield event
 
     async def aclose(self) -> None:
         for task in self._pumps.values():
@@ -95,11 +103,22 @@ class Hub:
         self._pumps.clear()
 
     async def _pump(self, broker: BrokerName, instruments: Sequence[InstrumentID], kinds: Kinds) -> None:
+        streams = {PRICES}
         try:
             async for event in self._feeds[broker].subscribe(instruments, kinds):
                 self.take(broker, event)
+                if isinstance(event, StreamState):
+                    streams.add(event.stream)
+                    self.links.take(event)
+                elif not isinstance(event, Bar):
+                    self.links.heard(broker, PRICES, event.recv_ns)
         except DeskError as error:
-            self.take(broker, self._state(broker, Link.REFUSED, str(error)))
+            state = self._state(broker, Link.REFUSED, str(error))
+            self.links.take(state)
+            self.take(broker, state)
+        finally:
+            if not any(name == broker for name, _, _ in self._pumps):
+                self.links.forget(broker, streams)
 
     def _state(self, broker: BrokerName, link: Link, text: str) -> StreamState:
         """A word of the hub's own; its time is that of the newest quote."""

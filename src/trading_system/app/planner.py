@@ -1,11 +1,13 @@
 """The plan: what the owner set out to reach, the odds of it in closed form, and what many simulated paths under the limits say, on all processors."""
 
 import math
-from collections.abc import Callable
-from concurrent.futures import as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, pstdev, stdev
+from typing import TypeVar
 
 import msgspec
 
@@ -14,13 +16,14 @@ from trading_system.app.pool import pool, workers
 from trading_system.domain.errors import BadRequest
 from trading_system.sizing import goal as odds
 from trading_system.sizing.goal import Goal
-from trading_system.sizing.paths import CHUNK, Limits, Paths, Simulated, Worked, run_chunk, summary
+from trading_system.sizing.paths import CHUNK, Limits, Simulated, Worked, run_chunk, summary
 
 FILE_MAX = 16 << 20  # bytes of a file of returns
 PATHS_MAX = 1_000_000
 INLINE = 4  # chunks that are done before processes have started
-TRADING_DAYS = 252
+PLAIN_MAX = 20_000  # paths that plain Python does in a few seconds
 HALVED = 0.5
+Chunk = TypeVar("Chunk")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,19 +136,33 @@ def plan(goal: Goal, worked: Worked, limits: Limits, *, paths: int, seed: int, t
 
 
 def simulate(goal: Goal, worked: Worked, limits: Limits, *, paths: int, seed: int, told: Callable[[int, int], None]) -> Simulated:
-    """So many paths, in chunks whose chance is each their own: the answer is the same on any number of processors."""
-    counts = [min(CHUNK, paths - start) for start in range(0, paths, CHUNK)]
-    work: list[Callable[[], Paths]] = [partial(run_chunk, goal, worked, limits, seed, place, count) for place, count in enumerate(counts)]
-    count = workers(len(work))
-    done: dict[int, Paths] = {}
-    if count == 1 or len(work) <= INLINE:
-        for place, chunk in enumerate(work):
-            done[place] = chunk()
-            told(len(done), len(work))
-    else:
-        with pool(count) as processes:
-            waiting = {processes.submit(chunk): place for place, chunk in enumerate(work)}
-            for future in as_completed(waiting):
-                done[waiting[future]] = future.result()
-                told(len(done), len(work))
-    return summary(goal, (done[place] for place in range(len(work))))
+    """So many paths, in chunks whose chance is each their own: the answer is the same on any number of processors. Many are left to the compiled
+    lanes where the extra `research` is installed; few are done before it has loaded."""
+    if paths > PLAIN_MAX and find_spec("numba") is not None:
+        return _compiled(goal, worked, limits, paths=paths, seed=seed, told=told)
+    counts = _counts(paths, CHUNK)
+    chunk = partial(run_chunk, goal, worked, limits, seed)
+    count = workers(len(counts))
+    if count == 1 or len(counts) <= INLINE:
+        return summary(goal, _heard(map(chunk, range(len(counts)), counts), len(counts), told))
+    with pool(count) as processes:
+        return summary(goal, _heard(processes.map(chunk, range(len(counts)), counts), len(counts), told))
+
+
+def _compiled(goal: Goal, worked: Worked, limits: Limits, *, paths: int, seed: int, told: Callable[[int, int], None]) -> Simulated:
+    from trading_system.sizing import lanes
+
+    counts = _counts(paths, lanes.CHUNK)
+    with ThreadPoolExecutor(workers(len(counts))) as threads:  # threads do: compiled code lets go of the interpreter
+        chunks = threads.map(partial(lanes.run_chunk, goal, worked, limits, seed), range(len(counts)), counts)
+        return lanes.summary(goal, list(_heard(chunks, len(counts), told)), threads.map)
+
+
+def _counts(paths: int, most: int) -> list[int]:
+    return [min(most, paths - start) for start in range(0, paths, most)]
+
+
+def _heard(chunks: Iterable[Chunk], count: int, told: Callable[[int, int], None]) -> Iterator[Chunk]:
+    for done, chunk in enumerate(chunks, 1):
+        told(done, count)
+        yield chunk

@@ -7,7 +7,7 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from trading_system.app.desk import Desk
-from trading_system.core.blotter import Key
+from trading_system.core.blotter import Key, reservation
 from trading_system.core.protection import Guard, audit, form
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType
@@ -95,13 +95,13 @@ class Protector:
         if instrument is None:
             return ()  # nothing was ever held or asked for here in this life
         void_ns = books.voided.get(key, 0)
-        known = (books.blotter.get(cl_ord_id) for cl_ord_id in books.protected[key])
-        entries = [entry for entry in known if entry is not None and entry.sent_ns >= void_ns]
-        stops = {entry.cl_ord_id: self._stops_of(entry) for entry in entries}
+        known = ((books.blotter.get(cl_ord_id), left) for cl_ord_id, left in books.protected[key].items())
+        entries = [(entry, left) for entry, left in known if entry is not None and entry.sent_ns >= void_ns]
+        stops = {entry.cl_ord_id: self._stops_of(entry) for entry, _ in entries}
         position = books.ledger.position(*key)
         rate = desk.brokers[key[0]].facts.max_fee_in_kind if instrument.asset_class.is_crypto else ZERO
         others = (order for order in books.blotter.working_on(*key) if order.protects is None and order.parent not in books.protected[key])
-        exits = (_closing(order) for order in others if order.side.sign * position < 0)
+        exits = (_closing(order, position) for order in others)
         fees = books.bought.get(key, ZERO) * rate  # not booked yet: the broker may hold so much less than was bought
         found = audit(entries, stops, position, sum(exits, fees), instrument.lot)
         return tuple(guard for guard in found if guard.excess or guard.naked > guard.entry.cum_qty * rate)  # less is a fee's remainder
@@ -220,6 +220,9 @@ class Protector:
             )
 
 
-def _closing(order: Order) -> Decimal:
-    """Units that an exit may still close; of two that end one another, one counts."""
-    return min(order.leaves_qty, max(ZERO, order.reserve_qty - order.cum_qty))
+def _closing(order: Order, position: Decimal) -> Decimal:
+    """Units of a position that an order may still close; of two exits that end one another, one counts, and of several legs the shares do."""
+    if order.legs:
+        kept = reservation(order)
+        return kept.sell_qty if position > 0 else kept.buy_qty
+    return min(order.leaves_qty, max(ZERO, order.reserve_qty - order.cum_qty)) if order.side.sign * position < 0 else ZERO

@@ -12,7 +12,7 @@ from trading_system.app.venue_deadman import VenueDeadMan
 from trading_system.core.reconcile import Difference, Kind, compare_orders
 from trading_system.core.risk import Halt, Level
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, DeskError, JournalError, ProtocolError
+from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, JournalError, ProtocolError
 from trading_system.domain.fix import Doubt, OrdStatus
 from trading_system.domain.ids import BrokerName, ClOrdID
 from trading_system.domain.money import plain
@@ -106,14 +106,19 @@ class Recovery:
         await desk.journal.flush()
         desk.step("started")
         for order in desk.books.in_doubt():
+            if order.broker not in desk.brokers:
+                self._leave_to_a_person(order)
+                continue
             if order.doubt is Doubt.NONE:
                 desk.record(Doubted(cl_ord_id=order.cl_ord_id, text="the desk stopped before an answer came", now_ns=desk.clock.now_ns()))
                 desk.step("old doubt noted")
             self._resolve_soon(order)  # already here: what follows may take its time at a slow broker, and a lasting doubt is told in time
         for order in desk.books.in_doubt():
-            await self._ask(desk.brokers[order.broker], order)
+            if order.broker in desk.brokers:
+                await self._ask(desk.brokers[order.broker], order)
         desk.step("doubts asked")
         self._spawn(self._pulse(), "pulse")
+        self._spawn(desk.routing.run(), "routing")
         for watch in self._watches.values():
             await watch.load_instruments()
             self._spawn(watch.pump(), f"events {watch.name}")
@@ -155,17 +160,18 @@ class Recovery:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A watch that dies takes the desk's readiness with it, and says so: nothing trades on half a view."""
+        """A watch that dies takes the desk's readiness with it, for as long as this process runs, and says so: nothing trades on half a view."""
         self._tasks.discard(task)
         if task.cancelled() or task.exception() is None:
             return
         error = task.exception()
+        self.desk.ended = self.desk.ended or task.get_name()
         for name in self.desk.ready:
             self.desk.ready[name] = False
         if isinstance(error, BaseExceptionGroup):  # of the protector, who places several stops at once
             _, error = error.split(JournalError)
         if error is not None and not isinstance(error, JournalError):
-            text = f"{task.get_name()} stopped: {error!r}"
+            text = f"{task.get_name()} stopped: {error!r}; restart the desk, then resume"
             self.desk.set_halt(Halt(scope="all", level=Level.HALT, rule="WATCH", text=text, set_ns=self.desk.clock.now_ns()))
 
     async def _judge_unseen(self) -> None:
@@ -186,6 +192,13 @@ class Recovery:
             self._resolving.add(order.cl_ord_id)
             self._spawn(self._resolve(order), f"resolve {order.cl_ord_id}")
             self._spawn(self._tell(order), f"tell of {order.cl_ord_id}")
+
+    def _leave_to_a_person(self, order: Order) -> None:
+        """Its broker is not on this desk, so nobody here can ask. It keeps what it reserves."""
+        text = f"{order.broker} is not on this desk: put its key back, or look for it on the broker's own page"
+        if order.text != text:
+            self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=self.desk.clock.now_ns()))
+            self.desk.alert("critical", f"{order.cl_ord_id} is in doubt; {text}")
 
     async def _tell(self, order: Order) -> None:
         """Beside the questions, which may take their time: whoever waits hears of it after ALERT_NS, and is asked to look after ESCALATE_NS."""
@@ -216,8 +229,9 @@ class Recovery:
                 absent = await self._ask(broker, order)
                 healthy = desk.ready[order.broker] and self._watches[order.broker].outside.matched
                 not_found = not_found + 1 if absent and healthy and asked_ns > horizon_ns else 0
-                if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order):
-                    text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; positions agree"
+                # Looking takes its time: the stream may have told of the order meanwhile.
+                if absent and not_found >= NOT_FOUND_MIN and await self._nowhere(broker, order) and self._doubtful(order.cl_ord_id):
+                    text = f"{not_found} times not found after the horizon, neither by id nor among orders and fills; units and money agree"
                     desk.record(ClosedUnsent(cl_ord_id=order.cl_ord_id, text=text, proven_absent=True, now_ns=desk.clock.now_ns()))
                     desk.alert("warning", f"{order.cl_ord_id} never reached {order.broker}: {text}")
                     return
@@ -240,17 +254,18 @@ class Recovery:
         return False
 
     async def _nowhere(self, broker: Broker, order: Order) -> bool:
-        """The second and third place to look: among the open orders and among the fills."""
+        """The other places to look: among the open orders, among the fills, and in the account, which shows what no report told."""
         try:
             known_ns = self.desk.books.watermarks.get(order.broker, order.sent_ns)
             reports = (*await broker.open_orders(), *await broker.fills(min(known_ns, order.sent_ns) - OVERLAP_NS))
+            snapshot = await broker.account()
         except DeskError:
             return False
         for report in reports:
             if report.cl_ord_id == order.cl_ord_id:
                 self.desk.on_report(report)
                 return False
-        return True
+        return self._watches[order.broker].outside.untouched(snapshot, order)
 
 
 class Watch:
@@ -285,7 +300,12 @@ class Watch:
             await self._desk.clock.sleep_ns(GAP_NS)
 
     async def _follow(self) -> None:
+        links = self._desk.hub.links
         async for event in self._broker.events():
+            if isinstance(event, StreamState):
+                links.take(event)
+            else:
+                links.heard(self.name, "orders", self._desk.clock.now_ns())
             match event:
                 case ExecutionReport():
                     self._desk.on_report(event)
@@ -310,11 +330,13 @@ class Watch:
             await self._desk.clock.sleep_ns(GAP_NS)
 
     async def load_instruments(self) -> None:
-        """The grids of everything we hold or have open, so that marks and closings need no second look."""
+        """The grids of everything we hold or have open, so that marks and closings need no second look. What has ended, and what cannot be traded
+        here, has none."""
         broker_keys = [key for key in (*self._desk.books.ledger.traded(), *self._desk.books.blotter.reserved_keys()) if key[0] == self.name]
         held = [position.instrument for position in self._desk.accounts[self.name].positions]
         for instrument in sorted({key[1] for key in broker_keys} | set(held)):
-            await self._desk.instrument(self.name, instrument)
+            with suppress(BadRequest):
+                await self._desk.instrument(self.name, instrument)
 
     async def reconcile(self) -> None:
         """One look: orders, fills, account, positions. Ready only when it went through and the stream lives."""
@@ -330,7 +352,7 @@ class Watch:
         except DeskError:
             self._wake.set()  # could not be asked: try again at the next turn; readiness stays what the stream made it
         else:
-            desk.ready[self.name] = live_before and self.live and standstills == desk.standstills
+            desk.ready[self.name] = live_before and self.live and standstills == desk.standstills and not desk.ended
 
     async def _look(self) -> None:
         desk, books = self._desk, self._desk.books

@@ -36,6 +36,7 @@ LAST_WITHIN_NS = 5 * SECOND_NS  # how long the last orders are waited for
 QUEUE_MAX = 10_000  # events that wait for one strategy
 PAGE = 1_000
 SHADOWS_MAX = 10_000  # orders that are compared with paper
+_WRONG = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)  # what a wish may bring about that nobody thought of
 _LOOK_NS = SECOND_NS
 
 
@@ -102,6 +103,9 @@ class Runner:
         try:
             while not self.disabled and not until():
                 await self._drain()
+                for task in feeds:
+                    if task.done() and (error := task.exception()) is not None:
+                        await self._disable(f"because what it is told of ended: {error}")
                 await self.desk.clock.sleep_ns(_LOOK_NS // 4)
         finally:
             for task in feeds:
@@ -133,7 +137,7 @@ class Runner:
     async def _bars(self, name: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
         """Those that are over; none where the broker cannot say now."""
         try:
-            found = await self.desk.brokers[self.broker].bars(name, period_ns, max(0, start_ns), end_ns)
+            found = await self.desk.routing.bars(self.broker, name, period_ns, max(0, start_ns), end_ns)
         except DeskError:
             return ()
         now_ns = self.desk.clock.now_ns()
@@ -155,7 +159,7 @@ class Runner:
         return work
 
     async def _stream(self, kinds: Kinds) -> None:
-        async for event in self.desk.hub.stream(self.broker, self._instruments, kinds):
+        async for event in self.desk.routing.stream(self.broker, self._instruments, kinds):
             if isinstance(event, Quote | Trade):
                 await self._queue.put(told(event))
 
@@ -184,7 +188,7 @@ class Runner:
                 await self._queue.put(told(Ticked(now_ns=now_ns)))
 
     def _on_record(self, record: Record, applied: Applied | None) -> None:
-        if isinstance(record, Adjusted) and record.broker == self.broker and self._positions.get(record.instrument):
+        if isinstance(record, Adjusted) and record.broker == self._at(record.instrument) and self._positions.get(record.instrument):
             self._tell_held(record.instrument, record.now_ns)
         if not isinstance(record, Reported) or applied is None or not applied.bookings or owner_of(self.desk.books, applied.order) != self.name:
             return
@@ -199,7 +203,7 @@ class Runner:
 
     def _at_rest(self) -> bool:
         """Whether no order at the market of this strategy's is on its way."""
-        working = (order for name in self._instruments for order in self.desk.books.blotter.working_on(self.broker, name))
+        working = (order for name in self._instruments for order in self.desk.books.blotter.working_on(self._at(name), name))
         return not any(order.ord_type is OrdType.MARKET and owner_of(self.desk.books, order) == self.name for order in working)
 
     def _tell_held(self, instrument: InstrumentID, now_ns: int) -> None:
@@ -210,7 +214,11 @@ class Runner:
 
     def _there(self, instrument: InstrumentID, own: Decimal) -> Decimal:
         """What a strategy holds is no more than the account does: a fee in kind was taken from it."""
-        return within(own, self.desk.books.ledger.position(self.broker, instrument))
+        return within(own, self.desk.books.ledger.position(self._at(instrument), instrument))
+
+    def _at(self, instrument: InstrumentID) -> BrokerName:
+        """Where it lives: at this strategy's broker, but for openings that went over to another."""
+        return self.desk.routing.at(self.broker, instrument)
 
     def _soon(self, event: Told) -> None:
         if not self._queue.full():
@@ -229,7 +237,10 @@ class Runner:
             await self._failed(str(error))
             return
         for wish in wishes:
-            await self._wished(wish)
+            try:
+                await self._wished(wish)
+            except _WRONG as error:
+                await self._failed(f"its wish for {wish.instrument} could not be handled: {type(error).__name__}: {error}")
 
     async def _wished(self, wish: Wish) -> None:
         self._count += 1
@@ -245,13 +256,13 @@ class Runner:
     async def _shadow(self, cl_ord_id: ClOrdID, decided_ns: int) -> None:
         """Remember what the order would have met on paper."""
         order = self.desk.books.blotter.get(cl_ord_id)
-        quote = None if order is None else self.desk.hub.latest(self.broker, order.instrument)
+        quote = None if order is None else self.desk.hub.latest(order.broker, order.instrument)
         touch = None if quote is None or order is None else quote.touch(order.side)
         if order is None or touch is None or order.ord_type is not OrdType.MARKET or len(self._shadows) >= SHADOWS_MAX:
             return
         after = None
         with suppress(DeskError):
-            after = (await self.desk.hub.fetch(self.broker, order.instrument)).touch(order.side)
+            after = (await self.desk.hub.fetch(order.broker, order.instrument)).touch(order.side)
         self._shadows[cl_ord_id] = Shadow(cl_ord_id=cl_ord_id, touch=touch, paper_px=after, decided_ns=decided_ns)
 
     def divergence(self) -> Divergence:
@@ -263,10 +274,7 @@ class Runner:
         """The third time it is disabled; one whose process ended is begun anew with what it holds."""
         self.failures += 1
         if self.failures >= FAILURES_MAX:
-            self.disabled = True
-            await self._strategy.aclose()
-            text = f"strategy {self.name} is disabled after {self.failures} failures, the last: {why}. What it holds keeps its stops."
-            self.desk.alert("critical", text)
+            await self._disable(f"after {self.failures} failures, the last: {why}")
             return
         self.desk.alert("warning", f"strategy {self.name} failed ({self.failures} of {FAILURES_MAX}): {why}")
         if not self._strategy.alive:
@@ -276,6 +284,12 @@ class Runner:
                 await self._failed(str(error))
                 return
             await self._tell_past()
+
+    async def _disable(self, why: str) -> None:
+        if not self.disabled:
+            self.disabled = True
+            await self._strategy.aclose()
+            self.desk.alert("critical", f"strategy {self.name} is disabled {why}. What it holds keeps its stops.")
 
 
 async def positions_of(desk: Desk, strategy: str) -> dict[InstrumentID, Decimal]:

@@ -26,7 +26,7 @@ ANSWER_WITHIN_NS = dict.fromkeys(VERBS, 60 * SECOND_NS) | {
     "journal_verify": 600 * SECOND_NS,
     "journal_backup": 600 * SECOND_NS,
     "journal_days": 600 * SECOND_NS,
-    **dict.fromkeys(("orders", "fills", "alerts", "acknowledge", "status"), 10 * SECOND_NS),
+    **dict.fromkeys(("orders", "fills", "alerts", "acknowledge", "status", "portfolio", "limits", "brokers"), 10 * SECOND_NS),
 }
 PATH_MAX = 100  # a Unix socket's path is limited to 104 or 108 bytes by the kernel
 

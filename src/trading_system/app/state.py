@@ -1,7 +1,6 @@
 """The desk at one instant, as the gate sees it: limits, halts, holdings, what is on its way, prices and their age."""
 
 from decimal import Decimal
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -9,14 +8,14 @@ from msgspec.structs import replace
 from trading_system.core.blotter import Reserved
 from trading_system.core.options import at_risk, cover
 from trading_system.core.risk import Arming, Holding, LegState, RiskState
-from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Quote
 from trading_system.domain.money import ONE, ZERO
 from trading_system.domain.option import is_option, parse_option, underlying_of
-from trading_system.domain.order import Leg, NewOrder
+from trading_system.domain.order import Leg, NewOrder, Order, shares_of
+from trading_system.settings.keys import parts_of
 
 if TYPE_CHECKING:
     from trading_system.app.desk import Desk
@@ -25,28 +24,33 @@ _MINUTE_NS = 60_000_000_000
 
 
 def risk_state(desk: "Desk", request: NewOrder, cl_ord_id: ClOrdID) -> RiskState:
-    """Everything the gate may look at. Raises BadRequest: a leg of a multileg order that is no option."""
+    """Everything the gate may look at."""
     key = (request.broker, request.instrument)
     books, now_ns = desk.books, desk.clock.now_ns()
+    equity, unvalued = desk.valued(now_ns)
     reserving = books.blotter.reserved_keys()
     crypto = [reserved for reserved in reserving if desk.asset_class(*reserved).is_crypto]
     reserved, legs = books.blotter.reserved(*key), tuple(_leg(desk, request.broker, leg) for leg in request.legs)
+    about = {request.instrument, *(leg.instrument for leg in request.legs)}
     return RiskState(
         limits=desk.limits,
         facts=desk.brokers[request.broker].facts,
         halts=tuple(books.halts.values()),
         ready=desk.ready[request.broker] and not desk.stood_still(),
+        ended=desk.ended,
         account=desk.accounts.get(request.broker),
-        equity=desk.marked(now_ns),
+        equity=equity,
+        unvalued=unvalued,
         instrument=_whole(desk, request) if legs else desk.instruments[key],
         quote=_net_quote(desk, request) if legs else desk.hub.latest(*key),
         position=ZERO if legs else books.ledger.position(*key),
-        reserved=Reserved(in_doubt=sum((leg.reserved.in_doubt for leg in legs), reserved.in_doubt)) if legs else reserved,
+        reserved=Reserved(in_doubt=sum(books.blotter.reserved(key[0], name).in_doubt for name in about)) if legs else reserved,
         total=books.blotter.total,
-        holdings=_holdings(desk),
+        holdings=holdings(desk),
         reserved_crypto=sum((books.blotter.reserved(*reserved).notional for reserved in crypto), ZERO),
-        working=() if legs else books.blotter.working_on(*key),
-        recent=tuple(takewhile(lambda item: now_ns - item[0] < _MINUTE_NS, reversed(books.recent))),
+        elsewhere=(ZERO, ZERO) if legs else _elsewhere(desk, *key),
+        working=() if legs and shares_of(request.legs) is None else _working_beside(desk, *key),
+        recent=_recent(desk, now_ns),
         reserving=frozenset(reserving),
         rate=desk.rate(*key),
         cover=_cover(desk, request.broker, desk.instruments[key]),
@@ -61,6 +65,34 @@ def risk_state(desk: "Desk", request: NewOrder, cl_ord_id: ClOrdID) -> RiskState
     )
 
 
+def _recent(desk: "Desk", now_ns: int) -> tuple[tuple[int, NewOrder], ...]:
+    """What was approved in the last minute, newest first."""
+    found = []
+    for approved in reversed(desk.books.recent):
+        if now_ns - approved[0] >= _MINUTE_NS:
+            break
+        found.append(approved)
+    return tuple(found)
+
+
+def _working_beside(desk: "Desk", broker: BrokerName, instrument: InstrumentID) -> tuple[Order, ...]:
+    """Orders that one of this broker could meet: those of every account there."""
+    folder, _ = parts_of(broker)
+    return tuple(order for name in desk.brokers if parts_of(name)[0] == folder for order in desk.books.blotter.working_on(name, instrument))
+
+
+def _elsewhere(desk: "Desk", broker: BrokerName, instrument: InstrumentID) -> tuple[Decimal, Decimal]:
+    """How far the other accounts go each way in this instrument, with what is open: buys, sells."""
+    bought = sold = ZERO
+    for name in desk.brokers:
+        if name == broker:
+            continue
+        held, open_ = desk.books.ledger.position(name, instrument), desk.books.blotter.reserved(name, instrument)
+        bought += max(ZERO, held + open_.buy_qty)
+        sold += max(ZERO, open_.sell_qty - held)
+    return bought, sold
+
+
 def _arming(desk: "Desk") -> Arming | None:
     armed = desk.books.armed
     if armed is None:
@@ -68,7 +100,7 @@ def _arming(desk: "Desk") -> Arming | None:
     return Arming(accounts=armed.accounts, max_notional=armed.max_notional, spent=desk.books.armed_spent, until_ns=armed.until_ns)
 
 
-def _holdings(desk: "Desk") -> tuple[Holding, ...]:
+def holdings(desk: "Desk") -> tuple[Holding, ...]:
     """What is held, instrument by instrument; options on one underlying together, as what they put at risk."""
     books, others = desk.books, []
     options: dict[tuple[BrokerName, InstrumentID], list[InstrumentID]] = {}
@@ -77,15 +109,15 @@ def _holdings(desk: "Desk") -> tuple[Holding, ...]:
         if qty and is_option(instrument):
             options.setdefault((broker, underlying_of(instrument)), []).append(instrument)
         elif qty:
-            mark, rate = desk.mark_px(broker, instrument), desk.rate(broker, instrument)
+            px, rate = desk.mark_px(broker, instrument), desk.rate(broker, instrument)
             others.append(
                 Holding(
                     broker=broker,
                     instrument=instrument,
                     asset_class=desk.asset_class(broker, instrument),
                     qty=qty,
-                    mark=None if mark is None or rate is None else mark * rate,
-                    multiplier=desk.multiplier(broker, instrument),
+                    mark=None if px is None or rate is None else rate * desk.pricing(broker, instrument).worth(ONE, px),
+                    here=broker in desk.brokers,
                 )
             )
     return (*others, *(_options_held(desk, *about, names) for about, names in options.items()))
@@ -99,12 +131,18 @@ def _options_held(desk: "Desk", broker: BrokerName, underlying: InstrumentID, na
     marks = {name: desk.mark_px(broker, name) for name in names}
     known = [(parse_option(name), _units(desk, broker, name), mark) for name, mark in marks.items() if mark is not None]
     risk, rate = at_risk(known) if len(known) == len(names) else None, desk.rate(broker, names[0])
-    asset_class = desk.asset_class(broker, names[0])
-    return Holding(broker=broker, instrument=underlying, asset_class=asset_class, qty=ONE, mark=None if risk is None or rate is None else risk * rate)
+    return Holding(
+        broker=broker,
+        instrument=underlying,
+        asset_class=desk.asset_class(broker, names[0]),
+        qty=ONE,
+        mark=None if risk is None or rate is None else risk * rate,
+        here=broker in desk.brokers,
+    )
 
 
 def _units(desk: "Desk", broker: BrokerName, option: InstrumentID) -> Decimal:
-    return desk.books.ledger.position(broker, option) * desk.multiplier(broker, option)
+    return desk.books.ledger.position(broker, option) * desk.pricing(broker, option).multiplier
 
 
 def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
@@ -113,7 +151,7 @@ def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
     if contract is None:
         return ZERO
     ours = {name for at, name in (*books.ledger.traded(), *books.blotter.reserved_keys()) if at == broker and is_option(name)}
-    leaving = {name: books.blotter.reserved(broker, name).sell_qty * desk.multiplier(broker, name) for name in ours}
+    leaving = {name: books.blotter.reserved(broker, name).sell_qty * desk.pricing(broker, name).multiplier for name in ours}
     held = {name: _units(desk, broker, name) - leaving[name] for name in ours}
     shares = books.ledger.position(broker, contract.underlying) - books.blotter.reserved(broker, contract.underlying).sell_qty
     rate = desk.rate(broker, instrument.id)
@@ -121,29 +159,41 @@ def _cover(desk: "Desk", broker: BrokerName, instrument: Instrument) -> Decimal:
 
 
 def _leg(desk: "Desk", broker: BrokerName, leg: Leg) -> LegState:
-    contract = desk.instruments[broker, leg.instrument].contract
-    if contract is None:
-        raise BadRequest(f"{leg.instrument} is no option: the legs of a multileg order are")
-    position, reserved = desk.books.ledger.position(broker, leg.instrument), desk.books.blotter.reserved(broker, leg.instrument)
-    return LegState(contract=contract, position=position, reserved=reserved)
+    instrument, quote = desk.instruments[broker, leg.instrument], desk.hub.latest(broker, leg.instrument)
+    return LegState(
+        contract=instrument.contract,
+        position=desk.books.ledger.position(broker, leg.instrument),
+        reserved=desk.books.blotter.reserved(broker, leg.instrument),
+        mark=None if quote is None else quote.mid,
+        shortable=instrument.shortable,
+    )
 
 
 def _whole(desk: "Desk", request: NewOrder) -> Instrument:
-    """A multileg order's grid: its legs', under the name of what they are about."""
+    """A multileg order's grid: that of its options, under the name of what they are about."""
     legs = [desk.instruments[request.broker, leg.instrument] for leg in request.legs]
-    return replace(legs[0], id=request.instrument, symbol="", contract=None, tradable=all(leg.tradable for leg in legs))
+    option = _priced_as(desk, request)
+    return replace(option, id=request.instrument, symbol="", contract=None, tradable=all(leg.tradable for leg in legs))
+
+
+def _priced_as(desk: "Desk", request: NewOrder) -> Instrument:
+    """The leg whose multiplier a multileg order's price is multiplied with: an option; where there is none, it is no order."""
+    legs = [desk.instruments[request.broker, leg.instrument] for leg in request.legs]
+    return next((leg for leg in legs if leg.contract is not None), legs[0])
 
 
 def _net_quote(desk: "Desk", request: NewOrder) -> Quote | None:
-    """What the whole costs at the legs' quotes: below zero where it pays. None: a leg has no two sides."""
+    """What the whole costs at the legs' quotes, for each unit of what they are about: below zero where it pays. None: a leg has no two sides."""
     bid = ask = ZERO
+    multiplier = _priced_as(desk, request).multiplier
     quotes = []
     for leg in request.legs:
         quote = desk.hub.latest(request.broker, leg.instrument)
         if quote is None or quote.bid_px is None or quote.ask_px is None:
             return None
         cheap, dear = (quote.bid_px, quote.ask_px) if leg.side is Side.BUY else (-quote.ask_px, -quote.bid_px)
-        bid, ask = bid + leg.ratio_qty * cheap, ask + leg.ratio_qty * dear
+        times = leg.ratio_qty * desk.instruments[request.broker, leg.instrument].multiplier / multiplier
+        bid, ask = bid + times * cheap, ask + times * dear
         quotes.append(quote)
     oldest = min(quotes, key=lambda quote: quote.transact_ns)
     return Quote(

@@ -76,6 +76,7 @@ def make(name: str, settings: Mapping[str, str]) -> Strategy:
         strategy = kind(**values)
         if strategy.bars:
             parse_period(strategy.bars)
+        strategy.instruments = tuple(str(name).strip().upper() for name in strategy.instruments)
     except (TypeError, ValueError) as error:
         raise BadRequest(f"{name}: {error}") from None
     if not strategy.instruments:

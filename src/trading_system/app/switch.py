@@ -23,7 +23,7 @@ _SIGNALS = {signal.SIGUSR1: Level.HALT, signal.SIGUSR2: Level.KILL}
 
 def pulled(folder: Path) -> Level | None:
     """The hardest level whose file lies in the folder: KILL, HALT or REDUCE_ONLY; content does not matter. Works when nothing else does."""
-    return next((level for name, level in _FILES if os.path.lexists(folder / name)), None)
+    return next((level for name, level in _FILES if os.path.lexists(os.path.join(folder, name))), None)
 
 
 def pull(folder: Path, level: Level, reason: str) -> None:

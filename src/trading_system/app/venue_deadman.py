@@ -117,7 +117,7 @@ class VenueDeadMan:
                 return f"{order.cl_ord_id} is not an order of this desk"
             if order.broker == name and stays(order, books.ledger.position(name, order.instrument)):
                 return f"{order.cl_ord_id} guards or closes a position, or asks for a stop, and must stay"
-        guarded = (key[1] for key, entries in books.protected.items() if key[0] == name and entries and books.ledger.position(*key))
+        guarded = (key[1] for key, entries in books.protected.items() if key[0] == name and any(entries.values()))
         return next((f"{instrument} has, or is to have, a stop" for instrument in guarded), None)
 
     def _unclear(self) -> str | None:

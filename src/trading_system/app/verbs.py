@@ -11,8 +11,10 @@ from typing import TypeVar
 from trading_system.app import views
 from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
+from trading_system.app.flatten import is_dust
+from trading_system.app.portfolio import brokers_of, limits_of
+from trading_system.app.portfolio import portfolio as book_of
 from trading_system.app.records import JOURNAL_VERBS, Args, whole
-from trading_system.brokers.registry import BROKERS
 from trading_system.core.risk import Level
 from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
@@ -21,7 +23,8 @@ from trading_system.domain.market import BookSnapshot
 from trading_system.domain.money import ZERO, parse_decimal, plain
 from trading_system.domain.option import Right, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
-from trading_system.domain.ports import DepthData, EquityHistory, GainsHistory, NewsData, OptionData
+from trading_system.domain.ports import DepthData, EquityHistory, FindsInstruments, GainsHistory, MarketHours, NewsData, OptionData, StrikesData
+from trading_system.domain.search import Match, matching
 from trading_system.domain.signal import DAY_NS, Allocation, Edge, Odds, Outlook, Record, Signal, Wish
 from trading_system.journal.record import AlertAcked, Armed
 from trading_system.journal.replay import DECISIONS_MAX
@@ -31,6 +34,7 @@ from trading_system.sizing.sizer import NoTrade, Sized
 Verb = Callable[[Desk, Args], Awaitable[object]]
 _Enum = TypeVar("_Enum", bound=StrEnum)
 READY_WITHIN_NS = 15_000_000_000  # how long an order or a check waits for a desk that has just been opened
+ARMED_MAX_NS = 24 * 3_600_000_000_000
 SETTLE_NS = 5_000_000_000  # how long a submit waits for the market before it answers with the order as it stands
 BARS_MAX = 10_000
 LEVELS_MAX = 100
@@ -38,6 +42,7 @@ BOOK_WITHIN_S = 10
 STRIKES_MAX = 1_000
 NEWS_MAX = 1_000
 GAINS_MAX = 1_000
+MATCHES_MAX = 1_000
 PERIOD_MAX_NS = 86_400_000_000_000
 
 
@@ -56,7 +61,7 @@ async def positions(desk: Desk, args: Args) -> object:
     rows = []
     for name in _brokers(desk, args):
         snapshot = await desk.refresh_account(name)
-        rows += [views.position_view(name, position, desk.multiplier(name, position.instrument)) for position in snapshot.positions]
+        rows += [views.position_view(name, position, desk.pricing(name, position.instrument)) for position in snapshot.positions]
     return rows
 
 
@@ -107,21 +112,24 @@ async def submit(desk: Desk, args: Args) -> object:
     within_ns = whole(args, "wait_ns", SETTLE_NS, READY_WITHIN_NS)
     order = await desk.submit(request)
     await desk.wait(lambda: _at_rest(desk, order), within_ns)
-    return views.order_view(_now(desk, order))
+    now = _now(desk, order)
+    why = desk.routing.why(name, instrument.id) if now.broker != name else ""
+    return {**views.order_view(now), "text": "; ".join(filter(None, (now.text, why and f"at {now.broker}: {why}")))}
 
 
 async def spread(desk: Desk, args: Args) -> object:
-    """Several options at one net price, as one order. legs: side:SYMBOL or side:SYMBOL:ratio."""
+    """Several options, or shares and options, at one net price for each share, as one order. legs: side:SYMBOL or side:SYMBOL:ratio."""
     name = _broker(desk, args)
     said = args.get("legs")
     legs = tuple(_parsed_leg(str(text)) for text in (said if isinstance(said, list | tuple) else ()))
     if not legs:
-        raise BadRequest("legs are missing: buy:AAPL261218C00200000 sell:AAPL261218C00210000")
+        raise BadRequest("legs are missing: buy:AAPL261218C00200000 sell:AAPL261218C00210000, or buy:AAPL:100 sell:AAPL261218C00210000")
     request = NewOrder(
         broker=name,
         instrument=underlying_of(legs[0].instrument),
         side=Side.BUY,
         ord_type=OrdType.LIMIT,
+        time_in_force=_enum(TimeInForce, args, "time_in_force", TimeInForce.DAY),
         order_qty=_decimal(args, "order_qty"),
         price=_decimal(args, "price"),
         legs=legs,
@@ -159,7 +167,10 @@ async def cancel(desk: Desk, args: Args) -> object:
 
 async def flatten(desk: Desk, args: Args) -> object:
     residue = await desk.flatten(None if args.get("broker") is None else _broker(desk, args))
-    left = [{"broker": broker, "instrument": instrument, "qty": plain(qty)} for broker, instrument, qty in residue.positions]
+    left = [
+        {"broker": broker, "instrument": instrument, "qty": plain(qty), "dust": is_dust(desk, broker, instrument, qty)}
+        for broker, instrument, qty in residue.positions
+    ]
     return {"positions": left, "orders": list(residue.orders), "problems": list(residue.problems)}
 
 
@@ -197,18 +208,9 @@ async def bars(desk: Desk, args: Args) -> object:
 
 async def chain(desk: Desk, args: Args) -> object:
     """The options of one day on one underlying, the nearest day where none is named, and every day there is."""
-    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
-    if not isinstance(source, OptionData):
-        raise BadRequest(f"{name} has no options here")
-    underlying = (await desk.instrument(name, _instrument(args))).id
+    name, source = _broker(desk, args), _options(desk, args)
+    underlying, days, expiry = await _expiry(desk, args, source)
     right = None if args.get("right") is None else _enum(Right, args, "right", None)
-    days = await source.expiries(underlying)
-    if not days:
-        raise BadRequest(f"{name} has no options on {underlying}")
-    expiry = days[0] if args.get("expiry") is None else _parsed(date.fromisoformat, str(args["expiry"]))
-    if expiry not in days:
-        near = ", ".join(str(day) for day in sorted(days, key=lambda day: abs(day - expiry))[:5])
-        raise BadRequest(f"no options on {underlying} end on {expiry}; near it: {near}")
     lines = await source.chain(underlying, expiry, right)
     quote = await desk.hub.fetch(name, underlying)
     strikes = whole(args, "strikes", 0, STRIKES_MAX)
@@ -217,6 +219,56 @@ async def chain(desk: Desk, args: Args) -> object:
         near_money = sorted({line.contract.strike for line in lines}, key=lambda strike: abs(strike - mid))[:strikes]
         lines = tuple(line for line in lines if line.contract.strike in near_money)
     return views.chain_view(name, underlying, quote.mid, expiry, days, lines)
+
+
+async def strikes(desk: Desk, args: Args) -> object:
+    """The strikes of one day, as chain names it; of a broker that has no list of them they are its chain's."""
+    name, source = _broker(desk, args), _options(desk, args)
+    underlying, days, expiry = await _expiry(desk, args, source)
+    if isinstance(source, StrikesData):
+        found = await source.strikes(underlying, expiry)
+    else:
+        found = tuple(sorted({line.contract.strike for line in await source.chain(underlying, expiry)}))
+    return views.strikes_view(name, underlying, expiry, days, found)
+
+
+def _options(desk: Desk, args: Args) -> OptionData:
+    source = desk.brokers[_broker(desk, args)]
+    if not isinstance(source, OptionData):
+        raise BadRequest(f"{_broker(desk, args)} has no options here; `trading brokers` says which have")
+    return source
+
+
+async def _expiry(desk: Desk, args: Args, source: OptionData) -> tuple[InstrumentID, tuple[date, ...], date]:
+    """The underlying, every day on which options on it end, and the one that is meant."""
+    underlying = (await desk.instrument(_broker(desk, args), _instrument(args))).id
+    days = await source.expiries(underlying)
+    if not days:
+        raise BadRequest(f"{_broker(desk, args)} has no options on {underlying}; name another, or another broker")
+    expiry = days[0] if args.get("expiry") is None else _parsed(date.fromisoformat, str(args["expiry"]))
+    if expiry not in days:
+        near = ", ".join(str(day) for day in sorted(days, key=lambda day: abs(day - expiry))[:5])
+        raise BadRequest(f"no options on {underlying} end on {expiry}; near it: {near}")
+    return underlying, days, expiry
+
+
+async def hours(desk: Desk, args: Args) -> object:
+    """Where the market is in its day, as its broker says it."""
+    name, source = _broker(desk, args), desk.brokers[_broker(desk, args)]
+    if not isinstance(source, MarketHours):
+        raise BadRequest(f"{name} does not say here whether its market is open; `trading quote` shows when it last quoted something")
+    return views.hours_view(name, await source.market_clock())
+
+
+async def search(desk: Desk, args: Args) -> object:
+    """Instruments by a part of their symbol or name, as their broker finds them; otherwise among those that it lists."""
+    name, source, text = _broker(desk, args), desk.brokers[_broker(desk, args)], _text(args, "text").strip()
+    if isinstance(source, FindsInstruments):
+        found = await source.search(text)
+    else:
+        listed = [one for one in await source.instruments() if one.tradable]
+        found = matching(text, [Match(instrument=one.id, asset_class=one.asset_class, symbol=one.symbol) for one in listed])
+    return [views.match_view(name, one) for one in found[: whole(args, "count", 20, MATCHES_MAX) or 20]]
 
 
 async def equity(desk: Desk, args: Args) -> object:
@@ -276,13 +328,15 @@ async def why(desk: Desk, args: Args) -> object:
 
 async def halt(desk: Desk, args: Args) -> object:
     level = _enum(Level, args, "level", Level.HALT)
-    return views.halt_view(await desk.halt(_scope(desk, args), level, str(args.get("text") or "set by the owner")))
+    by, text = args.get("by"), args.get("text")
+    words = f"{text or 'set'} by {by or 'the owner'}" if by or not text else str(text)
+    return views.halt_view(await desk.halt(_scope(desk, args), level, words))
 
 
 async def resume(desk: Desk, args: Args) -> object:
     """Clear halts. adopt: the broker's figures are taken over where a difference had halted; without it the same difference halts again."""
     scope = _scope(desk, args) if args.get("scope") not in (None, "*") else "*"
-    differing = {halt.scope for halt in desk.books.halts.values() if halt.rule in ("MISMATCH", "CASH") and scope in ("*", halt.scope)}
+    differing = {halt.scope for halt in desk.books.halts.values() if {"MISMATCH", "CASH"} & {*halt.rules} and scope in ("*", halt.scope)}
     if args.get("adopt"):
         desk.adopting |= differing
     await desk.resume(scope, by=str(args.get("by") or "owner"))
@@ -309,18 +363,20 @@ async def acknowledge(desk: Desk, args: Args) -> object:
 
 
 async def arm(desk: Desk, args: Args) -> object:
-    """Live only. Durable before it counts; loosening needs this step again, tightening too: the last one holds."""
+    """Live only, for at most a day, by whoever knows an account's number. Durable before it counts; loosening needs this step again, tightening too:
+    the last one holds."""
     if desk.environment != "live":
         raise BadRequest("arming is for live trading only; this desk is a paper desk")
     most = _decimal(args, "max_notional")
     if most is None or most <= 0:
         raise BadRequest("max_notional is an amount above 0")
-    record = Armed(
-        accounts=tuple(account.account for account in desk.accounts.values()),
-        max_notional=most,
-        until_ns=whole(args, "until_ns"),
-        now_ns=desk.clock.now_ns(),
-    )
+    until_ns, now_ns = whole(args, "until_ns"), desk.clock.now_ns()
+    if not 0 < until_ns - now_ns <= ARMED_MAX_NS:
+        raise BadRequest(f"until_ns lies within the next 24 hours, in nanoseconds since 1970: above {now_ns}, at most {now_ns + ARMED_MAX_NS}")
+    accounts = tuple(account.account for account in desk.accounts.values())
+    if args.get("account") not in accounts:
+        raise BadRequest("account is the number of an account of this desk (`trading account`): nothing is armed")
+    record = Armed(accounts=accounts, max_notional=most, until_ns=until_ns, by=str(args.get("by") or "owner"), now_ns=now_ns)
     await desk.journal.append(record, durable=True)
     desk.books.fold(record)
     return {"accounts": list(record.accounts), "max_notional": plain(record.max_notional), "until_ns": record.until_ns}
@@ -341,6 +397,21 @@ async def status(desk: Desk, args: Args) -> object:
     }
 
 
+async def portfolio(desk: Desk, args: Args) -> object:
+    """One book over all accounts in BASE_CURRENCY, from what is known; no broker is asked."""
+    return book_of(desk)
+
+
+async def limits(desk: Desk, args: Args) -> object:
+    """The risk figures, the halts, and how far each limit is used."""
+    return limits_of(desk)
+
+
+async def brokers(desk: Desk, args: Args) -> object:
+    """The brokers of this desk: whether each is ready for new risk, its streams by their last word, and what may still be asked of it."""
+    return brokers_of(desk)
+
+
 def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
     async def verb(desk: Desk, args: Args) -> object:
         return await ask(desk.journal, args)
@@ -349,9 +420,9 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 
 
 _ORDERS = (submit, spread, replace, cancel, flatten)
-_PRICES = (quote, book, bars, chain, news)
+_PRICES = (quote, book, bars, chain, strikes, hours, search, news)
 _CHANGES = (*_ORDERS, halt, resume, acknowledge, arm)
-_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, gains, size, why, alerts, status)
+_QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, gains, size, why, alerts, status, portfolio, limits, brokers)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
 }
@@ -425,11 +496,11 @@ def _broker(desk: Desk, args: Args) -> BrokerName:
 def _scope(desk: Desk, args: Args) -> str:
     scope = str(args.get("scope") or "all")
     broker, _, symbol = scope.partition(":")
-    if scope in ("all", "crypto", *BROKERS, *desk.books.halts):
+    if scope in ("all", "crypto", *desk.names, *desk.books.halts):
         return scope
-    if broker in BROKERS and symbol:
+    if broker in desk.names and symbol:
         return f"{broker}:{_parsed(parse_instrument, symbol.upper())}"
-    raise BadRequest(f"{scope!r} is no scope; there are: all, crypto, {', '.join(BROKERS)}, and {BROKERS[0]}:AAPL for one instrument")
+    raise BadRequest(f"{scope!r} is no scope; there are: all, crypto, {', '.join(desk.names)}, and {desk.names[0]}:AAPL for one instrument")
 
 
 def _instrument(args: Args) -> InstrumentID:
@@ -456,7 +527,7 @@ def _parsed_leg(text: str) -> Leg:
     side, _, rest = text.partition(":")
     symbol, _, ratio = rest.partition(":")
     if side not in ("buy", "sell") or not symbol or not (ratio or "1").isdecimal():
-        raise BadRequest(f"{text!r} is no leg: write buy:AAPL261218C00200000, or sell:AAPL261218C00210000:2 for two of it")
+        raise BadRequest(f"{text!r} is no leg: write buy:AAPL261218C00200000, sell:AAPL261218C00210000:2 for two of it, buy:AAPL:100 for shares")
     return Leg(_parsed(parse_instrument, symbol.upper()), Side(side), int(ratio or "1"))
 
 

@@ -7,13 +7,16 @@ from decimal import Decimal
 from trading_system.core.ledger import EquityMark
 from trading_system.core.risk import Halt
 from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.hours import MarketClock
 from trading_system.domain.ids import BrokerName
+from trading_system.domain.instrument import Pricing
 from trading_system.domain.market import Bar, BookSnapshot, Quote
 from trading_system.domain.money import plain
 from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot
 from trading_system.domain.order import Attached, Fill, Order
 from trading_system.domain.portfolio import ClosedPosition, PortfolioHistory
+from trading_system.domain.search import Match
 from trading_system.journal.record import Alert
 
 View = dict[str, object]
@@ -77,14 +80,14 @@ def fill_view(order: Order, fill: Fill) -> View:
     }
 
 
-def position_view(broker: str, position: Position, multiplier: Decimal) -> View:
+def position_view(broker: str, position: Position, pricing: Pricing) -> View:
     return {
         "broker": broker,
         "instrument": position.instrument,
         "qty": plain(position.qty),
         "avg_px": _number(position.avg_px or None),
         "mark_px": _number(position.mark_px),
-        "market_value": None if position.mark_px is None else plain(position.qty * position.mark_px * multiplier),
+        "market_value": None if position.mark_px is None else plain(pricing.worth(position.qty, position.mark_px)),
         "unrealized_pnl": plain(position.unrealized_pnl) if position.avg_px else None,  # who does not know the one does not know the other
     }
 
@@ -169,6 +172,10 @@ def news_view(item: NewsItem) -> View:
     }
 
 
+def match_view(broker: str, one: Match) -> View:
+    return {"broker": broker, "instrument": one.instrument, "asset_class": one.asset_class.value, "symbol": one.symbol, "title": one.title}
+
+
 def chain_view(broker: str, underlying: str, price: Decimal | None, expiry: date, expiries: Iterable[date], lines: Iterable[OptionSnapshot]) -> View:
     return {
         "broker": broker,
@@ -177,6 +184,22 @@ def chain_view(broker: str, underlying: str, price: Decimal | None, expiry: date
         "expiry": expiry.isoformat(),
         "expiries": [day.isoformat() for day in expiries],
         "options": [_option_view(line) for line in lines],
+    }
+
+
+def strikes_view(broker: str, underlying: str, expiry: date, expiries: Iterable[date], strikes: Iterable[Decimal]) -> View:
+    days = [day.isoformat() for day in expiries]
+    return {"broker": broker, "underlying": underlying, "expiry": expiry.isoformat(), "expiries": days, "strikes": [plain(one) for one in strikes]}
+
+
+def hours_view(broker: str, clock: MarketClock) -> View:
+    return {
+        "broker": broker,
+        "state": clock.state.value,
+        "next_state": clock.next_state.value,
+        "next_ns": clock.next_ns,
+        "text": clock.text,
+        "transact_ns": clock.transact_ns,
     }
 
 

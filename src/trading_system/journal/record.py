@@ -10,11 +10,12 @@ from trading_system.domain.account import Flow
 from trading_system.domain.errors import JournalError
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
+from trading_system.domain.money import ONE
 from trading_system.domain.order import Approved
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.signal import Wish
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 6
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -41,6 +42,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True, tag="reported"):
     account: str
     currency: str
     multiplier: Decimal
+    inverse: bool = False
     asset_class: AssetClass
     prior: bool = False  # found at the first start: what it had filled by then is part of the opening position
 
@@ -105,6 +107,8 @@ class Adjusted(msgspec.Struct, frozen=True, kw_only=True, tag="adjusted"):
     asset_class: AssetClass
     qty: Decimal
     price: Decimal
+    multiplier: Decimal = ONE
+    inverse: bool = False
     reason: str
     fee: bool = False  # a fee that was charged in units
     now_ns: int
@@ -115,7 +119,7 @@ class Flowed(msgspec.Struct, frozen=True, kw_only=True, tag="flowed"):
 
     flow: Flow
     worth: Decimal  # in the base currency: its amount, or what its units are worth
-    equity_before: Decimal  # over all accounts, as last seen
+    equity_before: Decimal  # over all accounts, as last seen, less a transfer that it had already
     prior: bool = False
     now_ns: int
 
@@ -160,6 +164,7 @@ class Armed(msgspec.Struct, frozen=True, kw_only=True, tag="armed"):
     accounts: tuple[str, ...]
     max_notional: Decimal
     until_ns: int
+    by: str = "owner"
     now_ns: int
 
 
@@ -177,6 +182,16 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True, tag="decided"):
     numbers: dict[str, str]
     qty: Decimal
     cl_ord_id: ClOrdID | None
+    now_ns: int
+
+
+class Routed(msgspec.Struct, frozen=True, kw_only=True, tag="routed"):
+    """From here on openings on this instrument that are asked for at home go to that broker; to home itself: back."""
+
+    home: BrokerName
+    instrument: InstrumentID
+    to: BrokerName
+    text: str
     now_ns: int
 
 
@@ -199,6 +214,7 @@ Record = (
     | AlertAcked
     | Armed
     | Decided
+    | Routed
 )
 
 _decoder = msgspec.json.Decoder(Record)

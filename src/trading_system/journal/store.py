@@ -47,6 +47,10 @@ def _ignore(_: str) -> None:
     return None
 
 
+def _ignore_number(_: int) -> None:
+    return None
+
+
 def _linked(seq: int, previous: bytes, found: int, body: object, stored: object) -> bytes:
     """The hash of a row that was read, if it is the chain's next. Raises JournalError: it is not."""
     digest = chain(previous, seq, body) if isinstance(body, bytes) else GENESIS
@@ -76,6 +80,8 @@ class Journal:
         self.path = path
         self.free_min = free_min
         self.on_failure: Callable[[str], None] = _ignore  # build.py puts the end of the desk here
+        self.on_written: Callable[[int], None] = _ignore_number  # the number of the last record that is on disk now; web/events.py listens
+        self.on_sync: Callable[[int], None] = _ignore_number  # metrics.py hears how long each group took to be on disk
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._durable = durable
         self._disk = disk or SystemDisk()
@@ -133,6 +139,11 @@ class Journal:
         if self._writer is None and self._pending and not self._closed:
             self._writer = asyncio.get_running_loop().create_task(self._drain(), name="journal")
 
+    @property
+    def backlog(self) -> int:
+        """Records that wait for the disk."""
+        return len(self._pending)
+
     async def flush(self) -> None:
         """Return when all that was noted is on disk."""
         self._start()
@@ -160,10 +171,13 @@ class Journal:
                 group, self._pending = self._pending[:GROUP_MAX], self._pending[GROUP_MAX:]
                 bodies = [encode(record) for record, _ in group]
                 try:
+                    began = loop.time()
                     first = await loop.run_in_executor(self._executor, self._write, bodies)
+                    self.on_sync(round((loop.time() - began) * 1_000_000_000))
                     for offset, (_, future) in enumerate(group):
                         if future is not None and not future.done():
                             future.set_result(first + offset)
+                    self.on_written(first + len(group) - 1)
                     group = []
                     if self._wal_pages >= CHECKPOINT_PAGES:
                         await loop.run_in_executor(self._executor, self._checkpoint)
@@ -284,7 +298,11 @@ class Journal:
         if target.suffix != ".sqlite":  # its head is called like it, with another ending: no two copies may share one
             raise JournalError(f"the copy {target.name} is to end in .sqlite; its head lies beside it")
         head_path = target.with_suffix(".head")
-        if any(self._disk.size(path) is not None for path in (target, head_path)):
+        try:
+            there = any(self._disk.size(path) is not None for path in (target, head_path))
+        except OSError as error:
+            raise JournalError(f"no copy can be written there: {error.strerror}; name another file") from None
+        if there:
             raise JournalError(f"{target.name} exists already; name a new file")
         self._step("backup begun")
         try:
@@ -422,4 +440,6 @@ _MIGRATIONS = {
     1: f"CREATE INDEX by_order ON records ({_ORDER}) WHERE {_ORDER} IS NOT NULL",
     2: "-- linked orders: new fields, which an older program would pass over",
     3: "-- decisions: records that an older program does not know",
+    4: "-- routes: the same",
+    5: "-- inverse contracts: fields that an older program would pass over",
 }

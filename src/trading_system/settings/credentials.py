@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from trading_system.settings.keys import CREDENTIALS, MORE_CREDENTIALS
+from trading_system.settings.keys import CREDENTIALS, MORE_CREDENTIALS, secret_name
 from trading_system.settings.secret import Secret
 
 SERVICE = "trading_system"
@@ -33,12 +33,12 @@ def keyring_backend() -> object:
     return backend
 
 
-def read_keyring() -> dict[str, Secret]:
-    """Every credential that is there, by the name of its setting. Raises KeyringUnavailable."""
+def read_keyring(profile: str = "") -> dict[str, Secret]:
+    """Every credential of the account that is there, by its name. Raises KeyringUnavailable."""
     backend = keyring_backend()
     found: dict[str, Secret] = {}
     for fields in (*CREDENTIALS.values(), *MORE_CREDENTIALS.values()):
-        for name in fields.values():
+        for name in (secret_name(profile, setting) for setting in fields.values()):
             value = backend.get_password(SERVICE, name.lower())  # type: ignore[attr-defined]  # keyring's own contract
             if value:
                 found[name] = Secret(value)

@@ -134,3 +134,26 @@ def _distance_within(one: str, two: str, limit: int) -> bool:
         for j, b in enumerate(two, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
     return row[-1] <= limit
+
+
+def with_settings(text: str, values: Mapping[str, str]) -> str:
+    """The text of an .env file in which these settings have these values: on the line where each stands already, else at its end.
+
+    >>> print(with_settings("# mine\\nLOG_LEVEL=INFO  # much\\n", {"LOG_LEVEL": "DEBUG", "TRADING_MODE": "paper"}), end="")
+    # mine
+    LOG_LEVEL=DEBUG
+    TRADING_MODE=paper
+    """
+    left, lines = dict(values), []
+    for line in text.splitlines():
+        name = line.partition("=")[0].strip().removeprefix("export ").strip()
+        lines.append(f"{name}={_written(left.pop(name))}" if name in left else line)
+    return "".join(f"{line}\n" for line in (*lines, *(f"{name}={_written(value)}" for name, value in left.items())))
+
+
+def _written(value: str) -> str:
+    """As dotenv reads it back: in quotes where something in it would mean something."""
+    if re.fullmatch(r"[\w./:@+,%-]*", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

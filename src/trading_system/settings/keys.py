@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """kind: text, secret, flag, decimal (>= 0), positive (> 0), fraction (0 < x <= 1), count (>= 1), seconds (>= 1), port, symbols, url, path,
-    or a|b|c for a choice."""
+    """kind: text, secret, flag, decimal (>= 0), positive (> 0), fraction (0 < x <= 1), count (>= 1), seconds (>= 1), port, symbols, profiles, url,
+    path, clock (HH:MM in UTC, or off), classes (of assets), or a|b|c for a choice."""
 
     name: str
     kind: str
@@ -130,6 +130,7 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("BASE_CURRENCY", "text", "USD", "limits are measured in it", ours=True),
             Key("TRADING_HOME", "path", "", "journal and locks; default: this system's state folder", ours=True),
             Key("TRADING_CREDENTIALS", "env|keyring", "env", "keyring: broker keys come from the OS keyring", ours=True),
+            Key("PROFILES", "profiles", "", "further accounts, by names with commas between: ira has its keys in .env.ira", ours=True),
         ),
     ),
     (
@@ -148,6 +149,16 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
         (
             Key("LOG_LEVEL", "DEBUG|INFO|WARNING|ERROR", "INFO", "how much is told"),
             Key("LOG_FORMAT", "json|text", "json", "json for production, text for development"),
+            Key("ALERT_URLS", "secret", "", "who is told of alerts: Apprise addresses, separated by commas", ours=True),
+            Key("ALERT_URLS_BACKUP", "secret", "", "who is told when those do not take it", ours=True),
+            Key("ALERT_SUMMARY", "clock", "23:55", "when the day's summary is sent: HH:MM in UTC, or off", ours=True),
+            Key(
+                "FAILOVER_OPENING",
+                "classes",
+                "",
+                "kinds (equity, crypto, forex, …) whose openings go to another broker when the first is down",
+                ours=True,
+            ),
             Key("TRADING_TAPE", "path", "", "record all that goes over the wire, secrets masked, into this file", ours=True),
             Key("ENABLE_CIRCUIT_BREAKERS", "flag", "true", "halt a broker after errors in a row"),
             Key("HALT_ON_DAILY_LOSS", "flag", "true", "false only warns"),
@@ -179,6 +190,16 @@ SECTIONS: tuple[tuple[str, tuple[Key, ...]], ...] = (
             Key("ACCOUNT_MAX_AGE_S", "seconds", "60", "no entry on older account figures", ours=True),
         ),
     ),
+    (
+        "THE DESK OVER HTTP (trading serve)",
+        (
+            Key("WEB_HOST", "text", "127.0.0.1", "where it listens; any other address needs a certificate", ours=True),
+            Key("WEB_PORT", "port", "8765", "its port", ours=True),
+            Key("WEB_HOSTS", "text", "", "further names that browsers call it by, with commas between: desk.example.org", ours=True),
+            Key("WEB_TLS_CERT", "path", "", "certificate chain, PEM", ours=True),
+            Key("WEB_TLS_KEY", "path", "", "its key, PEM", ours=True),
+        ),
+    ),
 )
 KEYS = {key.name: key for _, keys in SECTIONS for key in keys}
 
@@ -203,7 +224,23 @@ ALIASES = {
 }
 
 # How a name in the environment begins that is meant for us. LOG_, TIME_, ENABLE_ and the like are everybody's.
-PREFIXES = ("ALPACA_", "APCA_", "BINANCE_", "KRAKEN_", "BYBIT_", "IB_", "IBKR_", "OANDA_", "TRADIER_", "TRADING_", "CRYPTO_", "MAX_", "HALT_ON_")
+PREFIXES = (
+    "ALPACA_",
+    "APCA_",
+    "BINANCE_",
+    "KRAKEN_",
+    "BYBIT_",
+    "IB_",
+    "IBKR_",
+    "OANDA_",
+    "TRADIER_",
+    "TRADING_",
+    "CRYPTO_",
+    "MAX_",
+    "HALT_ON_",
+    "ALERT_",
+    "FAILOVER_",
+)
 
 # How the settings of one broker begin.
 PREFIX_OF = {
@@ -243,3 +280,32 @@ MORE_CREDENTIALS = {
         "username": "IBKR_USERNAME",
     },
 }
+
+# A profile is a further account at a broker: its broker is called alpaca-ira, its settings stand in .env.ira, its secrets are ira.ALPACA_API_KEY.
+PROFILE_MAX = 12  # letters and digits of its name
+PROFILE_KEYS = frozenset(
+    {name for fields in (*CREDENTIALS.values(), *MORE_CREDENTIALS.values()) for name in fields.values()}
+    | {name for prefixes in PREFIX_OF.values() for name, key in KEYS.items() if name.startswith(prefixes) and key.kind != "secret"}
+)  # an account's own; all others are the desk's
+NO_PROFILES = frozenset({*CREDENTIALS, "example", "new"})  # .env.example is the template, .env.new what `trading init` writes first
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """A broker's folder, and the profile: "" for the account of .env.
+
+    >>> parts_of("alpaca-ira"), parts_of("alpaca")
+    (('alpaca', 'ira'), ('alpaca', ''))
+    """
+    folder, _, profile = name.partition("-")
+    return folder, profile
+
+
+def secret_name(profile: str, setting: str) -> str:
+    """What a credential is called where those of all accounts stand together."""
+    return f"{profile}.{setting}" if profile else setting
+
+
+def credentials_of(name: str) -> dict[str, str]:
+    """What a broker, or a profile of it, needs to log in: our field -> the secret's name."""
+    folder, profile = parts_of(name)
+    return {field: secret_name(profile, setting) for field, setting in CREDENTIALS[folder].items()}

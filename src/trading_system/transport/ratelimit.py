@@ -55,6 +55,16 @@ class RateBudget:
             left, until_ns, since = self._told
             self._told = (left, until_ns, since + weight)
 
+    def left(self, now_ns: int) -> int:
+        """Units that a cancel could have now."""
+        self._forget(now_ns)
+        if now_ns < self.banned_until_ns:
+            return 0
+        free = self.limit - self._used
+        if self._told is not None and now_ns < self._told[1]:
+            free = min(free, self._told[0] - self._told[2])
+        return max(0, free)
+
     def learn(self, status: int, headers: Mapping[str, str], now_ns: int, epoch_ns: int) -> None:
         """Take the broker's own count (X-RateLimit-Limit, -Remaining, -Reset in epoch seconds) and its Retry-After. epoch_ns: the time of
         day, which may step; now_ns, here and elsewhere, is of a clock that does not."""
