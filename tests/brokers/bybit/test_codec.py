@@ -71,6 +71,7 @@ def approved(instrument: InstrumentID = SWAP, position: str = "0", **changes: ob
         ("linear", "ETHPERP", "ETH-PERP/USDC"),
         ("linear", "BTCUSDT-26DEC26", "BTC-26DEC26/USDT"),
         ("linear", "BTC-26DEC26", "BTC-26DEC26/USDC"),
+        ("inverse", "BTCUSD", "BTC-PERP/USD"),
     ],
 )
 def test_a_symbol_and_its_category_are_one_instrument_and_back(category: str, symbol: str, instrument: str) -> None:
@@ -79,7 +80,9 @@ def test_a_symbol_and_its_category_are_one_instrument_and_back(category: str, sy
     assert (found, codec.symbol_of(found), codec.category_of(found)) == (instrument, symbol, category)
 
 
-@pytest.mark.parametrize(("category", "symbol"), [("spot", "BTC"), ("spot", "USDT"), ("inverse", "BTCUSD"), ("", "BTCUSDT"), ("linear", "a bUSDT")])
+@pytest.mark.parametrize(
+    ("category", "symbol"), [("spot", "BTC"), ("spot", "USDT"), ("inverse", "BTCUSDZ26"), ("inverse", "USD"), ("", "BTCUSDT"), ("linear", "a bUSDT")]
+)
 def test_a_symbol_that_nobody_can_read_is_refused(category: str, symbol: str) -> None:
     with pytest.raises(ProtocolError):
         codec.instrument_id(category, symbol)
@@ -406,12 +409,13 @@ def test_what_the_log_says_beside_the_fills() -> None:
 
 
 def test_what_is_done_by_hand_where_executions_are_not_read_the_log_alone_tells() -> None:
-    closed = log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSD")
+    closed = log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSDZ26")
     funding = log("SETTLEMENT", "-0.00002", currency="BTC", category="inverse", symbol="BTCUSD")
 
     assert (closed.kind, closed.instrument, closed.qty, closed.amount) == (FlowKind.UNKNOWN, PAIR, D("0.1"), 0)
     assert (funding.kind, funding.instrument, funding.qty, funding.currency) == (FlowKind.FEE, PAIR, D("-0.00002"), "USDT")
     assert all(log("TRADE", "1", category=category) is None for category in ("linear", "spot", "option", ""))
+    assert log("TRADE", "0.1", currency="BTC", category="inverse", symbol="BTCUSD") is None
 
 
 # -- errors ----------------------------------------------------------------------------------------------------------------------------------------
@@ -435,6 +439,7 @@ def no(code: int, *, changes: bool, status: int = 200, headers: dict[str, str] |
         (10005, AuthFailed, AuthFailed),
         (10028, AuthFailed, AuthFailed),
         (10006, RateLimited, RateLimited),
+        (10032, Rejected, errors.NotThere),
         (10000, InDoubt, Unavailable),
         (10016, InDoubt, Unavailable),
         (170147, InDoubt, Unavailable),
@@ -531,7 +536,7 @@ def test_published_order_events_are_read() -> None:
 
 def test_contracts_that_are_not_traded_here_are_not_seen() -> None:
     body = json.loads(frame("stream_order"))
-    body["data"][0] |= {"category": "inverse", "symbol": "BTCUSD"}
+    body["data"][0] |= {"category": "inverse", "symbol": "BTCUSDZ26"}
 
     assert orders().on_frame(json.dumps(body).encode(), NOW).events == ()
 
@@ -547,6 +552,26 @@ def test_a_key_that_is_refused_is_not_tried_again_and_a_late_login_is() -> None:
 def test_a_frame_of_no_kind_we_know_is_refused(body: bytes) -> None:
     with pytest.raises(ProtocolError):
         orders().on_frame(body, NOW)
+
+
+def test_a_closed_inverse_contract_is_told_with_what_it_paid_out_or_not_at_all() -> None:
+    body = json.loads(frame("stream_execution"))
+    body["data"][0] |= {"category": "inverse", "symbol": "BTCUSD", "execFee": "0.00001", "feeCurrency": "", "closedSize": "50"}
+
+    def told(**more: str) -> list[tuple[object, ...]]:
+        body["data"][0] |= more
+        events = orders().on_frame(json.dumps(body).encode(), NOW).events
+        return [(event.instrument, event.inverse, event.fee, event.fee_currency, event.realized) for event in events]  # type: ignore[attr-defined]
+
+    assert told(execPnl="-0.0002") == [("BTC-PERP/USD", True, D("0.00001"), "BTC/USDT", D("-0.0002"))]
+    assert told(execPnl="") == []
+    assert told(closedSize="0") == [("BTC-PERP/USD", True, D("0.00001"), "BTC/USDT", 0)]
+
+
+def test_the_average_of_a_bar_whose_turnover_is_coins() -> None:
+    bar = codec.decode_kline(("1700000000000", "100", "110", "90", "100", "500", "5"), InstrumentID("BTC-PERP/USD"), 60_000_000_000)
+
+    assert (bar.volume, bar.vwap) == (500, 100)
 
 
 def market(kinds: Kinds, instrument: InstrumentID = SWAP) -> DataSession:

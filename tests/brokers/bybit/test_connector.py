@@ -1,11 +1,13 @@
 """The connector and a desk on the twin: what connecting refuses, swaps as positions bought with money, changes that keep their order, market data."""
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.desks import Bench, on_bench, settled
@@ -13,7 +15,7 @@ from tests.subjects import BYBIT
 from trading_system.brokers.bybit.twin.universe import quarter_end_ns
 from trading_system.core.risk import Limits
 from trading_system.domain.account import FlowKind
-from trading_system.domain.errors import AuthFailed, BadRequest, RiskRefused
+from trading_system.domain.errors import AuthFailed, BadRequest, RateLimited, RiskRefused
 from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -76,7 +78,70 @@ def agreed(desk: Any, bench: Bench) -> bool:
     return units and abs(ledger.cash(BYBIT.broker, "USDT") - exchange.cash) < D("0.01")
 
 
+# -- how often -------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_five_seconds_see_more_than_an_address_may_ask(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connector = bench.connector()
+        await connector.connect()
+        asked = [asyncio.create_task(connector.quote(PAIR)) for _ in range(1_500)]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+
+        kinds = Counter(type(outcome) for outcome in outcomes)
+
+        assert (kinds[Quote] > 1_100, kinds.keys()) == (True, {Quote, RateLimited})
+        assert bench.twin.gate.address.take(bench.clock.now_ns() + 5 * SECOND_NS)
+
+    run(tmp_path, story, requests_per_minute=7_200 // 7)
+
+
+def test_an_address_that_is_shut_out_asks_nothing_until_it_is_over(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        connector = bench.connector()
+        await connector.connect()
+        while bench.twin.gate.address.take(bench.clock.now_ns()):
+            pass  # others at this address
+        with pytest.raises(RateLimited, match="ten minutes"):
+            await connector.quote(PAIR)
+        asked = []
+        bench.twin.gate.address.take = asked.append
+        with pytest.raises(RateLimited):
+            await connector.quote(PAIR)
+        assert asked == []
+        del bench.twin.gate.address.take
+        await asyncio.sleep(601)
+        assert await connector.quote(PAIR)
+
+    run(tmp_path, story, requests_per_minute=7_200 // 7)
+
+
 # -- connecting ------------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", ["rest", "websocket"])
+def test_a_desk_trades_on_the_demo_which_does_not_say_whose_a_key_is(tmp_path: Path, entry: str) -> None:
+    demo = msgspec.structs.replace(BYBIT, options={"paper_host": "demo", "order_entry": entry})
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            done = await settled(desk, await desk.submit(wish("a", "1")))
+            rests = await desk.submit(wish("b", "1", price=await mid(desk) * D("0.9")))
+
+            assert done.ord_status is OrdStatus.FILLED
+            assert (await settled(desk, await desk.cancel(rests.cl_ord_id))).ord_status is OrdStatus.CANCELED
+            assert desk.accounts[BYBIT.broker].account.startswith("demo-")
+            assert desk.books.halts == {}
+
+    on_bench(tmp_path, story, subject=demo, demo=True)
+
+
+def test_a_testnet_that_answers_as_the_demo_does_is_none(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(BadRequest, match="10032"):
+            await bench.connector().connect()
+
+    run(tmp_path, story, demo=True)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +256,7 @@ def test_the_end_of_a_contract_closes_its_position_at_its_price(tmp_path: Path, 
             assert desk.books.ledger.position(BYBIT.broker, DATED) == 0
             assert agreed(desk, bench)
             assert desk.books.blotter.get(resting.cl_ord_id).ord_status is OrdStatus.CANCELED  # type: ignore[union-attr]
-            pnl = desk.books.ledger.pnl(BYBIT.broker, DATED, D(0), D(1))
+            pnl = desk.pnl(BYBIT.broker, DATED, D(0))
             assert abs(pnl - (bench.twin.exchange.cash - 100_000)) < D("0.01")
             assert desk.books.halts == {}
             desk.instruments.clear()

@@ -62,12 +62,18 @@ def test_every_endpoint_has_its_own_second_and_says_so() -> None:
     assert client.create("NOPE").code == 10001
 
 
-def test_all_requests_together_have_a_minute() -> None:
-    client = Client(requests_per_minute=3)
+def test_an_address_has_six_hundred_in_five_seconds_and_then_ten_minutes_of_nothing() -> None:
+    client = Client(requests_per_minute=7_200)
 
-    assert [client.ask("/v5/market/time").code for _ in range(4)] == [0, 0, 0, 10006]
-    client.wait(60 * SECOND)
+    assert {client.ask("/v5/market/time").status for _ in range(600)} == {200}
+    banned = client.send("GET", "/v5/market/time")
+    assert (banned.status, banned.headers) == (403, {})
+    client.wait(599 * SECOND)
+    assert client.send("GET", "/v5/market/time").status == 403
+    client.wait(SECOND)
     assert client.ask("/v5/market/time").code == 0
+    client.wait(5 * SECOND)
+    assert {client.ask("/v5/market/time").status for _ in range(600)} == {200}
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------------------------------------
@@ -77,6 +83,9 @@ def test_all_requests_together_have_a_minute() -> None:
     ("fields", "code"),
     [
         ({"category": "inverse"}, 10001),
+        ({"category": "inverse", "symbol": "BTCUSD", "qty": "0.5"}, 110017),
+        ({"category": "inverse", "symbol": "BTCUSD", "qty": "1.5"}, 10001),
+        ({"category": "inverse", "symbol": "BTCUSD", "qty": "1000000"}, 110007),
         ({"symbol": "NOPEUSDT"}, 10001),
         ({"side": "Sideways"}, 10001),
         ({"qty": "0.0005"}, 110017),
@@ -433,8 +442,10 @@ def test_money_and_units_are_conserved_through_trades_and_funding() -> None:
     client.create(qty="0.4")
     client.create("ETHUSDT", side="Sell", qty="3")
     client.create(category="spot", qty="0.1")
+    client.create("BTCUSD", "Sell", "20000", "inverse")
     client.wait(9 * HOUR)
     client.create(side="Sell", qty="0.9")
+    client.create("BTCUSD", "Buy", "30000", "inverse")
     client.wait(SECOND)
     x = client.twin.exchange
 

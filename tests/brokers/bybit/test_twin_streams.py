@@ -119,7 +119,7 @@ def test_streams_have_slots_and_paths() -> None:
     client = Client(orders_streams=1)
     client.open("/v5/private?max_active_time=60s")
     full = client.twin.open("/v5/private", {}, client.now_ns)
-    nowhere = client.twin.open("/v5/public/inverse", {}, client.now_ns)
+    nowhere = client.twin.open("/v5/public/nothing", {}, client.now_ns)
 
     assert isinstance(full, Response)
     assert isinstance(nowhere, Response)

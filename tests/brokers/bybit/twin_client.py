@@ -49,7 +49,7 @@ class Client:
         given = self.signed(body if method == "POST" else query, self.now_ns // 1_000_000) if headers is None else headers
         answer = self.twin.handle(Request(method=method, url="https://host" + path, headers=given, body=body.encode()), self.now_ns)
         self.twin.advance(self.now_ns)
-        told = json.loads(answer.body)
+        told = json.loads(answer.body) if answer.status != 403 else {"retCode": -1, "retMsg": answer.body.decode(), "result": None}
         return Answer(told["retCode"], told["retMsg"], told["result"], answer.status, dict(answer.headers))
 
     def ask(self, path: str, **query: str) -> Answer:
@@ -82,8 +82,8 @@ class Client:
         (wallet,) = self.get("/v5/account/wallet-balance", accountType="UNIFIED", coin=coin)["list"]
         return wallet["coin"][0]
 
-    def position(self, symbol: str = "BTCUSDT") -> Any:
-        return self.get("/v5/position/list", category="linear", symbol=symbol)["list"][0]
+    def position(self, symbol: str = "BTCUSDT", category: str = "linear") -> Any:
+        return self.get("/v5/position/list", category=category, symbol=symbol)["list"][0]
 
     def wait(self, duration_ns: int) -> None:
         self.now_ns += duration_ns

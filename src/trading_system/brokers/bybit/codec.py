@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TypeVar
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from trading_system.brokers.bybit import wire
-from trading_system.brokers.bybit.facts import CATEGORIES, LINEAR, MONEY, NAME, OPTION, PARTIAL, QUOTE, SPOT
+from trading_system.brokers.bybit.facts import CATEGORIES, CONTRACTS, DOLLAR, INVERSE, LINEAR, MONEY, NAME, OPTION, PARTIAL, QUOTE, SPOT
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
@@ -73,7 +74,7 @@ _FLOW = {
 }
 _FUNDING = "SETTLEMENT"
 _FROM_FILLS = frozenset({"TRADE", "LIQUIDATION", "ADL", "BLOCK_TRADE", "MOVE_POSITION", "DELIVERY"})  # what executions tell, and more exactly
-_CONTRACT = {"LinearPerpetual": AssetClass.PERPETUAL, "LinearFutures": AssetClass.FUTURE}
+_CONTRACT = {"LinearPerpetual": AssetClass.PERPETUAL, "LinearFutures": AssetClass.FUTURE, "InversePerpetual": AssetClass.PERPETUAL}
 _RIGHT = {"Call": Right.CALL, "Put": Right.PUT}
 _TRADABLE = {"Trading": True, "PreLaunch": False, "Delivering": False, "Closed": False}
 _QUOTES = (
@@ -114,6 +115,8 @@ def instrument_id(category: str, symbol: str) -> InstrumentID:
     ('BTC-PERP/USDC', 'BTC-26DEC26/USDC')
     >>> instrument_id("option", "BTC-26DEC26-95000-C-USDT"), instrument_id("option", "BTC-26DEC26-95000-C")
     ('BTC-26DEC26-95000-C/USDT', 'BTC-26DEC26-95000-C/USDC')
+    >>> instrument_id("inverse", "BTCUSD")
+    'BTC-PERP/USD'
     """
     if category == OPTION:
         return option_name(_contract(symbol))
@@ -121,6 +124,8 @@ def instrument_id(category: str, symbol: str) -> InstrumentID:
     dated = _DATED.fullmatch(symbol)
     if category == LINEAR and dated is not None:
         base, quote, ends = dated["base"], dated["quote"] or "USDC", f"-{dated['day']}"
+    elif category == INVERSE and symbol.endswith(DOLLAR):
+        base, quote, ends = symbol.removesuffix(DOLLAR), DOLLAR, "-PERP"
     elif category == LINEAR and symbol.endswith("PERP"):
         base, quote, ends = symbol.removesuffix("PERP"), "USDC", "-PERP"
     elif category in (LINEAR, SPOT):
@@ -139,6 +144,8 @@ def symbol_of(instrument: InstrumentID) -> str:
 
     >>> symbol_of(InstrumentID("BTC/USDT")), symbol_of(InstrumentID("BTC-PERP/USDT")), symbol_of(InstrumentID("BTC-26DEC26/USDT"))
     ('BTCUSDT', 'BTCUSDT', 'BTCUSDT-26DEC26')
+    >>> symbol_of(InstrumentID("BTC-PERP/USD"))
+    'BTCUSD'
     >>> symbol_of(InstrumentID("BTC-26DEC26-95000-C/USDT"))
     'BTC-26DEC26-95000-C-USDT'
     """
@@ -154,10 +161,20 @@ def symbol_of(instrument: InstrumentID) -> str:
 
 
 def category_of(instrument: InstrumentID) -> str:
-    """Where Bybit keeps it: swaps and futures are linear."""
+    """Where Bybit keeps it: swaps and futures are linear, or inverse where their prices are in dollars."""
     if is_option(instrument):
         return OPTION
-    return LINEAR if "-" in instrument.partition("/")[0] else SPOT
+    base, _, quote = instrument.partition("/")
+    return SPOT if "-" not in base else INVERSE if quote == DOLLAR else LINEAR
+
+
+def is_read(category: str, symbol: str) -> bool:
+    """Whether this desk knows of it: inverse contracts that end are somebody else's, and what they move is told as flows.
+
+    >>> is_read("inverse", "BTCUSD"), is_read("inverse", "BTCUSDZ26"), is_read("linear", "BTCUSDT")
+    (True, False, True)
+    """
+    return category in CATEGORIES and (category != INVERSE or symbol.endswith(DOLLAR))
 
 
 def _contract(symbol: str) -> Contract:
@@ -192,7 +209,7 @@ def encode_order(approved: Approved) -> wire.CreateRequest:
     Source: bybit-exchange.github.io/docs/v5/order/create-order
     """
     request, category = approved.request, category_of(approved.request.instrument)
-    market, linear, spot, stop = not request.ord_type.has_price, category == LINEAR, category == SPOT, request.ord_type.has_stop
+    market, contract, spot, stop = not request.ord_type.has_price, category in CONTRACTS, category == SPOT, request.ord_type.has_stop
     in_money = request.order_qty is None
     amount = request.cash_order_qty if request.order_qty is None else request.order_qty
     assert amount is not None
@@ -207,11 +224,11 @@ def encode_order(approved: Approved) -> wire.CreateRequest:
         price=_sent(request.price),
         marketUnit=None if not spot or not market else "quoteCoin" if in_money else "baseCoin",  # left out, a buy's quantity would be money
         triggerPrice=_sent(request.stop_px),
-        triggerDirection=(1 if request.side is Side.BUY else 2) if stop and linear else None,
-        triggerBy="LastPrice" if stop and linear else None,
+        triggerDirection=(1 if request.side is Side.BUY else 2) if stop and contract else None,
+        triggerBy="LastPrice" if stop and contract else None,
         orderFilter="StopOrder" if stop and spot else None,
         reduceOnly=True if not spot and (request.reduce_only or approved.reducing) else None,
-        positionIdx=0 if linear else None,
+        positionIdx=0 if contract else None,
         **_exits(request),
     )
 
@@ -287,6 +304,7 @@ def decode_order(order: wire.Order, category: str, recv_ns: int) -> ExecutionRep
         exec_type=ExecType.ORDER_STATUS,
         ord_status=status,
         instrument=instrument_id(category, order.symbol),
+        inverse=category == INVERSE,
         side=_word(_SIDE, order.side, "side"),
         ord_type=ord_type,
         time_in_force=_word(_TIF, order.timeInForce, "time in force"),
@@ -328,6 +346,7 @@ def decode_placed(placed: wire.Placed, approved: Approved, transact_ns: int, rec
         exec_type=ExecType.PENDING_NEW,
         ord_status=OrdStatus.PENDING_NEW,
         instrument=request.instrument,
+        inverse=category_of(request.instrument) == INVERSE,
         side=request.side,
         ord_type=request.ord_type,
         time_in_force=request.time_in_force,
@@ -345,8 +364,18 @@ def is_fill(execution: wire.Execution) -> bool:
     return execution.execType not in _NO_FILL and _word(_FILL, execution.execType, "execution type")
 
 
-def decode_execution(execution: wire.Execution, category: str, row: ExecutionReport | None, recv_ns: int) -> ExecutionReport:
-    """One fill, with what is known of its order. A fee in coins names the position that shrinks by it.
+def paid_out(execution: wire.Execution, category: str) -> Decimal | None:
+    """What a fill of an inverse contract paid out in coins, fees apart; None: it closed something, and this message does not say."""
+    if category != INVERSE or _optional(execution.closedSize) == ZERO:
+        return ZERO
+    return None if execution.execPnl is UNSET else _optional(execution.execPnl)
+
+
+def decode_execution(
+    execution: wire.Execution, category: str, row: ExecutionReport | None, recv_ns: int, *, realized: Decimal = ZERO
+) -> ExecutionReport:
+    """One fill, with what is known of its order. A fee in coins names the position that shrinks by it. realized: what paid_out() says, or who else
+    knows it.
 
     Raises: ProtocolError: an execution without id, quantity or price.
     Source: bybit-exchange.github.io/docs/v5/order/execution
@@ -368,6 +397,7 @@ def decode_execution(execution: wire.Execution, category: str, row: ExecutionRep
         last_px=_positive(execution.execPrice, "execPrice"),
         fee=_optional(execution.execFee) or ZERO,
         fee_currency=_fee_currency(execution.feeCurrency, category, instrument, side),
+        realized=realized,
         text="",
         transact_ns=_time(execution.execTime),
         recv_ns=recv_ns,
@@ -385,6 +415,7 @@ def _row_of(execution: wire.Execution, category: str, instrument: InstrumentID, 
         exec_type=ExecType.TRADE,
         ord_status=OrdStatus.PARTIALLY_FILLED,
         instrument=instrument,
+        inverse=category == INVERSE,
         side=side,
         ord_type=ord_type,
         time_in_force=TimeInForce.IOC if ord_type is OrdType.MARKET else TimeInForce.GTC,
@@ -437,8 +468,10 @@ def decode_delivery(record: wire.Delivery, category: str, recv_ns: int) -> Execu
 
 
 def _fee_currency(coin: str, category: str, instrument: InstrumentID, side: Side) -> str:
-    """Contracts are charged in money. Spot is charged in what is credited, unless Bybit says another coin."""
+    """Contracts are charged in what they settle in. Spot is charged in what is credited, unless Bybit says another coin."""
     name, _, quote = instrument.partition("/")
+    if category == INVERSE:
+        return coin_pair(coin or name.removesuffix("-PERP"))
     if not coin:
         coin = name if category == SPOT and side is Side.BUY else quote
     return coin if coin in MONEY or coin == quote else coin_pair(coin)
@@ -459,22 +492,22 @@ def decode_account(
     recv_ns: int,
 ) -> AccountSnapshot:
     """A unified account in dollars. Of money that bought contracts, what they cost at their average entry is theirs, but for options, whose premium
-    has left the wallet; a coin that has a pair here is a position in it. positions: by category. pairs: the spot pairs there are. rates: of money
-    that the wallet holds none of, from tickers. blocked: why it may not trade.
+    has left the wallet, and for inverse contracts, which cost nothing; a coin that has a pair here is a position in it. positions: by category.
+    pairs: the spot pairs there are. rates: of money that the wallet holds none of, from tickers. blocked: why it may not trade.
 
     Source: bybit-exchange.github.io/docs/v5/account/wallet-balance, docs/decisions/0009
     """
     coins = {coin.coin: coin for coin in wallet.coin}
     worth = {name: decode_worth(coin) for name, coin in coins.items()}
     rates = {**rates, **{name: rate for name, rate in worth.items() if rate is not None and (name in MONEY or coin_pair(name) not in pairs)}}
-    contracts = tuple(_position(row, category) for category, rows in positions.items() for row in rows if _number(row.size))
+    contracts = {category: [_position(row, category) for row in rows if _number(row.size)] for category, rows in positions.items()}
     held = tuple(
         _coin(name, qty, worth[name], rates.get(QUOTE))
         for name, coin in coins.items()
         if name not in MONEY and coin_pair(name) in pairs and (qty := _own(coin))
     )
     balances = {name: _own(coin) for name, coin in coins.items() if name in MONEY or coin_pair(name) not in pairs}
-    for contract in (contract for contract in contracts if not is_option(contract.instrument)):
+    for contract in contracts.get(LINEAR, ()):
         currency = contract.instrument.partition("/")[2]
         balances[currency] = balances.get(currency, ZERO) - contract.qty * contract.avg_px
     equity = _number(wallet.totalEquity) if wallet.totalEquity else sum((_optional(coin.usdValue) or ZERO for coin in coins.values()), ZERO)
@@ -489,7 +522,7 @@ def decode_account(
         balances={QUOTE: ZERO} | balances,
         rates=rates,
         buying_power=_available(wallet, coins.get(QUOTE), rates.get(QUOTE, ZERO)),
-        positions=(*contracts, *held),
+        positions=(*(position for rows in contracts.values() for position in rows), *held),
         tradable=not blocked,
         text=blocked,
         transact_ns=recv_ns,
@@ -520,12 +553,16 @@ def _available(wallet: wire.Wallet, money: wire.Coin | None, rate: Decimal) -> D
 
 
 def _position(position: wire.Position, category: str) -> Position:
+    """Raises ProtocolError: it is one of two in its contract."""
+    if position.positionIdx:
+        raise ProtocolError("a position of an account that keeps long and short apart (hedge mode)", position.symbol.encode())
+    mark, unrealized = _positive_or_none(position.markPrice), _optional(position.unrealisedPnl) or ZERO
     return Position(
         instrument=instrument_id(category, position.symbol),
         qty=_word(_SIDE, position.side, "position side").sign * _number(position.size),
         avg_px=_number(position.avgPrice),
-        mark_px=_positive_or_none(position.markPrice),
-        unrealized_pnl=_optional(position.unrealisedPnl) or ZERO,
+        mark_px=mark,
+        unrealized_pnl=(unrealized * (mark or ZERO)).quantize(_GRAIN) if category == INVERSE else unrealized,
     )
 
 
@@ -546,7 +583,7 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
     Raises: ProtocolError: a kind of contract or a status we do not know; an option that is not what its symbol says.
     Source: bybit-exchange.github.io/docs/v5/market/instrument
     """
-    lots, linear = entry.lotSizeFilter, category == LINEAR
+    lots, margined = entry.lotSizeFilter, category in CONTRACTS
     lot = _positive(lots.basePrecision if category == SPOT else lots.qtyStep, "quantity step")
     contract = _stated(entry) if category == OPTION else None
     asset_class = AssetClass.CRYPTO if contract is None else AssetClass.CRYPTO_OPTION
@@ -554,7 +591,7 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
         id=instrument_id(category, entry.symbol),
         broker=NAME,
         symbol=entry.symbol,
-        asset_class=_word(_CONTRACT, entry.contractType, "kind of contract") if linear else asset_class,
+        asset_class=_word(_CONTRACT, entry.contractType, "kind of contract") if margined else asset_class,
         base=entry.baseCoin,
         currency=entry.quoteCoin,
         ticks=(TickBand(ZERO, _positive(entry.priceFilter.tickSize, "tickSize")),),
@@ -562,10 +599,11 @@ def decode_instrument(entry: wire.Instrument, category: str) -> Instrument:
         whole_lot=lot,
         min_qty=_optional(lots.minOrderQty) or ZERO,
         min_notional=_optional(lots.minOrderAmt if category == SPOT else lots.minNotionalValue) or ZERO,
+        inverse=category == INVERSE,
         hours=ALWAYS,
         tradable=_word(_TRADABLE, entry.status, "instrument status"),
-        shortable=linear,
-        marginable=linear,
+        shortable=margined,
+        marginable=margined,
         contract=contract,
     )
 
@@ -614,13 +652,18 @@ def _ticker_quote(instrument: InstrumentID, bid: tuple[str, str], ask: tuple[str
     )
 
 
+def decode_paid(entry: wire.LogEntry) -> tuple[str, Decimal]:
+    """By its execution, what a trade of the log made, fees apart."""
+    return entry.tradeId, _number(entry.cashFlow)
+
+
 def decode_flow(entry: wire.LogEntry) -> Flow | None:
     """One entry of the transaction log that no fill tells; None: one does. Funding is income or a fee. Of categories whose executions are not read,
     trades are told here alone.
 
     Source: bybit-exchange.github.io/docs/v5/account/transaction-log
     """
-    if entry.type in _FROM_FILLS and entry.category in ("", *CATEGORIES):
+    if entry.type in _FROM_FILLS and (not entry.category or is_read(entry.category, entry.symbol)):
         return None
     change, coin = _number(entry.change), entry.currency
     text = " ".join(filter(None, (entry.type, entry.transSubType, entry.symbol)))
@@ -677,7 +720,7 @@ def decode_stream_trade(entry: wire.StreamTrade, instrument: InstrumentID, recv_
 
 
 def decode_kline(row: tuple[str, str, str, str, str, str, str], instrument: InstrumentID, period_ns: int) -> Bar:
-    """One bar. Its turnover over its volume is its average price."""
+    """One bar. Its turnover over its volume is its average price; of inverse contracts the turnover is coins, and it is the other way round."""
     start, opened, high, low, close, volume, turnover = row
     return _bar(instrument, _time(start), period_ns, (opened, high, low, close), _number(volume), _number(turnover))
 
@@ -689,7 +732,8 @@ def decode_stream_kline(entry: wire.StreamKline, instrument: InstrumentID, perio
 
 def _bar(instrument: InstrumentID, open_ns: int, period_ns: int, prices: tuple[str, str, str, str], volume: Decimal, turnover: Decimal) -> Bar:
     opened, high, low, close = map(_number, prices)
-    vwap = (turnover / volume).quantize(_GRAIN) if volume else ZERO
+    paid, units = (volume, turnover) if category_of(instrument) == INVERSE else (turnover, volume)
+    vwap = (paid / units).quantize(_GRAIN) if units else ZERO
     return Bar(instrument=instrument, open_ns=open_ns, period_ns=period_ns, open=opened, high=high, low=low, close=close, volume=volume, vwap=vwap)
 
 

@@ -16,17 +16,20 @@ from msgspec.structs import replace as changed
 
 from trading_system.brokers.bybit import auth, codec, errors, wire
 from trading_system.brokers.bybit.facts import (
+    BANNED_NS,
     BUDGET_HELP,
     CATEGORIES,
+    CONTRACTS,
     DEMO,
     DEPTHS,
+    DOLLAR,
     EXECUTIONS_PAGE_MAX,
     FACTS,
     HEDGE_HELP,
     HISTORY_WINDOW_NS,
     INSTRUMENTS_PAGE_MAX,
+    INVERSE,
     KLINES_MAX,
-    LEFT_HEADER,
     LIMIT_HEADER,
     LINEAR,
     LISTED,
@@ -43,14 +46,14 @@ from trading_system.brokers.bybit.facts import (
     PRIVATE_PATH,
     PUBLIC_PATH,
     QUOTE,
-    REQUESTS_PER_MINUTE,
-    RESET_HEADER,
+    REQUESTS_MAX,
     SOCKET_OPS,
     SPOT,
     TRADE_PATH,
     UNIFIED_HELP,
     UNREACHABLE,
     URLS,
+    WINDOW_NS,
     Urls,
 )
 from trading_system.brokers.bybit.session import PING, DataSession, OrdersSession, Reply, TradeSession, stream_state
@@ -61,7 +64,7 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, NewOrder, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.settings.secret import Secret
 from trading_system.transport.clock import BrokerOffset
@@ -75,15 +78,16 @@ _MS = 1_000_000
 SECOND_NS = 1_000_000_000
 _MINUTE_NS = 60 * SECOND_NS
 ANSWER_WITHIN_NS = 10 * SECOND_NS
-BUDGET_WAIT_MAX_NS = 5 * SECOND_NS  # a question or a cancel waits this long for the request budget
+BUDGET_WAIT_MAX_NS = 7 * SECOND_NS  # a question or a cancel waits this long for the request budget
+BUNCHED_NS = SECOND_NS  # so much closer together than they left requests may arrive
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders remembered: their rows for their fills, and where each is kept
 FILLS_BACK_NS = 730 * 86_400 * SECOND_NS  # older ones Bybit does not keep
 AMEND_LOOKS = 5  # at an order whose change was taken in, until it is what was asked for
 AMEND_LOOK_NS = 200 * _MS
-_WHOLE_MS = 2_000  # a reset further away than this is no endpoint's
 WAITING_MAX = 10_000  # events of one subscription that nobody has read
-SYMBOL_OF_ALL = "BTCUSDT"  # a contract that every account may ask about
+SYMBOL_OF_ALL = "BTCUSDT"  # a pair and a contract that every account may ask about …
+MODES_OF = {LINEAR: SYMBOL_OF_ALL, INVERSE: "BTCUSD"}  # … and what tells how positions are kept, by category
 _INTERVALS = {1: "1", 3: "3", 5: "5", 15: "15", 30: "30", 60: "60", 120: "120", 240: "240", 360: "360", 720: "720", 1440: "D", 10080: "W"}
 _T = TypeVar("_T")
 
@@ -114,6 +118,24 @@ class _Signed:
         await self._http.aclose()
 
 
+class _Question:
+    """One question's attempts, each of which counts: the first is paid for already. sent_ns: when the last one left."""
+
+    def __init__(self, signed: _Signed, clock: Clock, budgets: Sequence[RateBudget]) -> None:
+        self._signed, self._clock, self._budgets = signed, clock, budgets
+        self.sent_ns = 0
+
+    async def send(self, request: Request, *, within_ns: int) -> Response:
+        if self.sent_ns:
+            for budget in self._budgets:
+                budget.take(self._clock.monotonic_ns())
+        self.sent_ns = self._clock.now_ns()
+        return await self._signed.send(request, within_ns=within_ns)
+
+    async def aclose(self) -> None:
+        await self._signed.aclose()
+
+
 class BybitConnector:
     """Broker, MarketData, DepthData and OptionData for one unified account at Bybit."""
 
@@ -139,10 +161,11 @@ class BybitConnector:
         self._secret = secret
         self._environment = environment
         self._twin = "url" in options
+        self._demo = _is_demo(environment, options)
         self._urls = _urls(environment, options)
         self._offset = BrokerOffset()
         self._signed = _Signed(http, key, secret, clock, self._offset)
-        self._budget = RateBudget(REQUESTS_PER_MINUTE, _MINUTE_NS)
+        self._budget = RateBudget(REQUESTS_MAX, WINDOW_NS + BUNCHED_NS)
         self._budgets = {path: RateBudget(limit, SECOND_NS) for path, limit in PER_SECOND.items()}
         self._account = ""
         self._blocked = ""
@@ -160,19 +183,29 @@ class BybitConnector:
         """Prove what the key is and what the account can do. Raises AuthFailed: it may withdraw, or the account's modes are not those this desk
         counts in."""
         await self._ask("/v5/market/time", {}, wire.ServerTime)  # its clock, before anything is signed
-        key = await self._ask("/v5/user/query-api", {}, wire.KeyInfo)
+        self._account, self._blocked = await self._owner()
+        info = await self._ask("/v5/account/info", {}, wire.AccountInfo)
+        if info.unifiedMarginStatus < 3:
+            raise AuthFailed("this is a classic account.", UNIFIED_HELP)
+        for category, symbol in MODES_OF.items():
+            positions = await self._ask("/v5/position/list", {"category": category, "symbol": symbol}, wire.Positions)
+            if any(position.positionIdx for position in positions.list):
+                raise AuthFailed("this account keeps long and short of one contract apart (hedge mode).", HEDGE_HELP)
+        await self._load_pairs()
+
+    async def _owner(self) -> tuple[str, str]:
+        """Whose the key is, and what keeps it from trading. On the demo, whose host is proof that nothing here is real, nobody may say."""
+        try:
+            key = await self._ask("/v5/user/query-api", {}, wire.KeyInfo)
+        except errors.NotThere:
+            if not self._demo:
+                raise
+            return auth.named_after(self._key), ""
         if "Withdraw" in key.permissions.get("Wallet", ()):
             raise AuthFailed("this key may withdraw, which a trading key must not.", f"Make one without it. {PERMISSION_HELP}")
         if self._twin and key.note != self._environment:  # hosts tell the real ones apart; a twin has one host, and says it in its key's note
             raise AuthFailed(f"the twin is a {key.note} account, this desk trades {self._environment}.", "Set BYBIT_TESTNET and TRADING_MODE to it.")
-        self._account, self._blocked = str(key.userID), "the key is read-only" if key.readOnly else ""
-        info = await self._ask("/v5/account/info", {}, wire.AccountInfo)
-        if info.unifiedMarginStatus < 3:
-            raise AuthFailed("this is a classic account.", UNIFIED_HELP)
-        positions = await self._ask("/v5/position/list", {"category": LINEAR, "symbol": SYMBOL_OF_ALL}, wire.Positions)
-        if any(position.positionIdx for position in positions.list):
-            raise AuthFailed("this account keeps long and short of one contract apart (hedge mode).", HEDGE_HELP)
-        await self._load_pairs()
+        return str(key.userID), "the key is read-only" if key.readOnly else ""
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -180,12 +213,16 @@ class BybitConnector:
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
 
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {"requests": Budget(self._budget.left(now_ns), self._budget.limit)}
+
     async def account(self) -> AccountSnapshot:
         """Wallet and positions are two reads, not one instant."""
         wallets = await self._ask("/v5/account/wallet-balance", {"accountType": "UNIFIED"}, wire.Wallets)
         if not wallets.list:
             raise ProtocolError("Bybit told of no unified account")
-        positions = {category: await self._positions(category) for category in (LINEAR, OPTION)}
+        positions = {category: await self._positions(category) for category in (*CONTRACTS, OPTION)}
         if not self._pairs:
             await self._load_pairs()
         return codec.decode_account(
@@ -200,12 +237,12 @@ class BybitConnector:
         )
 
     async def _positions(self, category: str) -> list[wire.Position]:
-        """Of contracts that are settled in USDT."""
+        """Of contracts that are settled in USDT, and of inverse ones."""
         query = {"category": category, "limit": str(POSITIONS_PAGE_MAX)} | ({"settleCoin": QUOTE} if category == LINEAR else {})
         found: list[wire.Position] = []
         for _ in range(PAGES_MAX):
             page = await self._ask("/v5/position/list", query, wire.Positions)
-            found += [row for row in page.list if category == LINEAR or row.symbol.endswith(f"-{QUOTE}")]
+            found += [row for row in page.list if codec.is_read(category, row.symbol) and (category != OPTION or row.symbol.endswith(f"-{QUOTE}"))]
             if not page.nextPageCursor:
                 return found
             query["cursor"] = page.nextPageCursor
@@ -219,7 +256,7 @@ class BybitConnector:
         return {QUOTE: codec.decode_rate(ticker)}
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
-        """What is quoted in USDT: pairs, swaps and dated contracts; options by name, or as chains."""
+        """What is quoted in USDT: pairs, swaps and dated contracts; inverse swaps; options by name, or as chains."""
         if symbols:
             return tuple([await self._instrument(symbol) for symbol in symbols])
         return tuple([instrument for category in LISTED for instrument in await self._listed({"category": category})])
@@ -229,7 +266,9 @@ class BybitConnector:
         found: list[Instrument] = []
         for _ in range(PAGES_MAX):
             page = await self._ask("/v5/market/instruments-info", query, wire.Instruments)
-            found += [codec.decode_instrument(entry, query["category"]) for entry in page.list if entry.quoteCoin == QUOTE]
+            quote = DOLLAR if query["category"] == INVERSE else QUOTE
+            listed = (entry for entry in page.list if entry.quoteCoin == quote and codec.is_read(query["category"], entry.symbol))
+            found += [codec.decode_instrument(entry, query["category"]) for entry in listed]
             if not page.nextPageCursor:
                 return found
             query["cursor"] = page.nextPageCursor
@@ -240,7 +279,7 @@ class BybitConnector:
 
     async def _instrument(self, symbol: InstrumentID) -> Instrument:
         """Raises BadRequest: Bybit does not have it, or not quoted in USDT; with what may have been meant."""
-        if symbol.endswith(f"/{QUOTE}"):
+        if symbol.endswith((f"/{QUOTE}", f"-PERP/{DOLLAR}")):
             category, name = codec.category_of(symbol), codec.symbol_of(symbol)
             for more in ({},) if category == SPOT else ({}, {"status": "Delivering"}, {"status": "Closed"}):
                 with suppress(BadRequest):  # a symbol that it does not know is a parameter error there
@@ -251,7 +290,7 @@ class BybitConnector:
             raise BadRequest(f"Bybit has no option {symbol}. `trading chain {underlying_of(symbol)}` lists those it has.")
         base = symbol.partition("/")[0].partition("-")[0].removesuffix(QUOTE)
         hint = f" Did you mean {base}/{QUOTE} (spot) or {base}-PERP/{QUOTE} (swap)?" if codec.coin_pair(base) in self._pairs else ""
-        raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}.")
+        raise BadRequest(f"Bybit has no {symbol}.{hint} Pairs are written BTC/{QUOTE}, swaps BTC-PERP/{QUOTE}, inverse ones BTC-PERP/{DOLLAR}.")
 
     # -- orders -----------------------------------------------------------------------------------------------------------------
 
@@ -325,9 +364,10 @@ class BybitConnector:
         return codec.decode_order(row, category, self._clock.now_ns())
 
     async def cancel_all(self) -> None:
-        """All contracts in USDT, all options, what rests of pairs, what waits of pairs: of which there is any. Of contracts Bybit takes 500 orders at
-        a time."""
-        wanted = []
+        """All contracts in USDT, inverse ones by symbol, all options, what rests of pairs, what waits of pairs: of which there is any. Of contracts
+        Bybit takes 500 orders at a time."""
+        inverse = {row.symbol for row in await self._open({"category": INVERSE}) if codec.is_read(INVERSE, row.symbol)}
+        wanted = [wire.CancelAllRequest(category=INVERSE, symbol=symbol) for symbol in sorted(inverse)]
         if await self._open({"category": LINEAR, "settleCoin": QUOTE}):
             wanted.append(wire.CancelAllRequest(category=LINEAR, settleCoin=QUOTE))
         if await self._open({"category": OPTION}):
@@ -342,7 +382,8 @@ class BybitConnector:
         found: dict[str, ExecutionReport] = {}
         for category in CATEGORIES:
             query = {"category": category} | ({"settleCoin": QUOTE} if category == LINEAR else {})
-            found |= {order.orderId: self._learned(order, category) for order in await self._open(query)}
+            rows = (order for order in await self._open(query) if codec.is_read(category, order.symbol))
+            found |= {order.orderId: self._learned(order, category) for order in rows}
         return tuple(report for report in found.values() if not report.ord_status.terminal)
 
     async def _open(self, query: Mapping[str, str]) -> list[wire.Order]:
@@ -403,20 +444,35 @@ class BybitConnector:
             known.popitem(last=False)
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
-        """Every execution of all categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended."""
+        """Every execution of all categories, in windows of seven days, oldest first, each joined with its order's row; and contracts that ended. What
+        an inverse contract paid out when it was closed is in the transaction log: until it is there, the fill is not told."""
         found: list[tuple[wire.Execution, str]] = []
         for category in CATEGORIES:
             query = {"category": category, "limit": str(EXECUTIONS_PAGE_MAX)}
             async for page in self._windows("/v5/execution/list", query, since_ns, FILLS_BACK_NS, wire.Executions):
-                found += [(execution, category) for execution in page.list if codec.is_fill(execution)]
+                found += [(one, category) for one in page.list if codec.is_read(category, one.symbol) and codec.is_fill(one)]
         told = [report for report in await self._deliveries() if report.transact_ns >= since_ns]
+        silent = any(codec.paid_out(execution, category) is None for execution, category in found)
+        paid = await self._paid_out(since_ns) if silent else {}
         for execution, category in sorted(found, key=lambda entry: entry[0].seq):
+            stated = codec.paid_out(execution, category)
+            realized = paid.get(execution.execId) if stated is None else stated
+            if realized is None:
+                continue
             if execution.orderId not in self._rows:
                 await self._row(category, {"orderId": execution.orderId})
             row = self._rows.get(execution.orderId)
             order = None if row is None else codec.decode_order(row, category, self._clock.now_ns())
-            told.append(codec.decode_execution(execution, category, order, self._clock.now_ns()))
+            told.append(codec.decode_execution(execution, category, order, self._clock.now_ns(), realized=realized))
         return tuple(sorted(told, key=lambda report: report.transact_ns))  # of one instant as they were counted
+
+    async def _paid_out(self, since_ns: int) -> Mapping[str, Decimal]:
+        """Coins that closing inverse contracts paid out, fees apart, by execution."""
+        query = {"accountType": "UNIFIED", "category": INVERSE, "type": "TRADE", "limit": str(LOG_PAGE_MAX)}
+        paid: dict[str, Decimal] = {}
+        async for page in self._windows("/v5/account/transaction-log", query, since_ns, FILLS_BACK_NS, wire.Log):
+            paid |= dict(map(codec.decode_paid, page.list))
+        return paid
 
     async def _deliveries(self) -> list[ExecutionReport]:
         """The last ones: more than a page of them does not end at once."""
@@ -693,13 +749,13 @@ class BybitConnector:
         """One question, asked again when it got no answer. Raises Unavailable, AuthFailed, BadRequest, ProtocolError."""
         await self._afford(path, urgent=True)
         url = f"{self._urls.rest}{path}?{urlencode(query)}" if query else self._urls.rest + path
-        sent_ns = self._clock.now_ns()
+        question = _Question(self._signed, self._clock, self._paid_by(path))
         try:
             request = Request(method="GET", url=url)
-            response = await get_with_retry(self._signed, request, within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
+            response = await get_with_retry(question, request, within_ns=ANSWER_WITHIN_NS, clock=self._clock, rng=self._rng)
         except TransportError as error:
             raise Unavailable(f"Bybit could not be asked: {error}. {UNREACHABLE}") from None
-        answer = self._opened(response, path, sent_ns)
+        answer = self._opened(response, path, question.sent_ns)
         if isinstance(answer, str):
             if response.status == 200:
                 raise ProtocolError(f"Bybit's answer cannot be read ({answer})", response.body)
@@ -713,6 +769,8 @@ class BybitConnector:
 
     def _opened(self, response: Response, path: str, sent_ns: int) -> wire.Envelope | str:
         """The envelope, or why there is none; what it and its headers teach of clock and budget."""
+        if errors.is_banned(response):
+            self._budget.learn(response.status, {"retry-after": str(BANNED_NS // SECOND_NS)}, self._clock.monotonic_ns(), self._now_ms() * _MS)
         try:
             answer = errors.envelope(response)
         except wire.UNREADABLE as error:
@@ -722,21 +780,12 @@ class BybitConnector:
         return answer
 
     def _learn(self, path: str, response: Response, *, spent: bool) -> None:
-        """Take Bybit's own count over. A window longer than an endpoint's second is that of all requests together; of a second that slides only its
-        limit is worth knowing, and that it is spent."""
-        names = (LIMIT_HEADER, LEFT_HEADER, RESET_HEADER)
-        limit, left, reset = (response.headers.get(name.lower(), "") for name in names)
-        if not (limit.isdecimal() and left.isdecimal() and reset.isdecimal()):
+        """Take over what Bybit says of an endpoint's second: how many, and that they are spent. Of all requests together it says nothing."""
+        limit, budget = response.headers.get(LIMIT_HEADER.lower(), ""), self._budgets.get(path)
+        if budget is None or not limit.isdecimal():
             return
-        whole = int(reset) - self._now_ms() > _WHOLE_MS
-        budget = self._budget if whole else self._budgets.get(path)
-        told = {"x-ratelimit-limit": limit}
-        if whole:
-            told |= {"x-ratelimit-remaining": left, "x-ratelimit-reset": str(-(-int(reset) // 1000))}
-        elif spent:
-            told["retry-after"] = "1"
-        if budget is not None:
-            budget.learn(200, told, self._clock.monotonic_ns(), self._now_ms() * _MS)
+        told = {"x-ratelimit-limit": limit} | ({"retry-after": "1"} if spent else {})
+        budget.learn(response.status, told, self._clock.monotonic_ns(), self._now_ms() * _MS)
 
     async def _afford(self, path: str, *, urgent: bool) -> None:
         """Wait for the request budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time. Endpoints
@@ -749,9 +798,11 @@ class BybitConnector:
                 told = errors.budget_text({LIMIT_HEADER.lower(): str(limit)}, wait_ns)
                 raise RateLimited(f"Bybit's request budget is spent. {told} {BUDGET_HELP}", wait_ns)
             await self._clock.sleep_ns(wait_ns)
-        for budget in (self._budget, own):
-            if budget is not None:
-                budget.take(self._clock.monotonic_ns())
+        for budget in self._paid_by(path):
+            budget.take(self._clock.monotonic_ns())
+
+    def _paid_by(self, path: str) -> list[RateBudget]:
+        return [self._budget] + ([self._budgets[path]] if path in self._budgets else [])
 
     def _wait_ns(self, budget: RateBudget, *, urgent: bool) -> int:
         return budget.wait_ns(self._clock.monotonic_ns(), urgent=urgent)
@@ -771,8 +822,12 @@ def _named(instrument: InstrumentID, **more: str) -> dict[str, str]:
 
 def _urls(environment: str, options: Mapping[str, str]) -> Urls:
     """Bybit's hosts, or one port of a twin for all of them."""
-    url = options.get("url")
+    url, demo = options.get("url"), _is_demo(environment, options)
     if url is None:
-        return URLS[DEMO if environment == PAPER and options.get("paper_host") == DEMO else environment]
+        return URLS[DEMO if demo else environment]
     sockets = "ws" + urlsplit(url).geturl().removeprefix("http")
-    return Urls(rest=url, public=sockets + PUBLIC_PATH, private=sockets + PRIVATE_PATH, trade=sockets + TRADE_PATH)
+    return Urls(rest=url, public=sockets + PUBLIC_PATH, private=sockets + PRIVATE_PATH, trade="" if demo else sockets + TRADE_PATH)
+
+
+def _is_demo(environment: str, options: Mapping[str, str]) -> bool:
+    return environment == PAPER and options.get("paper_host") == DEMO

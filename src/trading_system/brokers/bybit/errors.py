@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from trading_system.brokers.bybit import wire
 from trading_system.brokers.bybit.facts import (
+    BANNED_NS,
     BUDGET_HELP,
     CLOCK_HELP,
     KEYS_HELP,
@@ -25,10 +26,11 @@ _PERMISSION = frozenset({10005, 10010})
 _MODE = frozenset({10008, 10028, 100028})
 BUDGET = 10006
 _CLOCK = 10002
+_NOT_THERE = 10032  # the demo does not have this
 # The server failed, or protects itself: of a question nothing is known, of a change neither.
 _FAILED = frozenset({429, 10000, 10016, 10019, 10403, 10429, 170001, 170007, 170032, 170146, 170147})
 # "No order came of it", by what each is about. Source: bybit-exchange.github.io/docs/v5/error
-_FATAL = frozenset({10001, 10009, 10017, 10024, 10027, 10029, 110024, 110028, 110029, 110132, 170121})
+_FATAL = frozenset({10001, 10009, 10017, 10024, 10027, 10029, _NOT_THERE, 110024, 110028, 110029, 110132, 170121})
 _POOR = frozenset({110004, 110006, 110007, 110012, 110044, 110045, 110051, 110052, 110053, 170033, 170131})
 _PRICE = frozenset({30208, 30209, 110003, 110120, 110121, 170132, 170133, 170193, 170194, 170371, 170372})
 _SIZE = frozenset({110017, 110094, 170124, 170134, 170136, 170137, 170140, 170148})
@@ -36,8 +38,11 @@ _COUNT = frozenset({110009, 110020, 170222, 170810})
 _MARKET = frozenset({30228, 110021, 110023, 110042, 110063, 110066, 110074, 110092, 110093, 170151, 170159, 170210, 170218})
 GONE = frozenset({110001, 110008, 110010, 170139, 170142, 170143, 170190, 170213, 175007})  # not there, filled or cancelled: ask how it stands
 DEFINITIVE = _FATAL | _POOR | _PRICE | _SIZE | _COUNT | _MARKET | GONE | {_CLOCK}
-_BANNED_NS = 600_000_000_000  # HTTP 403: the address has asked too often, and is not answered for ten minutes
 _SECOND_NS = 1_000_000_000
+
+
+class NotThere(BadRequest):
+    """The demo does not answer this question."""
 
 
 def envelope(response: Response) -> wire.Envelope:
@@ -81,6 +86,8 @@ def refusal(response: Response, answer: wire.Envelope | None, *, changes: bool, 
         return (Rejected if changes else Unavailable)(f"{text}. {CLOCK_HELP}")
     if changes:
         return Rejected(f"Bybit refused: {answer.retMsg} ({code})", str(code)) if code in DEFINITIVE else InDoubt(text)
+    if code == _NOT_THERE:
+        return NotThere(text)
     return Unavailable(f"{text}. Status: {PAGES['status']}") if code in _FAILED else BadRequest(text)
 
 
@@ -91,8 +98,8 @@ def _http(response: Response, answer: wire.Envelope | None, *, changes: bool) ->
     text = f"Bybit answered HTTP {status}: {said or 'no text'}"
     if status == 401:
         return AuthFailed(f"Bybit answered HTTP {status}.", KEYS_HELP)
-    if status == 403 and "too frequent" in said:
-        return RateLimited(f"{text}. The request budget of this address is spent: wait ten minutes. {BUDGET_HELP}", _BANNED_NS)
+    if is_banned(response):
+        return RateLimited(f"{text}. The request budget of this address is spent: wait ten minutes. {BUDGET_HELP}", BANNED_NS)
     if status == 403:
         return AuthFailed(text, f"Bybit refuses this address: some countries, and the networks of some clouds. {PERMISSION_HELP}")
     if changes:
@@ -100,6 +107,11 @@ def _http(response: Response, answer: wire.Envelope | None, *, changes: bool) ->
     if status == 429 or status >= 500:
         return Unavailable(f"{text}. Status: {PAGES['status']}")
     return BadRequest(text) if status in (400, 404) else ProtocolError(f"HTTP {status}", response.body)
+
+
+def is_banned(response: Response) -> bool:
+    """The address has asked too often, and is not answered for ten minutes."""
+    return response.status == 403 and b"too frequent" in response.body
 
 
 def budget_text(headers: Mapping[str, str], wait_ns: int) -> str:

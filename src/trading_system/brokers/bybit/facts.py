@@ -70,11 +70,15 @@ LOGIN_AHEAD_NS = 10_000_000_000  # how long a WebSocket login is good for: `expi
 
 # -- how much --------------------------------------------------------------------------------------------------------------------------------------
 
-REQUESTS_PER_MINUTE = 7_200  # 600 in five seconds per IP; beyond it HTTP 403 and ten minutes of silence
+# Of one address, over all hosts; beyond it HTTP 403 "access too frequent", and nothing else for ten minutes. No header tells of it.
+REQUESTS_MAX = 600
+WINDOW_NS = 5_000_000_000
+BANNED_NS = 600_000_000_000
+REQUESTS_PER_MINUTE = REQUESTS_MAX * 12
 LIMIT_HEADER = "X-Bapi-Limit"
 LEFT_HEADER = "X-Bapi-Limit-Status"
 RESET_HEADER = "X-Bapi-Limit-Reset-Timestamp"  # epoch milliseconds
-# Requests a second by path, per account: the least of what its categories have. What is not listed here is market data, counted by IP alone.
+# Requests a second by path, per account: the least of what its categories have. What is not listed here is market data, counted by address alone.
 PER_SECOND: Mapping[str, int] = {
     "/v5/order/create": 10,
     "/v5/order/amend": 10,
@@ -99,21 +103,24 @@ EXECUTIONS_PAGE_MAX = 100
 POSITIONS_PAGE_MAX = 200
 LOG_PAGE_MAX = 50
 KLINES_MAX = 1_000
-PRINTS_MAX: Mapping[str, int] = {"spot": 60, "linear": 1_000, "option": 1_000}
+PRINTS_MAX: Mapping[str, int] = {"spot": 60, "linear": 1_000, "inverse": 1_000, "option": 1_000}
 HISTORY_WINDOW_NS = 7 * 86_400_000_000_000  # the most that one question about the past may span
 PING_EVERY_NS = 20_000_000_000
 SILENCE_NS = 70_000_000_000  # no pong for so long: the socket is dead
 TOPICS_MAX = 10  # of one subscribe request (spot's limit; the others have more)
-DEPTHS: Mapping[str, tuple[int, ...]] = {"spot": (50, 200), "linear": (50, 200), "option": (25, 100)}  # order books that send changes
+# Order books that send changes.
+DEPTHS: Mapping[str, tuple[int, ...]] = {"spot": (50, 200), "linear": (50, 200), "inverse": (50, 200), "option": (25, 100)}
 
 # -- what ------------------------------------------------------------------------------------------------------------------------------------------
 
-SPOT, LINEAR, OPTION = "spot", "linear", "option"
+SPOT, LINEAR, INVERSE, OPTION = "spot", "linear", "inverse", "option"
+CONTRACTS = (LINEAR, INVERSE)  # swaps and futures: of money, and of dollars that are settled in the coin
 PARTIAL = "Partial"  # tpslMode: exits that belong to what one order filled, not to the position
-LISTED = (LINEAR, SPOT)  # what is listed whole; of options there are chains
+LISTED = (LINEAR, INVERSE, SPOT)  # what is listed whole; of options there are chains
 CATEGORIES = (*LISTED, OPTION)
 MONEY = frozenset({"USDT", "USDC"})  # coins that are money here; every other one is a position in its USDT pair
 QUOTE = "USDT"
+DOLLAR = "USD"  # what prices of inverse contracts are in
 _GTC, _ALL = frozenset({TimeInForce.GTC}), frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK})
 _NOW = frozenset({TimeInForce.GTC, TimeInForce.IOC})
 _CLASSES = ((AssetClass.CRYPTO, True), (AssetClass.PERPETUAL, False), (AssetClass.FUTURE, False))
@@ -139,7 +146,7 @@ LINK_RULES = tuple(
 )
 CLIENT_ID_MAX = 36
 SPOT_TAKER_FEE = SPOT_MAKER_FEE = Decimal("0.001")  # VIP 0; a spot fee is taken from what is credited: coins of a buy, money of a sale
-LINEAR_TAKER_FEE, LINEAR_MAKER_FEE = Decimal("0.00055"), Decimal("0.0002")
+LINEAR_TAKER_FEE, LINEAR_MAKER_FEE = Decimal("0.00055"), Decimal("0.0002")  # of all contracts but options; of inverse ones in the coin
 OPTION_FEE, OPTION_DELIVERY_FEE = Decimal("0.0002"), Decimal("0.00015")  # of the coin's price, in money …
 OPTION_FEE_CAP = Decimal("0.07")  # … and no more than so much of the option's
 
@@ -180,4 +187,4 @@ BUDGET_HELP = (
     "often, and wait."
 )
 UNIFIED_HELP = "Upgrade the account to the unified trading account on Bybit's own page: the classic one has another interface."
-HEDGE_HELP = "Set the position mode of USDT contracts to one-way on Bybit's own page: this desk counts one position an instrument."
+HEDGE_HELP = "Set the position mode of contracts to one-way on Bybit's own page: this desk counts one position an instrument."

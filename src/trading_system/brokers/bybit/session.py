@@ -8,7 +8,7 @@ import msgspec
 from trading_system.brokers.bybit import codec, errors, wire
 from trading_system.brokers.bybit.auth import login, trade_frame
 from trading_system.brokers.bybit.book import DepthBook
-from trading_system.brokers.bybit.facts import CATEGORIES, KEYS_HELP, LOGIN_AHEAD_NS, NAME, OPTION, SILENCE_NS, TOPICS_MAX
+from trading_system.brokers.bybit.facts import KEYS_HELP, LOGIN_AHEAD_NS, NAME, OPTION, SILENCE_NS, TOPICS_MAX
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
@@ -77,13 +77,15 @@ class OrdersSession:
 
     @staticmethod
     def _events(message: wire.StreamFrame, now_ns: int) -> tuple[ExecutionReport, ...]:
-        """What is done by hand in inverse contracts is not this desk's to see."""
+        """What is done by hand in inverse contracts that end is not this desk's to see. What closing others paid out the log tells where the stream
+        does not: then the fill is read with it."""
         if message.topic == "order":
             orders = _ORDERS.decode(message.data)
-            return tuple(codec.decode_order(order, order.category, now_ns) for order in orders if order.category in CATEGORIES)
+            return tuple(codec.decode_order(order, order.category, now_ns) for order in orders if codec.is_read(order.category, order.symbol))
         if message.topic == "execution":
-            found = [one for one in _EXECUTIONS.decode(message.data) if one.category in CATEGORIES and codec.is_fill(one)]
-            return tuple(codec.decode_execution(one, one.category, None, now_ns) for one in found)
+            found = [one for one in _EXECUTIONS.decode(message.data) if codec.is_read(one.category, one.symbol) and codec.is_fill(one)]
+            paid = [(one, codec.paid_out(one, one.category)) for one in found]
+            return tuple(codec.decode_execution(one, one.category, None, now_ns, realized=made) for one, made in paid if made is not None)
         raise ProtocolError("a topic that was not asked for on the order stream", message.topic.encode())
 
 

@@ -409,7 +409,8 @@ class Orders(msgspec.Struct, kw_only=True):
 
 
 class Execution(msgspec.Struct, kw_only=True):
-    """A fill, of GET /v5/execution/list and of the stream. execType Funding and Settle are no fills. execFee below zero is a rebate."""
+    """A fill, of GET /v5/execution/list and of the stream. execType Funding and Settle are no fills. execFee below zero is a rebate. execPnl, what
+    closing made, the stream alone tells."""
 
     category: str = ""
     symbol: str
@@ -433,6 +434,7 @@ class Execution(msgspec.Struct, kw_only=True):
     isMaker: bool = False
     marketUnit: str = ""
     closedSize: str = ""
+    execPnl: str | msgspec.UnsetType = msgspec.UNSET
     createType: str = ""
     markPrice: str = ""
     blockTradeId: str = ""
@@ -495,9 +497,11 @@ class CancelRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class CancelAllRequest(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Body of POST /v5/order/cancel-all: contracts by the coin that they settle in, whatever waits or rests; of spot one filter at a time."""
+    """Body of POST /v5/order/cancel-all: contracts by the coin that they settle in or by symbol, whatever waits or rests; of spot one filter at a
+    time."""
 
     category: str
+    symbol: str | None = None
     settleCoin: str | None = None
     orderFilter: str | None = None
 

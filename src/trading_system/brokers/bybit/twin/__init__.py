@@ -32,11 +32,33 @@ from trading_system.transport.message import Request, Response
 __all__ = ["TWIN", "BybitTwin", "universe"]
 
 
+# What of this twin's the demo has, too. Source: bybit-exchange.github.io/docs/v5/demo, Available API List
+_ON_DEMO = frozenset(
+    {
+        "/v5/order/create",
+        "/v5/order/amend",
+        "/v5/order/cancel",
+        "/v5/order/cancel-all",
+        "/v5/order/realtime",
+        "/v5/order/history",
+        "/v5/execution/list",
+        "/v5/position/list",
+        "/v5/position/set-leverage",
+        "/v5/position/switch-mode",
+        "/v5/account/wallet-balance",
+        "/v5/account/info",
+        "/v5/account/transaction-log",
+        "/v5/asset/delivery-record",
+    }
+)
+
+
 class BybitTwin:
     """One Bybit account. Without key and secret they are made from the seed; read them from `credentials`.
 
     recordings: prices to replay, by market (BTC/USDT; its swap BTCUSDT follows unless it has prices of its own). environment: "paper" or "live"
     stands in the key's note: Bybit's own hosts tell the two apart, and a twin has one. hours: for other brokers' markets; this one never closes.
+    demo: it has no more than the demo of the live market.
     """
 
     def __init__(
@@ -53,6 +75,7 @@ class BybitTwin:
         recordings: Mapping[str, Recording] | None = None,
         requests_per_minute: int = facts.REQUESTS_PER_MINUTE,
         orders_streams: int = 20,
+        demo: bool = False,
     ) -> None:
         names = Random(f"bybit {seed}")  # noqa: S311 names, no secrets of anybody's
         letters = string.ascii_letters + string.digits
@@ -70,6 +93,7 @@ class BybitTwin:
             cash=cash,
             money=facts.QUOTE,
             latency=latency,
+            rate=lambda coin, now_ns: self.exchange.mark(f"{coin}/{facts.QUOTE}", now_ns),
         )
         self.margin = Margin(self.universe, self.exchange)
         user_id = names.randrange(10_000_000, 99_999_999)
@@ -84,6 +108,7 @@ class BybitTwin:
         self.public = PublicStreams(self.universe, self.market, self.data, self._send)
         self.now_ns = start_ns
         self._orders_streams = orders_streams
+        self._demo = demo
         self._conns = 0
         self._out: list[tuple[int, str | bytes | None]] = []
         self._funding_ns = (start_ns // FUNDING_NS + 1) * FUNDING_NS
@@ -101,8 +126,10 @@ class BybitTwin:
         return refused(too_many(), self.now_ns)
 
     def handle(self, request: Request, now_ns: int) -> Response:
-        """One HTTP exchange: rate windows, signature, then the path."""
+        """One HTTP exchange: how often the address has asked, rate windows, signature, then the path."""
         self.advance(now_ns)
+        if not self.gate.address.take(now_ns):
+            return Response(status=403, headers={}, body=b"403, access too frequent", recv_ns=now_ns)
         url = urlsplit(request.url)
         headers: Mapping[str, str] = {}
         try:
@@ -120,6 +147,8 @@ class BybitTwin:
     def _asked(self, request: Request, path: str, query: Mapping[str, str]) -> object:
         if path.startswith("/v5/market/"):
             return self._market(path, query)
+        if self._demo and path not in _ON_DEMO:
+            raise Refusal(10032, "Demo trading are not supported.")
         match (request.method, path):
             case ("POST", _) if path in facts.SOCKET_OPS:
                 return self._changed(path, request.body)
@@ -201,7 +230,7 @@ class BybitTwin:
             raise bad("mode invalid")
         if self.account.hedge is (body.mode == 3):
             raise Refusal(110025, "Position mode is not modified")
-        if list(self.margin.contracts()):
+        if any(product.linear for product, _, _ in self.margin.contracts()):
             raise Refusal(110024, "You have an existing position, so position mode cannot be switched")
         if any(self.universe.names[order.symbol].linear for order in self.exchange.open_orders()):
             raise Refusal(110028, "You have existing open orders, so position mode cannot be switched")
@@ -214,7 +243,7 @@ class BybitTwin:
         path = path.partition("?")[0]
         category = path.removeprefix(facts.PUBLIC_PATH + "/")
         streams: Mapping[str, PrivateStreams | TradeStreams] = {facts.PRIVATE_PATH: self.private, facts.TRADE_PATH: self.trade}
-        own = streams.get(path)
+        own = None if self._demo and path == facts.TRADE_PATH else streams.get(path)
         if own is not None and len(own.conns) < self._orders_streams:
             self._conns += 1
             own.open(self._conns)
@@ -283,7 +312,7 @@ class BybitTwin:
         self._funding_ns += FUNDING_NS
 
         def tell(product: Product, qty: Decimal, mark: Decimal, paid: Decimal) -> None:
-            self.private.publish("execution", facts.LINEAR, [self.orders.booked("Funding", product, qty, mark, paid, now_ns)], now_ns)
+            self.private.publish("execution", product.category, [self.orders.booked("Funding", product, qty, mark, paid, now_ns)], now_ns)
 
         self.account.fund(now_ns, tell)
         self._tell_wallet()
@@ -329,7 +358,10 @@ class BybitTwin:
     def _tell(self, event: Event) -> None:
         product, now_ns = self.universe.names[event.order.symbol], event.transact_ns
         if event.execution is not None and event.exec_type is ExecType.TRADE:
-            self.private.publish("execution", product.category, [self.orders.execution(event)], now_ns)
+            row = self.orders.execution(event)
+            if product.margined:
+                row = msgspec.structs.replace(row, execPnl=self.account.log[-1].cashFlow)
+            self.private.publish("execution", product.category, [row], now_ns)
         if not told(event):
             return
         shown = self.orders.show(event.order)
@@ -355,7 +387,8 @@ def _sources(listed: Universe, seed: int, recordings: Mapping[str, Recording]) -
     listings = {listing.symbol: listing for listing in listed.listings}
     swaps: dict[str, Source] = {
         product.name: recordings.get(product.name) or recordings.get(product.pair) or Walk(listings[product.pair], seed)
-        for product in listed.of(facts.LINEAR)
+        for category in facts.CONTRACTS
+        for product in listed.of(category)
     }
     return {**recordings, **swaps}
 

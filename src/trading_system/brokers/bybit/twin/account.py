@@ -2,7 +2,7 @@
 
 The exchange takes what a swap costs out of its cash; Bybit shows it as wallet balance and position instead, which is the same sum. A premium leaves
 the wallet, at Bybit too: an option that is held is worth something in the equity, and is no collateral; one that is sold ties up margin
-(twin/options.py). Coins are no collateral here either.
+(twin/options.py). Coins are no collateral here either; but those that an inverse contract has lost and that are not there are owed, at Bybit too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +50,7 @@ class Margin:
     def set_leverage(self, product: Product, buy: str | None, sell: str | None) -> None:
         """Raises Refusal: not a leverage that it may have; 110043: it has it."""
         wanted = amount(buy)
-        if not product.linear or wanted is None or buy != sell or not ONE <= wanted <= MAX_LEVERAGE:
+        if not product.margined or wanted is None or buy != sell or not ONE <= wanted <= MAX_LEVERAGE:
             raise bad("leverage invalid")
         if wanted == self.leverage(product):
             raise Refusal(110043, "Set leverage has not been modified.")
@@ -60,7 +60,7 @@ class Margin:
         """What an order of one unit at this price holds of the money."""
         if product.contract is not None and side is Side.SELL:
             return initial_margin(product.contract, self.mark(self._universe.names[product.pair], now_ns), self.mark(product, now_ns))
-        return price / self.leverage(product) if product.linear else price
+        return product.worth(ONE, price) / self.leverage(product) if product.margined else price
 
     def held(self, product: Product) -> Decimal:
         """Signed units."""
@@ -82,7 +82,7 @@ class Margin:
         """Open positions: signed quantity and average entry."""
         for name, qty in self._exchange.positions():
             product = self._universe.names[name]
-            if product.linear:
+            if product.margined:
                 yield product, qty, self.average(product)
 
     def options(self) -> Iterator[tuple[Product, Decimal]]:
@@ -105,23 +105,42 @@ class Margin:
 
     def wallet(self) -> Decimal:
         """Money, that in positions included at what they cost."""
-        return self._exchange.cash + sum((qty * average for _, qty, average in self.contracts()), ZERO)
+        return self._exchange.cash + sum((qty * average for product, qty, average in self.contracts() if product.linear), ZERO)
 
-    def unrealised(self, now_ns: int) -> Decimal:
-        return sum((qty * (self.mark(product, now_ns) - average) for product, qty, average in self.contracts()), ZERO)
+    def made(self, product: Product, now_ns: int) -> Decimal:
+        """What a position has made since its entry, in what it settles in."""
+        qty = self.held(product)
+        if product.inverse:
+            return self._exchange.gain(product.name, qty, now_ns)
+        return qty * (self.mark(product, now_ns) - self.average(product))
+
+    def unrealised(self, now_ns: int, coin: str = facts.QUOTE) -> Decimal:
+        """What the contracts that settle in a coin have made."""
+        return sum((self.made(product, now_ns) for product, _, _ in self.contracts() if product.settles_in == coin), ZERO)
+
+    def coin(self, pair: Product, now_ns: int) -> Decimal:
+        """Coins there are, and those that its contracts have made."""
+        return self._exchange.position(pair.name) + self.unrealised(now_ns, pair.base)
+
+    def owed(self, now_ns: int) -> Decimal:
+        """What coins that were lost and are not there are worth, below zero."""
+        coins = ((self.coin(pair, now_ns), pair) for pair in self._universe.of(facts.SPOT))
+        return sum((short * self.mark(pair, now_ns) for short, pair in coins if short < 0), ZERO)
 
     def balance(self, now_ns: int) -> Decimal:
         """The margin balance: what stands behind the positions."""
-        return self.wallet() + self.unrealised(now_ns)
+        return self.wallet() + self.unrealised(now_ns) + self.owed(now_ns)
 
     def initial(self, now_ns: int) -> Decimal:
         """What the positions hold."""
-        held = sum((abs(qty) * self.mark(product, now_ns) / self.leverage(product) for product, qty, _ in self.contracts()), ZERO)
+        worths = [(product, product.worth(abs(qty), self.mark(product, now_ns))) for product, qty, _ in self.contracts()]
+        held = sum((worth / self.leverage(product) for product, worth in worths), ZERO)
         return held + sum((initial for initial, _ in self.sold(now_ns)), ZERO)
 
     def maintenance(self, now_ns: int) -> Decimal:
         """What the positions need at least."""
-        held = sum((abs(qty) * self.mark(product, now_ns) * product.maintenance for product, qty, _ in self.contracts()), ZERO)
+        worths = [(product, product.worth(abs(qty), self.mark(product, now_ns))) for product, qty, _ in self.contracts()]
+        held = sum((worth * product.maintenance for product, worth in worths), ZERO)
         return held + sum((least for _, least in self.sold(now_ns)), ZERO)
 
     def reserved(self, *, spot: bool) -> Decimal:
@@ -161,7 +180,7 @@ class Account:
         self.hedge = False
         self.log: list[wire.LogEntry] = []
         self.deliveries: list[wire.Delivery] = []
-        self.realised: dict[str, Decimal] = {}  # by symbol
+        self.realised: dict[tuple[str, str], Decimal] = {}  # by category and symbol, in what it settles in
         self._averages: dict[str, Decimal] = {}  # entries of positions, as far as executions were entered
         self._entries = 0
 
@@ -189,17 +208,22 @@ class Account:
         """Totals are dollars. A coin of which there is none is told only when it is asked for."""
         margin, rate = self._margin, self.usdt_usd
         coins = [self._money(now_ns)] + [self._coin(product, now_ns) for product in self._universe.of(facts.SPOT)]
-        wanted = [coin for coin in coins if (coin.coin in only if only else coin.walletBalance != "0" or coin.coin == facts.QUOTE)]
+        wanted = [
+            coin for coin in coins if (coin.coin in only if only else (coin.walletBalance, coin.equity) != ("0", "0") or coin.coin == facts.QUOTE)
+        ]
         balance, initial, maintenance = margin.balance(now_ns), margin.initial(now_ns), margin.maintenance(now_ns)
         orders, options = margin.reserved(spot=False), margin.option_value(now_ns)
-        total = sum((Decimal(coin.usdValue) for coin in coins), ZERO)
+        total, perpetual = sum((Decimal(coin.usdValue) for coin in coins), ZERO), margin.unrealised(now_ns)
+        for product in self._universe.of(facts.SPOT):
+            made = margin.unrealised(now_ns, product.base)
+            perpetual += made * margin.mark(product, now_ns) if made else ZERO
         return wire.Wallet(
             accountType="UNIFIED",
             totalEquity=shown(total),
-            totalWalletBalance=shown(total - (margin.unrealised(now_ns) + options) * rate),
+            totalWalletBalance=shown(total - (perpetual + options) * rate),
             totalMarginBalance=shown(balance * rate),
             totalAvailableBalance=shown(margin.available(now_ns) * rate),
-            totalPerpUPL=shown(margin.unrealised(now_ns) * rate),
+            totalPerpUPL=shown(perpetual * rate),
             totalInitialMargin=shown((initial + orders) * rate),
             totalMaintenanceMargin=shown(maintenance * rate),
             accountIMRate=_share(initial + orders, balance),
@@ -210,7 +234,7 @@ class Account:
 
     def _money(self, now_ns: int) -> wire.Coin:
         margin = self._margin
-        equity = margin.balance(now_ns) + margin.option_value(now_ns)
+        equity = margin.wallet() + margin.unrealised(now_ns) + margin.option_value(now_ns)
         return wire.Coin(
             coin=facts.QUOTE,
             equity=shown(equity),
@@ -220,7 +244,7 @@ class Account:
             spotBorrow="0",
             borrowAmount="0",
             unrealisedPnl=shown(margin.unrealised(now_ns)),
-            cumRealisedPnl=shown(sum(self.realised.values(), ZERO)),
+            cumRealisedPnl=shown(self._realised_in(facts.QUOTE)),
             totalOrderIM=shown(margin.reserved(spot=False)),
             totalPositionIM=shown(margin.initial(now_ns)),
             totalPositionMM=shown(margin.maintenance(now_ns)),
@@ -230,19 +254,23 @@ class Account:
             collateralSwitch=True,
         )
 
+    def _realised_in(self, coin: str) -> Decimal:
+        products = self._universe.products
+        return sum((made for (category, symbol), made in self.realised.items() if products[category, symbol].settles_in == coin), ZERO)
+
     def _coin(self, product: Product, now_ns: int) -> wire.Coin:
-        qty = self._exchange.position(product.name)
-        worth = qty * self._margin.mark(product, now_ns) * self.usdt_usd if qty else ZERO
+        qty, equity = self._exchange.position(product.name), self._margin.coin(product, now_ns)
+        worth = equity * self._margin.mark(product, now_ns) * self.usdt_usd if equity else ZERO
         return wire.Coin(
             coin=product.base,
-            equity=shown(qty),
+            equity=shown(equity),
             walletBalance=shown(qty),
             usdValue=shown(worth),
             locked=shown(self._exchange.held(product.name)),
             spotBorrow="0",
             borrowAmount="0",
-            unrealisedPnl="0",
-            cumRealisedPnl="0",
+            unrealisedPnl=shown(equity - qty),
+            cumRealisedPnl=shown(self._realised_in(product.base)),
             totalOrderIM="0",
             totalPositionIM="0",
             totalPositionMM="0",
@@ -251,9 +279,9 @@ class Account:
         )
 
     def positions(self, query: Mapping[str, str], now_ns: int) -> wire.Positions:
-        """By symbol even when flat, by settlement coin what is open; options by their coin, or all."""
+        """By symbol even when flat, by settlement coin what is open; inverse contracts also all, options by their coin, or all."""
         category = query.get("category", "")
-        if category not in (facts.LINEAR, facts.OPTION):
+        if category not in (*facts.CONTRACTS, facts.OPTION):
             raise bad("Illegal category")
         if query.get("symbol"):
             product = self._universe.products.get((category, query["symbol"]))
@@ -262,8 +290,9 @@ class Account:
             rows = [self.position(product, now_ns)] if not self.hedge else [self.position(product, now_ns, side=side) for side in (1, 2)]
         elif category == facts.OPTION:
             rows = [self.position(product, now_ns) for product, _ in self._margin.options() if query.get("baseCoin", "") in ("", product.base)]
-        elif query.get("settleCoin"):
-            rows = [self.position(product, now_ns) for product, _, _ in self._margin.contracts()] if query["settleCoin"] == facts.QUOTE else []
+        elif query.get("settleCoin") or category == facts.INVERSE:
+            held = [product for product, _, _ in self._margin.contracts() if product.category == category]
+            rows = [self.position(product, now_ns) for product in held if query.get("settleCoin", "") in ("", product.settles_in)]
         else:
             raise bad("symbol or settleCoin is required")
         found, cursor = page(rows, query, 20, facts.POSITIONS_PAGE_MAX)
@@ -273,7 +302,7 @@ class Account:
         """side: positionIdx, of an account in hedge mode."""
         margin, qty = self._margin, self._margin.held(product)
         average, mark = margin.average(product), margin.mark(product, now_ns)
-        worth = abs(qty) * mark
+        worth = product.value(abs(qty), mark)
         initial, least = worth / margin.leverage(product), worth * product.maintenance
         if product.contract is not None:
             spot = margin.mark(self._universe.names[product.pair], now_ns)
@@ -286,13 +315,13 @@ class Account:
             size=plain(abs(qty)),
             avgPrice=shown(average),
             markPrice=shown(mark),
-            unrealisedPnl=shown(qty * (mark - average)),
-            positionValue=shown(abs(qty) * average),
-            leverage=plain(margin.leverage(product)) if product.linear else "",
+            unrealisedPnl=shown(margin.made(product, now_ns)),
+            positionValue=shown(product.value(abs(qty), average) if qty else ZERO),
+            leverage=plain(margin.leverage(product)) if product.margined else "",
             positionIM=shown(initial),
             positionMM=shown(least),
             curRealisedPnl="0",
-            cumRealisedPnl=shown(self.realised.get(product.symbol, ZERO)),
+            cumRealisedPnl=shown(self.realised.get((product.category, product.symbol), ZERO)),
             riskLimitValue="2000000",
             createdTime=ms(self._start_ns),
             updatedTime=ms(now_ns),
@@ -348,11 +377,20 @@ class Account:
                 own = fee if coin == execution.fee_asset else ZERO
                 self._enter("TRADE", coin, moved - own, now_ns, fee=shown(own), cashFlow=shown(moved), **shared)
             return
+        if product.inverse:
+            self._made(product, execution.realized - fee)
+            more = {"fee": shown(fee), "cashFlow": shown(execution.realized), "size": plain(execution.position_qty), **shared}
+            self._enter("TRADE", product.base, execution.realized - fee, now_ns, **more)
+            return
         before = execution.position_qty - sign * execution.qty
         closed = min(execution.qty, abs(before)) if before * sign < 0 else ZERO
         made = closed * (execution.price - self._entered(product, execution, before)) * -sign
-        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made - fee
+        self._made(product, made - fee)
         self._enter("TRADE", facts.QUOTE, made - fee, now_ns, fee=shown(fee), cashFlow=shown(made), size=plain(execution.position_qty), **shared)
+
+    def _made(self, product: Product, amount: Decimal) -> None:
+        key = (product.category, product.symbol)
+        self.realised[key] = self.realised.get(key, ZERO) + amount
 
     def _entered(self, product: Product, execution: Execution, before: Decimal) -> Decimal:
         """The average entry before an execution; it moves to the one after it."""
@@ -381,16 +419,16 @@ class Account:
             if product.expires_ns:
                 continue
             mark, rate = self._margin.mark(product, now_ns), funding_rate(self.premium(product, now_ns))
-            paid = (qty * mark * rate).quantize(_RATE_GRAIN)
-            self._exchange.deposit(facts.QUOTE, -paid)
-            self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) - paid
+            paid = (product.value(qty, mark) * rate).quantize(_RATE_GRAIN)
+            self._exchange.deposit(product.settles_in, -paid)
+            self._made(product, -paid)
             self._enter(
                 "SETTLEMENT",
-                facts.QUOTE,
+                product.settles_in,
                 -paid,
                 now_ns,
                 symbol=product.symbol,
-                category=facts.LINEAR,
+                category=product.category,
                 side="Buy" if qty > 0 else "Sell",
                 size=plain(qty),
                 qty=plain(abs(qty)),
@@ -415,7 +453,7 @@ class Account:
         self._exchange.deposit(facts.QUOTE, qty * worth - fee)
         made, side = qty * (worth - entry), "Buy" if qty > 0 else "Sell"
         moved = made if product.contract is None else qty * worth
-        self.realised[product.symbol] = self.realised.get(product.symbol, ZERO) + made - fee
+        self._made(product, made - fee)
         self._averages.pop(product.symbol, None)
         closing = {"Buy": "Sell", "Sell": "Buy"}[side]
         self.deliveries.append(
@@ -477,7 +515,7 @@ def fee_rates(category: str) -> tuple[Decimal, Decimal]:
     """Of who takes and of who makes, in one category."""
     if category == facts.OPTION:
         return facts.OPTION_FEE, facts.OPTION_FEE
-    return (facts.LINEAR_TAKER_FEE, facts.LINEAR_MAKER_FEE) if category == facts.LINEAR else (facts.SPOT_TAKER_FEE, facts.SPOT_MAKER_FEE)
+    return (facts.LINEAR_TAKER_FEE, facts.LINEAR_MAKER_FEE) if category in facts.CONTRACTS else (facts.SPOT_TAKER_FEE, facts.SPOT_MAKER_FEE)
 
 
 def _share(part: Decimal, whole: Decimal) -> str:

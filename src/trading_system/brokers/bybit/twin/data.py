@@ -11,7 +11,7 @@ from trading_system.brokers.bybit.twin.account import FUNDING_NS, Account, Margi
 from trading_system.brokers.bybit.twin.forms import MS, Refusal, bad, ms, number, page, shown
 from trading_system.brokers.bybit.twin.universe import FUNDING_HOURS, Product, Universe
 from trading_system.domain.fix import Side
-from trading_system.domain.money import plain
+from trading_system.domain.money import ZERO, plain
 from trading_system.sim.exchange import Exchange
 from trading_system.sim.market import LOT, Market, Print, Tick
 from trading_system.sim.sessions import DAY_NS, HOUR_NS, MINUTE_NS
@@ -76,7 +76,7 @@ class MarketData:
     def book(self, query: Mapping[str, str], now_ns: int) -> wire.Book:
         product = self.product(query)
         tick = self._market.latest(product.name, now_ns)
-        depth = number(query, "limit", 25 if product.linear else 1, 25 if product.contract is not None else 1000)
+        depth = number(query, "limit", 25 if product.margined else 1, 25 if product.contract is not None else 1000)
         bids, asks = levels(product, tick, depth)
         return wire.Book(s=product.symbol, b=bids, a=asks, ts=now_ns // MS, u=tick.number, seq=tick.number, cts=tick.time_ns // MS)
 
@@ -110,7 +110,7 @@ class MarketData:
             "highPrice24h": plain(max(max(one.high for one in day) * product.tick, last)),
             "lowPrice24h": plain(min(min(one.low for one in day) * product.tick, last)),
             "volume24h": plain(volume),
-            "turnover24h": shown(volume * last),
+            "turnover24h": shown(product.value(volume, last)),
         }
         if product.contract is not None:
             return wire.Ticker(
@@ -201,15 +201,15 @@ class MarketData:
         prints = list(self._market.prints(product.name, running * MINUTE_NS, now_ns + 1)) if first + interval // MINUTE_NS > running else []
         prices = [done.price for done in prints]
         volume = sum((done.lots for done in prints), 0) * LOT
-        turnover = sum((done.lots * done.price for done in prints), 0) * LOT
+        turnover = sum((product.value(Decimal(done.lots), done.price * product.tick) for done in prints), ZERO) * LOT
         if over is not None:
             prices = [over.open, over.high, over.low, *(prices or [over.close])]
-            volume, turnover = volume + over.volume * size, turnover + over.volume * size * over.vwap
+            volume, turnover = volume + over.volume * size, turnover + product.value(over.volume * size, over.vwap * product.tick)
         if not prices:
             return None
         told = (plain(price * product.tick) for price in (prices[0], max(prices), min(prices), prices[-1]))
         opened, high, low, close = told
-        return ms(start_ns), opened, high, low, close, plain(volume), shown(turnover * product.tick)
+        return ms(start_ns), opened, high, low, close, plain(volume), shown(turnover)
 
     def stream_kline(self, product: Product, start_ns: int, interval: str, now_ns: int) -> wire.StreamKline | None:
         """A bar as the stream tells it, over or not."""
@@ -235,7 +235,7 @@ class MarketData:
     def funding(self, query: Mapping[str, str], now_ns: int) -> wire.FundingRates:
         """What was due, newest first."""
         product = self.product(query)
-        if not product.linear:
+        if not product.margined:
             raise bad("Illegal category")
         last = now_ns // FUNDING_NS
         times = [place * FUNDING_NS for place in range(last, last - number(query, "limit", 200, 200), -1)]

@@ -4,40 +4,56 @@ import hashlib
 import hmac
 from collections import deque
 from collections.abc import Mapping
+from fractions import Fraction
 
 from trading_system.brokers.bybit import facts
 from trading_system.brokers.bybit.twin.forms import MS, Refusal, too_many
-from trading_system.sim.sessions import MINUTE_NS, SECOND_NS
+from trading_system.sim.sessions import SECOND_NS
 from trading_system.transport.message import Request
 
 
 class Windows:
-    """Each endpoint's requests in the last second, and all of them in a minute that begins with the first. What is scarcer stands in the headers.
-    A twin that lets so many times Bybit's number of requests through in a minute does so in a second, too."""
+    """Each endpoint's requests in the last second, as the headers tell. A twin that lets so many times Bybit's number of requests through in a minute
+    does so in a second, too; it may be fewer."""
 
     def __init__(self, requests_per_minute: int) -> None:
-        self._limit = requests_per_minute
-        self._times = max(1, requests_per_minute // facts.REQUESTS_PER_MINUTE)
-        self._used = 0
-        self._until_ns = 0
+        self._times = Fraction(requests_per_minute, facts.REQUESTS_PER_MINUTE)
+        if self._times > 1:
+            self._times = Fraction(int(self._times))
         self._recent: dict[str, deque[int]] = {}
 
     def take(self, path: str, now_ns: int) -> tuple[bool, Mapping[str, str]]:
-        """Whether the request may pass, and the three headers."""
-        if now_ns >= self._until_ns:
-            self._used, self._until_ns = 0, now_ns + MINUTE_NS
-        most = facts.PER_SECOND.get(path, 0) * self._times
+        """Whether the request may pass, and the three headers; of market data there are none."""
+        if path not in facts.PER_SECOND:
+            return True, {}
+        most = max(1, int(facts.PER_SECOND[path] * self._times))
         recent = self._recent.setdefault(path, deque())
         while recent and recent[0] <= now_ns - SECOND_NS:
             recent.popleft()
-        allowed = self._used < self._limit and (not most or len(recent) < most)
+        allowed = len(recent) < most
         if allowed:
-            self._used += 1
             recent.append(now_ns)
-        whole, own = self._limit - self._used, most - len(recent)
-        if most and own <= whole:
-            return allowed, _headers(most, own, (recent[0] if recent else now_ns) + SECOND_NS)
-        return allowed, _headers(self._limit, whole, self._until_ns)
+        return allowed, _headers(most, most - len(recent), recent[0] + SECOND_NS)
+
+
+class Address:
+    """All requests of one address in the last five seconds. Whoever asks more often is not answered for ten minutes, and no header has warned it."""
+
+    def __init__(self, requests_per_minute: int) -> None:
+        self._most = facts.REQUESTS_MAX * max(1, requests_per_minute // facts.REQUESTS_PER_MINUTE)
+        self._recent: deque[int] = deque()
+        self._shut_until_ns = 0
+
+    def take(self, now_ns: int) -> bool:
+        """Whether the request is looked at."""
+        while self._recent and self._recent[0] <= now_ns - facts.WINDOW_NS:
+            self._recent.popleft()
+        if now_ns >= self._shut_until_ns and len(self._recent) >= self._most:
+            self._shut_until_ns = now_ns + facts.BANNED_NS
+        if now_ns < self._shut_until_ns:
+            return False
+        self._recent.append(now_ns)
+        return True
 
 
 def _headers(limit: int, left: int, reset_ns: int) -> Mapping[str, str]:
@@ -54,6 +70,7 @@ class Gate:
     def __init__(self, key: str, secret: str, requests_per_minute: int) -> None:
         self._key, self._secret = key, secret.encode()
         self._windows = Windows(requests_per_minute)
+        self.address = Address(requests_per_minute)
 
     def pass_by(self, path: str, now_ns: int) -> Mapping[str, str]:
         """Count a request; the headers of its answer. Raises Refusal 10006, with the headers in it."""

@@ -137,7 +137,7 @@ class Rules:
         tif = TIFS.get(body.timeInForce or "")
         if tif is None:
             raise bad(f"timeInForce {body.timeInForce} invalid, or not modelled by this twin")
-        if product.linear and body.positionIdx not in (None, 0):
+        if product.margined and body.positionIdx not in (None, 0):
             raise bad("position idx not match position mode")
         self._link_id(product, body.orderLinkId)
         self._room(product)
@@ -150,7 +150,7 @@ class Rules:
         stop_px = self._trigger(product, body, side, now_ns)
         last = self._touch(product, side, now_ns)
         qty = self._qty(product, body.qty, market=market, in_money=in_money)
-        worth = qty if in_money else qty * (price or stop_px or last)
+        worth = qty if in_money else product.worth(qty, price or stop_px or last)
         reduce_only = bool(body.reduceOnly) and not product.spot
         self._least(product, worth, reduce_only=reduce_only)
         opening = self._opening(product, side, None if in_money else qty, reduce_only=reduce_only)
@@ -188,7 +188,7 @@ class Rules:
         if qty is not None and qty <= order.filled_qty:
             raise Refusal(170136 if product.spot else 110017, "orderQty will be truncated to zero.")
         counted = price or (stop_px or self._touch(product, ticket.side, now_ns)) * _MARKET_ROOM
-        worth = (qty or ZERO) * counted
+        worth = product.worth(qty or ZERO, counted)
         self._least(product, worth, reduce_only=not ticket.opening)
         new = msgspec.structs.replace(
             ticket, qty=qty, price=price, stop_px=stop_px, reserve_px=self._margin.reserve_px(product, ticket.side, counted, now_ns)
@@ -202,7 +202,7 @@ class Rules:
         if body.takeProfit in (None, "", "0") and body.stopLoss in (None, "", "0"):
             return None
         product, side = self.product(body.category, body.symbol), SIDES[body.side]
-        if not product.linear or body.tpslMode != facts.PARTIAL or body.tpOrderType != "Limit" or body.triggerPrice:
+        if not product.margined or body.tpslMode != facts.PARTIAL or body.tpOrderType != "Limit" or body.triggerPrice:
             raise bad("exits other than a pair under tpslMode Partial, its take-profit a limit order, are not modelled by this twin")
         if body.reduceOnly:
             raise bad("reduceOnly order can not set tp/sl")
@@ -252,7 +252,7 @@ class Rules:
             return price  # the documents state no band for options
         last = self._touch(product, side, now_ns)
         if (price - last) * side.sign > last * _BAND:
-            if product.linear:
+            if product.margined:
                 raise Refusal(110003, "Order price exceeds the allowable range.")
             raise Refusal(170193, "Buy order price cannot be higher than the limit.") if side is Side.BUY else Refusal(170194, "Sell order too low.")
         return price
@@ -266,9 +266,9 @@ class Rules:
         if body.orderFilter == "tpslOrder":
             raise bad("tpslOrder is not modelled by this twin")
         stop_px = self._on_tick(product, body.triggerPrice)
-        if product.linear and body.triggerDirection not in (1, 2):
+        if product.margined and body.triggerDirection not in (1, 2):
             raise bad("TriggerDirection invalid")
-        if product.linear and body.triggerDirection != (1 if side is Side.BUY else 2):
+        if product.margined and body.triggerDirection != (1 if side is Side.BUY else 2):
             raise bad("a conditional that waits for a better price is not modelled by this twin")
         self._waits(product, side, stop_px, now_ns)
         return stop_px
@@ -278,7 +278,7 @@ class Rules:
         if (stop_px - last) * side.sign <= 0:
             word, code = ("Rising", 110092) if side is Side.BUY else ("Falling", 110093)
             text = f"expect {word}, but trigger_price[{plain(stop_px)}] {'<=' if side is Side.BUY else '>='} current[{plain(last)}]"
-            raise Refusal(code if product.linear else 170210, text)
+            raise Refusal(code if product.margined else 170210, text)
 
     def _qty(self, product: Product, text: str, *, market: bool, in_money: bool) -> Decimal:
         qty, lots = amount(text), product.entry.lotSizeFilter
@@ -292,7 +292,7 @@ class Rules:
             return qty
         least, most = Decimal(lots.minOrderQty), Decimal(lots.maxOrderQty)
         if not product.spot:
-            most = Decimal(lots.maxMktOrderQty) if market and product.linear else most
+            most = Decimal(lots.maxMktOrderQty) if market and product.margined else most
             if qty < least:
                 raise Refusal(110017, "orderQty will be truncated to zero.")
             if qty > most or not on_grid(qty, product.step):
@@ -326,7 +326,7 @@ class Rules:
 
     def _affordable(self, product: Product, ticket: Ticket, worth: Decimal, now_ns: int, *, besides: SimOrder | None = None) -> None:
         """besides: the order that this one is a change of, which holds something already."""
-        if product.linear:
+        if product.margined:
             free = self._margin.available(now_ns) + (ZERO if besides is None else besides.reserve)
             if ticket.opening and worth / self._margin.leverage(product) + worth * facts.LINEAR_TAKER_FEE > free:
                 raise Refusal(110007, "ab not enough for new order")

@@ -283,7 +283,7 @@ class PublicStreams:
         changed = {name: value for name, value in ticker.items() if before.get(name) != value}
         if changed:
             for conn in conns:
-                kind, data = ("delta", {"symbol": product.symbol, **changed}) if product.linear else ("snapshot", ticker)
+                kind, data = ("delta", {"symbol": product.symbol, **changed}) if product.margined else ("snapshot", ticker)
                 self._publish_ticker(conn, topic, product, data, kind, now_ns)
 
     def _publish_ticker(self, conn: int, topic: str, product: Product, data: Mapping[str, str], kind: str, now_ns: int) -> None:

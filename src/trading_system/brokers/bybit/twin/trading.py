@@ -13,8 +13,8 @@ from trading_system.brokers.bybit.twin.forms import Refusal, bad, ms, page, show
 from trading_system.brokers.bybit.twin.rules import CreateBody, Exits, NamedBody, Rules, read
 from trading_system.brokers.bybit.twin.universe import Product, Universe
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.money import ZERO, plain
-from trading_system.sim.exchange import Event, Exchange, SimOrder, Ticket
+from trading_system.domain.money import ONE, ZERO, plain
+from trading_system.sim.exchange import Event, Exchange, Execution, SimOrder, Ticket
 
 _WORKING = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
 _EXIT = {True: "PartialTakeProfit", False: "PartialStopLoss"}
@@ -81,9 +81,9 @@ class Orders:
         return wire.Placed(orderId=order.order_id, orderLinkId=order.cl_ord_id)
 
     def cancel_all(self, raw: bytes, now_ns: int) -> Mapping[str, object]:
-        """Of linear one of symbol, baseCoin and settleCoin says which; of spot the filter, plain orders where nothing is said; options all go."""
+        """Of contracts one of symbol, baseCoin and settleCoin says which; of spot the filter, plain orders where nothing is said; options all go."""
         body = read(raw, NamedBody)
-        if body.category not in facts.CATEGORIES or (body.category == facts.LINEAR and not (body.symbol or body.baseCoin or body.settleCoin)):
+        if body.category not in facts.CATEGORIES or (body.category in facts.CONTRACTS and not (body.symbol or body.baseCoin or body.settleCoin)):
             raise bad("category, symbol, baseCoin or settleCoin invalid")
         found = []
         for order in self._exchange.open_orders():
@@ -93,6 +93,7 @@ class Orders:
                 product.category == body.category
                 and body.symbol in (None, "", product.symbol)
                 and body.baseCoin in (None, "", product.base)
+                and body.settleCoin in (None, "", product.settles_in)
                 and (not product.spot or waits is (body.orderFilter == "StopOrder"))
             )
             if matches and order.ord_status in (*_WORKING, OrdStatus.PENDING_NEW):
@@ -209,9 +210,7 @@ class Orders:
     def _matching(self, query: Mapping[str, str], category: str) -> list[SimOrder]:
         """Newest first. What is not yet acknowledged is nowhere to be seen."""
         order_id, link_id = query.get("orderId", ""), query.get("orderLinkId", "")
-        symbol, base = query.get("symbol", ""), query.get("baseCoin", "")
-        if query.get("settleCoin") not in (None, "", facts.QUOTE):
-            return []
+        symbol, base, settle = (query.get(name, "") for name in ("symbol", "baseCoin", "settleCoin"))
         pool = (self._exchange.orders.get(order_id),) if order_id else reversed(self._exchange.orders.values())
         found = []
         for order in pool:
@@ -219,7 +218,8 @@ class Orders:
                 continue
             product = self._universe.names[order.symbol]
             named = order_id or link_id in ("", order.cl_ord_id)
-            if product.category == category and named and symbol in ("", product.symbol) and base in ("", product.base):
+            about = symbol in ("", product.symbol) and base in ("", product.base) and settle in ("", product.settles_in)
+            if product.category == category and named and about:
                 found.append(order)
         return found
 
@@ -257,7 +257,8 @@ class Orders:
         parent, profit, trigger = self._parents.get(order.order_id), self._profits(order), order.stop_px
         if profit:
             trigger = order.price
-        direction = 0 if trigger is None or not product.linear else 1 if (order.side is Side.BUY) is not profit else 2
+        average = order.avg_px
+        direction = 0 if trigger is None or not product.margined else 1 if (order.side is Side.BUY) is not profit else 2
         attached = self._attached.get(order.order_id)
         return wire.Order(
             orderId=order.order_id,
@@ -273,13 +274,13 @@ class Orders:
             cumExecValue=shown(order.filled_money),
             cumExecFee=shown(sum(fees.values(), ZERO)),
             cumFeeDetail={coin: shown(fee) for coin, fee in fees.items()},
-            avgPrice="" if order.avg_px is None else shown(order.avg_px),
+            avgPrice="" if average is None else shown(ONE / average if product.inverse else average),
             leavesQty=plain(left),
-            leavesValue=shown(left * (order.price or ZERO)),
+            leavesValue=shown(product.value(left, order.price) if order.price else ZERO),
             timeInForce="IOC" if market else "PostOnly" if ticket.post_only else _TIF[order.time_in_force],
             triggerPrice="" if trigger is None else plain(trigger),
             triggerDirection=direction,
-            triggerBy="LastPrice" if trigger is not None and product.linear else "",
+            triggerBy="LastPrice" if trigger is not None and product.margined else "",
             stopOrderType=("Stop" if ticket.waits else "") if parent is None else _EXIT[profit],
             marketUnit="" if not product.spot or not market else "quoteCoin" if in_money else "baseCoin",
             reduceOnly=order.order_id in self._reducing or parent is not None,
@@ -292,7 +293,7 @@ class Orders:
             parentOrderLinkId="" if parent is None else parent.cl_ord_id,
             createdTime=ms(order.submitted_ns),
             updatedTime=ms(order.updated_ns),
-            tpslMode=UNSET if not product.linear else facts.PARTIAL if parent or attached or order.order_id in self._covered else "",
+            tpslMode=UNSET if not product.margined else facts.PARTIAL if parent or attached or order.order_id in self._covered else "",
         )
 
     def _profits(self, order: SimOrder) -> bool:
@@ -338,11 +339,12 @@ class Orders:
             execType="BustTrade" if liquidation else "Trade",
             execQty=plain(done.qty),
             execPrice=plain(done.price),
-            execValue=shown(done.qty * done.price),
+            execValue=shown(product.value(done.qty, done.price)),
             execTime=ms(done.transact_ns),
             execFee=shown(done.fee),
             feeRate=plain(maker if done.maker else taker),
             feeCurrency=done.fee_asset,
+            closedSize="" if product.spot else plain(_closed(done)),
             leavesQty=plain(done.leaves_qty),
             isMaker=done.maker,
             marketUnit="quoteCoin" if order.qty is None else "",
@@ -365,15 +367,21 @@ class Orders:
             execType=kind,
             execQty=plain(abs(qty)),
             execPrice=shown(price),
-            execValue=shown(abs(qty) * price),
+            execValue=shown(product.value(abs(qty), price)),
             execTime=ms(now_ns),
             execFee=shown(paid),
-            feeCurrency=facts.QUOTE,
+            feeCurrency=product.settles_in,
             leavesQty="0",
             seq=len(self.executions) + 1,
         )
         self.executions.append(row)
         return row
+
+
+def _closed(done: Execution) -> Decimal:
+    """How much of a position the fill has closed."""
+    before = done.position_qty - done.side.sign * done.qty
+    return min(abs(before), done.qty) if before * done.side.sign < 0 else ZERO
 
 
 def told(event: Event) -> bool:

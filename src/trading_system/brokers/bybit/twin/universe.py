@@ -1,4 +1,5 @@
-"""What the twin lists: pairs, perpetual swaps, and contracts of the quarter of some coins in USDT; options come later. Prices are scenery."""
+"""What the twin lists: pairs, perpetual swaps, and of some coins contracts of the quarter in USDT and inverse swaps; options come later. Prices are
+scenery."""
 
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ FUNDING_HOURS = 8
 MAX_LEVERAGE = Decimal(100)
 NEAREST_NS = 14 * DAY_NS  # a contract ends no sooner than this after the twin's start
 QUARTER, FRIDAY = 3, 4
-DATED = ("BTC", "ETH", "SOL")  # coins with a contract of the quarter
+DATED = ("BTC", "ETH", "SOL")  # coins with a contract of the quarter, and with an inverse swap
 
 # base, price, tick, volatility, sizes of the market, typical sizes at the best price, step of a pair's quantity, of a swap's, maintenance margin
 COINS = (
@@ -51,6 +52,27 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         return self.category == facts.LINEAR
 
     @property
+    def inverse(self) -> bool:
+        return self.category == facts.INVERSE
+
+    @property
+    def margined(self) -> bool:
+        """A contract that is no option."""
+        return self.category in facts.CONTRACTS
+
+    @property
+    def settles_in(self) -> str:
+        return self.base if self.inverse else facts.QUOTE
+
+    def worth(self, qty: Decimal, price: Decimal) -> Decimal:
+        """In USDT: an inverse contract is one dollar."""
+        return qty if self.inverse else qty * price
+
+    def value(self, qty: Decimal, price: Decimal) -> Decimal:
+        """In what it settles in."""
+        return qty / price if self.inverse else qty * price
+
+    @property
     def spot(self) -> bool:
         return self.category == facts.SPOT
 
@@ -74,14 +96,15 @@ class Universe(msgspec.Struct, frozen=True):
 
 def universe(hours: str, start_ns: int = 0) -> Universe:
     """Everything listed; nothing here ever closes, whatever `hours` says. start_ns: dated contracts end after it; 0: there are none."""
-    products = [make(*row) for row in COINS for make in (_pair, _swap)]
+    products = [make(*row) for row in COINS for make in (_pair, _swap)] + [_inverse(_swap(*row)) for row in COINS if row[0] in DATED]
     if start_ns:
         products += [_dated(_swap(*row), quarter_end_ns(start_ns)) for row in COINS if row[0] in DATED]
-    rows = {row[0]: row for row in COINS}
+    rows, names = {row[0]: row for row in COINS}, {product.name: product for product in products}
     listings = tuple(_listing(product, *rows[product.base][1:6]) for product in products)
+    listings = tuple(_in_dollars(listing) if names[listing.symbol].inverse else listing for listing in listings)
     terms = {product.name: _terms(product) for product in products}
     by_key = {(product.category, product.symbol): product for product in products}
-    return Universe(by_key, {product.name: product for product in products}, listings, terms, {})
+    return Universe(by_key, names, listings, terms, {})
 
 
 def quarter_end_ns(start_ns: int) -> int:
@@ -112,10 +135,23 @@ def _listing(product: Product, price: str, tick: str, volatility: float, size: s
     )
 
 
+def _in_dollars(listing: Listing) -> Listing:
+    """A market whose sizes are dollars."""
+    dollars = int(listing.price * listing.size * listing.touch)
+    return msgspec.structs.replace(listing, size=Decimal(1), touch=dollars)
+
+
 def _terms(product: Product) -> Terms:
-    if not product.linear:
+    if not product.margined:
         return Terms(base=product.asset, maker_fee=facts.SPOT_MAKER_FEE, taker_fee=facts.SPOT_TAKER_FEE)
-    return Terms(base=product.asset, maker_fee=facts.LINEAR_MAKER_FEE, taker_fee=facts.LINEAR_TAKER_FEE, fees_in_money=True)
+    return Terms(
+        base=product.asset,
+        maker_fee=facts.LINEAR_MAKER_FEE,
+        taker_fee=facts.LINEAR_TAKER_FEE,
+        fees_in_money=True,
+        inverse=product.inverse,
+        money=product.base if product.inverse else "",
+    )
 
 
 def _dated(swap: Product, ends_ns: int) -> Product:
@@ -125,6 +161,23 @@ def _dated(swap: Product, ends_ns: int) -> Product:
         swap.entry, symbol=symbol, contractType="LinearFutures", deliveryTime=str(ends_ns // 1_000_000), deliveryFeeRate="0", fundingInterval=0
     )
     return msgspec.structs.replace(swap, symbol=symbol, name=symbol, asset=f"{swap.base}-DATED", entry=entry, expires_ns=ends_ns)
+
+
+def _inverse(swap: Product) -> Product:
+    """A swap like it, of dollars that are settled in the coin."""
+    lots = msgspec.structs.replace(
+        swap.entry.lotSizeFilter, minOrderQty="1", qtyStep="1", minNotionalValue="", maxOrderQty="25000000", maxMktOrderQty="5000000"
+    )
+    entry = msgspec.structs.replace(
+        swap.entry,
+        symbol=f"{swap.base}{facts.DOLLAR}",
+        quoteCoin=facts.DOLLAR,
+        contractType="InversePerpetual",
+        settleCoin=swap.base,
+        lotSizeFilter=lots,
+    )
+    asset = f"{swap.base}-INVERSE"
+    return msgspec.structs.replace(swap, category=facts.INVERSE, symbol=entry.symbol, name=entry.symbol, asset=asset, step=Decimal(1), entry=entry)
 
 
 def _pair(base: str, price: str, tick: str, volatility: float, size: str, touch: int, step: str, *_: str) -> Product:
