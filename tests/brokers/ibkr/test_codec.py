@@ -257,7 +257,8 @@ def test_a_pair_that_is_not_quoted_in_dollars_is_refused(name: str) -> None:
 
 
 def test_what_cannot_be_traded_here_has_a_name_all_the_same() -> None:
-    assert decode_instrument("FUT", "ES", "USD", "ESU5") == "ESU5.FUT"
+    assert decode_instrument("FUT", "NKD", "USD", "NKDU5", "20250911", multiplier="5") == "NKDU5.FUT"
+    assert decode_instrument("FUT", "SI", "USD", "SILU5", "20250926", multiplier="1000") == "SILU5.FUT"  # the small one of the same symbol
     assert decode_instrument("STK", "SAP", "EUR", "SAP") == "SAP.STK"
 
 

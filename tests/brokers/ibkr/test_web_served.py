@@ -1,6 +1,7 @@
 """The Web API over real sockets: a served twin, and a production desk that the settings point at it; and what stands between a wish and an order."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from tests.desks import Bench, on_bench, settled, wish
 from tests.subjects import IBKR_WEB
 from trading_system.app import build
 from trading_system.app.config import load_config
+from trading_system.brokers.ibkr.twin.web_prices import PERIOD_MAX
 from trading_system.brokers.ibkr.web import codec, errors, wire
-from trading_system.brokers.ibkr.web.facts import ANSWERED, QUESTIONS_MAX
+from trading_system.brokers.ibkr.web.facts import ANSWERED, POINTS_MAX, QUESTIONS_MAX
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
-from trading_system.domain.fix import Doubt, OrdStatus, Side
+from trading_system.domain.fix import Doubt, OrdStatus, OrdType, Side
 from trading_system.domain.ids import ClOrdID
 from trading_system.domain.instrument import AssetClass
-from trading_system.transport.message import Response
+from trading_system.sim.clock import SECOND_NS
+from trading_system.transport.message import NotSent, Response
 
 
 async def test_a_desk_trades_by_the_web_on_the_twin_that_the_settings_name(tmp_path: Path) -> None:
@@ -124,6 +127,49 @@ def test_what_is_cancelled_elsewhere_is_told_within_seconds(tmp_path: Path) -> N
     on_web(tmp_path, story)
 
 
+@pytest.mark.parametrize("heard", [True, False], ids=["from the beginning", "after the first look"])
+def test_what_was_traded_today_before_the_first_start_is_nobodys_order(tmp_path: Path, heard: bool) -> None:
+    """Orders that are over stand among those of the day, and are in the positions that the desk begins with."""
+
+    async def story(bench: Bench) -> None:
+        aapl, deaf = IBKR_WEB.instruments[AssetClass.EQUITY], DeafDialer(bench.network.dialer)
+        for _ in range(3):
+            bench.twin.advance(bench.clock.now_ns())
+            bench.twin.by_hand({"conid": 265598, "side": "BUY", "orderType": "MKT", "tif": "DAY", "quantity": 2})
+        await asyncio.sleep(3600)
+        bench.network.dialer = deaf  # type: ignore[method-assign]
+        deaf.open = heard
+        async with bench.desk() as desk:
+            await desk.wait(lambda: desk.books.ledger.position(IBKR_WEB.broker, aapl) == 6, 60 * SECOND_NS)
+            deaf.open = True
+            assert await desk.wait(lambda: desk.ready[IBKR_WEB.broker], 120 * SECOND_NS)
+            bench.network.drop_all()
+            await asyncio.sleep(120)
+
+            assert desk.books.halts == {}
+            assert list(desk.books.blotter) == []
+            assert desk.books.ledger.position(IBKR_WEB.broker, aapl) == 6
+            assert desk.books.ledger.cash(IBKR_WEB.broker, "USD") == bench.twin.exchange.cash
+
+    on_web(tmp_path, story)
+
+
+class DeafDialer:
+    """Dialers that reach nobody until it is open."""
+
+    def __init__(self, real: Callable[[], Any]) -> None:
+        self._real = real
+        self.open = False
+
+    def __call__(self) -> "DeafDialer":
+        return self
+
+    async def dial(self, url: str, headers: Mapping[str, str], *, within_ns: int) -> Any:
+        if not self.open:
+            raise NotSent("nobody there")
+        return await self._real().dial(url, headers, within_ns=within_ns)
+
+
 def test_bars_follow_each_other_without_a_gap(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         connector = bench.connector()
@@ -136,6 +182,39 @@ def test_bars_follow_each_other_without_a_gap(tmp_path: Path) -> None:
         assert all(bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high for bar in bars)
         with pytest.raises(BadRequest, match="bars of"):
             await connector.bars(IBKR_WEB.instruments[AssetClass.EQUITY], 7 * minute, 0, 1)
+        await connector.aclose()
+
+    on_web(tmp_path, story)
+
+
+SPANS = (1, 29, 30, 31, 61, 479, 480, 481, 1_439, 1_440, 1_441, 4_320)  # minutes
+
+
+@pytest.mark.parametrize(("period_ns", "bar"), codec.BARS.items())
+def test_a_page_of_bars_is_asked_for_in_a_period_that_there_is_and_has_no_more_than_a_thousand(period_ns: int, bar: str) -> None:
+    step_ns = codec.page_span(period_ns)
+    for span_ns in (*(minutes * 60_000_000_000 for minutes in SPANS), step_ns):
+        span = codec.encode_span(span_ns)
+        count, unit = int(span.rstrip("minhd")), span.lstrip("0123456789")
+        asked_ns = count * {"min": 60, "h": 3_600, "d": 86_400}[unit] * 1_000_000_000
+
+        assert 1 <= count <= PERIOD_MAX[unit]
+        assert asked_ns >= span_ns
+        assert span_ns > step_ns or asked_ns <= POINTS_MAX * period_ns, (bar, span)
+
+
+@pytest.mark.parametrize("minutes", [45, 95, 600, 2_000])
+@pytest.mark.parametrize("period", [1, 5, 60])
+def test_bars_of_any_span_are_whole(tmp_path: Path, minutes: int, period: int) -> None:
+    async def story(bench: Bench) -> None:
+        connector = bench.connector()
+        await connector.connect()
+        length_ns = period * 60_000_000_000
+        end_ns = bench.clock.now_ns() // length_ns * length_ns
+        start_ns = end_ns - -(-minutes // period) * length_ns
+        bars = await connector.bars(IBKR_WEB.instruments[AssetClass.EQUITY], length_ns, start_ns, end_ns)
+
+        assert [bar.open_ns for bar in bars] == list(range(start_ns, end_ns, length_ns))
         await connector.aclose()
 
     on_web(tmp_path, story)
@@ -197,6 +276,53 @@ def test_a_row_of_live_orders() -> None:
 
     assert (report.order_id, report.ord_status, report.order_qty, report.cum_qty) == ("1234568790", OrdStatus.FILLED, Decimal(5), Decimal(5))
     assert report.time_in_force.value == "day"
+
+
+OTHERS = [
+    ("MIDPRICE", "DAY", OrdType.LIMIT),
+    ("TRAILING_STOP_LIMIT", "GTD", OrdType.TRAILING_STOP),
+    ("MIT", "GTC", OrdType.STOP),
+    ("LIT", "GTC", OrdType.STOP_LIMIT),
+    ("RELATIVE", "OVT", OrdType.LIMIT),
+    ("LEVITATE", "UNTIL_TEA", OrdType.LIMIT),
+]
+
+
+@pytest.mark.parametrize(("word", "tif", "kind"), OTHERS)
+def test_what_others_place_has_the_nearest_kind_that_we_have(word: str, tif: str, kind: OrdType) -> None:
+    aapl = IBKR_WEB.instruments[AssetClass.EQUITY]
+    row = msgspec.json.decode(ROW.replace(b'"MARKET"', f'"{word}"'.encode()).replace(b'"CLOSE"', f'"{tif}"'.encode()), type=wire.Row)
+    status = msgspec.json.decode(STATUS.replace(b'"LIMIT"', f'"{word}"'.encode()).replace(b'"GTC"', f'"{tif}"'.encode()), type=wire.Status)
+
+    assert codec.decode_row(row, aapl, ClOrdID(""), 7).ord_type is kind
+    assert codec.decode_order(status, aapl, ClOrdID(""), 7).ord_type is kind
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"MARKET"', b'"LEVITATE"'), (b'"MARKET"', b'"MIDPRICE"'), (b'"CLOSE"', b'"UNTIL_TEA"')])
+@pytest.mark.parametrize(("name", "ref"), [("q1aaaaaaaaaaaaaaaa", "q1aaaaaaaaaaaaaaaa"), ("", "q1aaaaaaaaaaaaaaaa.stop")])
+def test_a_word_on_an_order_of_ours_that_we_never_send_is_refused(old: bytes, new: bytes, name: str, ref: str) -> None:
+    row = msgspec.json.decode(ROW.replace(old, new).replace(b"Order123", ref.encode()), type=wire.Row)
+
+    with pytest.raises(ProtocolError, match="do not know"):
+        codec.decode_row(row, IBKR_WEB.instruments[AssetClass.EQUITY], ClOrdID(name), 7)
+
+
+@pytest.mark.parametrize(("word", "tif", "kind"), OTHERS)
+def test_a_desk_beside_an_order_of_another_kind_comes_up_and_counts_it(tmp_path: Path, word: str, tif: str, kind: OrdType) -> None:
+    async def story(bench: Bench) -> None:
+        bench.twin.advance(bench.clock.now_ns())
+        asked = {"conid": 265598, "side": "BUY", "orderType": "LMT", "price": "5.00", "tif": "GTC", "quantity": 2}
+        number = bench.twin.by_hand(asked, shown=(word, tif))
+        async with bench.desk() as desk:
+            await asyncio.sleep(60)
+
+            assert desk.books.halts == {}
+            (order,) = desk.books.blotter.working()
+            assert (order.external, order.order_id, order.ord_type, order.order_qty) == (True, str(number), kind, 2)
+            done = await settled(desk, await desk.submit(buy("a")))
+            assert done.ord_status is OrdStatus.FILLED
+
+    on_web(tmp_path, story)
 
 
 def test_an_order_by_its_number() -> None:

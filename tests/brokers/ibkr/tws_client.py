@@ -51,8 +51,17 @@ class Tws:
                 self.said.setdefault(conn, []).append(split(frame if isinstance(frame, bytes) else frame.encode()))
         return self.said.pop(self.conns[client_id], [])
 
-    def place(self, number: int, action: str = "BUY", qty: str = "1", kind: str = "MKT", client_id: int = 1, **fields: Value) -> list[list[str]]:
-        """An order, in 114 fields. fields: by place, as f19="200"."""
+    def place(
+        self,
+        number: int,
+        action: str = "BUY",
+        qty: str = "1",
+        kind: str = "MKT",
+        client_id: int = 1,
+        legs: Sequence[Sequence[Value]] | None = None,
+        **fields: Value,
+    ) -> list[list[str]]:
+        """An order, in 114 fields. fields: by place, as f19="200". legs: of a BAG, eight fields each."""
         order: list[Value] = [
             Asks.PLACE_ORDER,
             number,
@@ -77,6 +86,8 @@ class Tws:
         order[45], order[81], order[84], order[89], order[93] = -1, 0, 0, 0, ""
         for name, value in fields.items():
             order[int(name[1:])] = value
+        if legs is not None:
+            order[35:35] = [len(legs), *(field for leg in legs for field in leg), 0, 0]
         return self.say(*order, client_id=client_id)
 
     def price(self, fraction: str = "1") -> Decimal:

@@ -41,6 +41,7 @@ HISTORY_TICKS_MAX = 1_000  # of one question
 
 _DAY = frozenset({TimeInForce.DAY})
 _DAY_GTC = frozenset({TimeInForce.DAY, TimeInForce.GTC})
+_IOC = frozenset({TimeInForce.IOC})  # of coins IB has Minutes besides
 _AUCTIONS = frozenset({TimeInForce.AT_THE_OPENING, TimeInForce.AT_THE_CLOSE})
 _AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 _STOPS = frozenset({OrdType.STOP, OrdType.STOP_LIMIT})
@@ -51,15 +52,27 @@ ORDER_RULES = (
     OrderRule(AssetClass.EQUITY, _STOPS | {OrdType.TRAILING_STOP}, _DAY_GTC, fractional=False),
     OrderRule(AssetClass.OPTION, frozenset({OrdType.MARKET}), _DAY, fractional=False),
     OrderRule(AssetClass.OPTION, frozenset({OrdType.LIMIT}), _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.LISTED_FUTURE, frozenset({OrdType.MARKET}), _DAY, fractional=False),
+    OrderRule(AssetClass.LISTED_FUTURE, _STOPS | {OrdType.LIMIT, OrdType.TRAILING_STOP}, _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.BOND, frozenset({OrdType.MARKET}), _DAY, fractional=False),
+    OrderRule(AssetClass.BOND, frozenset({OrdType.LIMIT}), _DAY_GTC, fractional=False),
+    OrderRule(AssetClass.FUND, frozenset({OrdType.MARKET}), _DAY, fractional=True, cash_buys=True),
     OrderRule(AssetClass.FOREX, frozenset({OrdType.MARKET}), _DAY, fractional=False),
     OrderRule(AssetClass.FOREX, _STOPS | {OrdType.LIMIT}, _DAY_GTC, fractional=False),
-    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT}), frozenset({TimeInForce.GTC, TimeInForce.IOC}), fractional=True),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.MARKET}), _IOC, fractional=True, cash_buys=True),
+    OrderRule(AssetClass.CRYPTO, frozenset({OrdType.LIMIT}), _IOC, fractional=True),
 )
 _LINKS = frozenset({Contingency.BRACKET, Contingency.OTO, Contingency.OCO})
 LINK_RULES = (  # a change names one order: whether its exits follow is not stated
     LinkRule(AssetClass.EQUITY, _LINKS, frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=False),
     LinkRule(AssetClass.EQUITY, _LINKS - {Contingency.OCO}, frozenset({OrdType.MARKET}), _DAY, can_replace=False),
+    LinkRule(AssetClass.LISTED_FUTURE, _LINKS, frozenset({OrdType.LIMIT}), _DAY_GTC, can_replace=False),
+    LinkRule(AssetClass.LISTED_FUTURE, _LINKS - {Contingency.OCO}, frozenset({OrdType.MARKET}), _DAY, can_replace=False),
 )
+BY_TWS_ALONE = frozenset({AssetClass.BOND, AssetClass.FUND})
+LISTED_BONDS = (InstrumentID("912810TM0"), InstrumentID("91282CJJ1"))  # the Treasury's, of twenty years and of ten
+LISTED_FUTURES = ("ES", "MES", "NQ", "MNQ", "CL", "MCL", "GC")  # of each the nearest
+NEAREST_FUTURES = 2
 LISTED = tuple(map(InstrumentID, ("AAPL", "MSFT", "NVDA", "AMZN", "TSLA", "SPY", "QQQ", "IWM", "BRK.B", "EUR/USD", "GBP/USD", "AUD/USD", "BTC/USD")))
 
 FACTS = Facts(
@@ -67,6 +80,7 @@ FACTS = Facts(
     title="Interactive Brokers",
     rules=ORDER_RULES,
     links=LINK_RULES,
+    legs_max=4,
     client_id_scope=ClientIdScope.NONE,  # an order's reference is a label: the same one twice is two orders
     late_accept_ns=120_000_000_000,  # IB states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=30_000_000_000,

@@ -69,6 +69,7 @@ class Tells(IntEnum):
     ACCOUNT_TIME = 8
     NEXT_ID = 9
     CONTRACT = 10
+    BOND_CONTRACT = 18
     EXECUTION = 11
     DEPTH = 12
     MANAGED_ACCOUNTS = 15
@@ -110,6 +111,7 @@ class Tick(IntEnum):
     ASK_SIZE = 3
     LAST = 4
     LAST_SIZE = 5
+    CLOSE = 9
     MODEL_OPTION = 13
     LAST_TIME = 45
     DELAYED_BID = 66

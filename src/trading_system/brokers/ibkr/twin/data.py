@@ -125,6 +125,11 @@ class Data:
         line, number = stream.line, self._market.latest(stream.line.name, now_ns).number
         (bid, bid_size), (ask, ask_size) = self._touch(line, number)
         last = self._market.last_print(line.name, now_ns)
+        if line.sec_type == "FUND":  # nobody bids: its last price is all that is told
+            if stream.shown != (ask,):
+                stream.shown = (ask,)
+                self._send(stream.conn, join(Tells.TICK_PRICE, 6, stream.request_id, Tick.CLOSE, ask, ZERO, 0))
+            return
         shown = (bid, bid_size, ask, ask_size, None if last is None else last.trade_id)
         before = stream.shown or (None,) * 5
         stream.shown = shown

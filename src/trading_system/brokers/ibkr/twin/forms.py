@@ -12,6 +12,7 @@ from trading_system.domain.money import ZERO, plain
 from trading_system.sim.sessions import SECOND_NS, new_york_offset_ns
 
 CONTRACT_FIELDS = 12
+LEG_FIELDS = 8  # that each leg adds to an open order
 LIVE = -1  # the request that a pushed execution answers
 
 
@@ -191,13 +192,36 @@ def head(line: Line, *, right: str = "") -> Sequence[Value]:
 
 def details(request_id: int, line: Line, under_id: int, hours: str) -> bytes:
     """Everything about one contract."""
-    zone = "US/Eastern"
+    if line.cusip:
+        return _bond_details(request_id, line)
+    zone = "US/Central" if line.sec_type == "FUT" else "US/Eastern"
     return join(
         *(Tells.CONTRACT, request_id, line.symbol, line.sec_type, line.last_trade, line.strike, line.right, line.exchange, line.currency),
         *(line.local_symbol, line.trading_class, line.trading_class, line.con_id, line.min_tick, line.multiplier),
         *("ACTIVETIM,LMT,MKT,STP,STPLMT,TRAIL", line.exchange, 1, under_id, line.title, line.primary, line.last_trade[:6], "", "", ""),
         *(zone, hours, hours, "", "", 0, 1, line.symbol if line.sec_type == "OPT" else "", "STK" if line.sec_type == "OPT" else ""),
         *(str(line.rule), line.last_trade, "COMMON" if line.sec_type == "STK" else "", line.size_step, line.size_step, line.size_step),
+    )
+
+
+def _bond_details(request_id: int, line: Line) -> bytes:
+    """Of a bond other things are said, and in this version no hours."""
+    return join(
+        *(
+            Tells.BOND_CONTRACT,
+            request_id,
+            line.symbol,
+            line.sec_type,
+            line.cusip,
+            line.coupon,
+            line.matures,
+            "20230215",
+            "AAA",
+            "GOVERNMENT",
+            "FIXED",
+        ),
+        *(0, 0, 0, line.title, line.exchange, line.currency, line.symbol, line.trading_class, line.con_id, line.min_tick),
+        *("LMT,MKT", line.exchange, "", "", 0, "", line.title, "", 0, 1, "CUSIP", line.cusip, 2, line.rule, 1, 1, 1),
     )
 
 
@@ -273,7 +297,7 @@ def _money(value: Decimal) -> str:
 
 
 def order_status(shown: Shown) -> bytes:
-    left = shown.qty - shown.filled
+    left = max(ZERO, shown.qty - shown.filled)
     return join(
         *(Tells.ORDER_STATUS, shown.form.order_id, shown.status, shown.filled, left, shown.avg_px, shown.perm_id, shown.form.parent_id),
         *(shown.last_px, shown.client_id, shown.why_held, ZERO),
@@ -291,6 +315,7 @@ def completed_order(shown: Shown, at_ns: int) -> bytes:
     words = (
         f"Filled Size: {plain(shown.filled)}" if shown.status == "Filled" else "Cancelled by Trader" if shown.status == "Cancelled" else "Inactive"
     )
+    fields[82] = _set(form.cash_qty)
     fields[76], fields[86], fields[93], fields[94] = shown.status, shown.filled, when(at_ns), words
     fields[64:64] = [part for con_id, ratio, action in shown.legs for part in (con_id, ratio, action, "SMART", 0, 0, "", -1)]
     return join(*fields)

@@ -14,7 +14,7 @@ from trading_system.brokers.ibkr.twin.contracts import Contracts
 from trading_system.brokers.ibkr.twin.data import DEPTH, Data
 from trading_system.brokers.ibkr.twin.forms import Refusal, contract, details, error, head, order
 from trading_system.brokers.ibkr.twin.orders import Orders
-from trading_system.brokers.ibkr.twin.universe import HOME, MULTIPLIER, Line, universe
+from trading_system.brokers.ibkr.twin.universe import HOME, Line, universe
 from trading_system.brokers.ibkr.wire import PREAMBLE, SERVER_VERSION, Asks, Tells, Value, join, split
 from trading_system.domain.money import ONE, ZERO
 from trading_system.sim.exchange import Event, Exchange, Latency
@@ -83,11 +83,14 @@ class TwsTwin:
         )
         options = Sessions(hours, extended=False)
         chains = Chains(self.market, {line.name: options for line in self.universe.lines.values() if line.sec_type == "STK" and " " not in line.name})
-        self.contracts = Contracts(self.universe, self.market, chains)
+        week = Sessions("always" if hours == "always" else "forex")
+        self.contracts = Contracts(self.universe, self.market, chains, week)
         self.trading = Orders(self.contracts, self.exchange, account=self.account, send=self._tell)
         self.data = Data(self.contracts, self.market, self._send)
         self.read_only = read_only
         self.now_ns = start_ns
+        self._day = new_york_day(start_ns)
+        list(self.contracts.futures(start_ns))  # each has its number from the beginning
         self.lost = False  # the link to IB is down: 1100
         self.silent = False  # the end of a list of executions is not told
         self._limit = messages_per_second or (MESSAGES_PER_SECOND if requests_per_minute is None else max(1, requests_per_minute // 60))
@@ -142,6 +145,9 @@ class TwsTwin:
         self.now_ns = self.trading.now_ns = now_ns
         self.exchange.advance(now_ns)
         self._collect()
+        if (day := new_york_day(now_ns)) != self._day:
+            self._day = day
+            self.trading.settle(now_ns)
         self.data.advance(now_ns)
 
     def next_event_ns(self) -> int | None:
@@ -212,7 +218,7 @@ class TwsTwin:
         for conn, client in self._clients.items():
             if client.updates and not self.lost:
                 self._send(conn, self._portfolio(line))
-                self._send(conn, join(Tells.ACCOUNT_VALUE, 2, "CashBalance", format(self.exchange.cash, "f"), HOME, self.account))
+                self._send(conn, join(Tells.ACCOUNT_VALUE, 2, "CashBalance", format(self.trading.cash(self.now_ns), "f"), HOME, self.account))
             if client.positions and not self.lost and line.sec_type != "CASH":
                 self._send(conn, self._position(line))
 
@@ -408,7 +414,7 @@ class TwsTwin:
 
     def _cost(self, line: Line) -> Decimal:
         """What one of it cost on average, for the whole of its multiplier."""
-        return self.exchange.avg_px.get(self.universe.terms[line.name].base, ZERO) * (MULTIPLIER if line.multiplier else ONE)
+        return self.exchange.avg_px.get(self.universe.terms[line.name].base, ZERO) * line.units
 
     def _updates(self) -> Iterator[bytes]:
         for key, value, currency in self._values():
@@ -429,8 +435,10 @@ class TwsTwin:
         equity = x.equity(now)
         yield "AccountReady", "true", ""
         yield "AccountType", "INDIVIDUAL", ""
-        totals = {"NetLiquidation": equity, "BuyingPower": x.buying_power(now), "AvailableFunds": x.free_cash(), "ExcessLiquidity": x.free_cash()}
-        totals |= {"TotalCashValue": x.cash, "PreviousDayEquityWithLoanValue": x.last_equity, "GrossPositionValue": equity - x.cash}
+        free, cash, gains = self.trading.available(now), self.trading.cash(now), self.trading.futures_pnl(now)
+        totals = {"NetLiquidation": equity, "BuyingPower": free, "AvailableFunds": free, "ExcessLiquidity": free, "FuturesPNL": gains}
+        totals |= {"TotalCashValue": cash, "TotalCashBalance": cash, "PreviousDayEquityWithLoanValue": x.last_equity}
+        totals |= {"GrossPositionValue": equity - cash}
         for key, value in totals.items():
             yield key, format(value.quantize(_CENT), "f"), HOME
         for currency, amount, rate in self._moneys():
@@ -439,7 +447,7 @@ class TwsTwin:
         yield "CashBalance", format(sum((amount * rate for _, amount, rate in self._moneys()), ZERO), "f"), "BASE"
 
     def _moneys(self) -> Iterator[tuple[str, Decimal, Decimal]]:
-        yield HOME, self.exchange.cash, ONE
+        yield HOME, self.trading.cash(self.now_ns), ONE
         for name, qty in self.exchange.positions():
             line = self.universe.lines[name]
             if line.sec_type == "CASH":

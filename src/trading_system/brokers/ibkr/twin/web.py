@@ -1,33 +1,34 @@
 """The Web API itself: sessions, what each path answers, questions before orders, the WebSocket's topics, and the faults that it has.
 
-Orders, contracts and money are those of the TWS twin: one exchange behind another wire. Not modelled: combinations, orders linked by parent ids,
-allocation over several accounts, the ledger's and the summary's topics.
+Orders, contracts and money are those of the TWS twin: one exchange behind another wire. Not modelled: orders linked by parent ids, allocation over
+several accounts, the ledger's and the summary's topics.
 """
 
 import string
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import formatdate
 from itertools import count
 from random import Random
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from trading_system.brokers.ibkr.facts import PAPER, PAPER_ACCOUNT_PREFIX
 from trading_system.brokers.ibkr.twin.contracts import Contracts
-from trading_system.brokers.ibkr.twin.forms import Form, Refusal, Wanted
+from trading_system.brokers.ibkr.twin.forms import LEG_FIELDS, Form, Refusal, Wanted
 from trading_system.brokers.ibkr.twin.orders import Orders, Placed
 from trading_system.brokers.ibkr.twin.universe import HOME, Line, universe
 from trading_system.brokers.ibkr.twin.web_login import GATEWAY, Denied, Logins
 from trading_system.brokers.ibkr.twin.web_prices import Prices
-from trading_system.brokers.ibkr.twin.web_rows import Json, contract_info, contract_rules, form_of, order_row, order_status, trade_row
+from trading_system.brokers.ibkr.twin.web_rows import Json, contract_info, contract_rules, form_of, order_row, order_status, position_row, trade_row
 from trading_system.brokers.ibkr.web.wire import BASE, SOCKET
 from trading_system.brokers.ibkr.wire import Tells, split
 from trading_system.domain.money import ONE
-from trading_system.sim.exchange import Event, Exchange, Execution, Latency
+from trading_system.sim.exchange import Event, Exchange, Latency
 from trading_system.sim.market import Market, Recording
 from trading_system.sim.options import Chains
 from trading_system.sim.sessions import DAY_NS, SECOND_NS, Sessions, new_york_day
@@ -40,6 +41,7 @@ LIST_EVERY_NS = 5 * SECOND_NS  # live orders, and trades
 PAGE = 100
 SCHEDULE_DAYS = 7
 FAR = Decimal("0.03")  # a limit price so far from the market is asked about
+ENDS_EARLY = frozenset({"ES"})  # on their last day: of these another day is the last whole one
 _FIRST_ORDER = 0
 _JSON = msgspec.json.Encoder(decimal_format="number")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -47,6 +49,7 @@ _QUESTIONS = {
     "o163": "The following order BUY 1 AAPL NASDAQ.NMS price exceeds \nthe Percentage constraint of 3%.\nAre you sure you want to submit this order?",
     "o10331": "You are about to submit a stop order. Please be aware of the various stop order types available and the risks associated with each "
     "one.\nAre you sure you want to submit this order?",
+    "o10164": "Traders are responsible for understanding cash quantity details, which are provided on a best efforts basis only.",
     "o2137": "The order would cross an order of your own on the other side.<br>Are you sure you want to submit this order?",
 }
 
@@ -65,6 +68,13 @@ class _Socket(msgspec.Struct, kw_only=True):
     topics: set[str]
     greeted: bool = False
     heard: dict[int, dict[str, object]] = msgspec.field(default_factory=dict)  # orders as they were last told
+
+
+class _TradesWanted(msgspec.Struct):
+    """What a subscription to executions asks for."""
+
+    only_new: bool = msgspec.field(default=False, name="realtimeUpdatesOnly")
+    days: int = 1
 
 
 class _No(Exception):
@@ -115,12 +125,14 @@ class WebTwin:
         )
         options = Sessions(hours, extended=False)
         stocks = [line.name for line in self.universe.lines.values() if line.sec_type == "STK" and " " not in line.name]
-        self.contracts = Contracts(self.universe, self.market, Chains(self.market, dict.fromkeys(stocks, options)))
+        week = Sessions("always" if hours == "always" else "forex")
+        self.contracts = Contracts(self.universe, self.market, Chains(self.market, dict.fromkeys(stocks, options)), week)
         self.trading = Orders(self.contracts, self.exchange, account=self.account, send=self._hear)
         self.prices = Prices(self.market, self._push)
         self.logins = Logins(login, Random(f"logins {seed}"))  # noqa: S311
         self.asks = asks
         self.now_ns = start_ns
+        list(self.contracts.futures(start_ns))  # each has its number from the beginning
         self.brokerage = False  # there is a brokerage session …
         self.competing = False  # … or another login of the same user has it
         self.down = False  # maintenance: 503 for everything under /iserver
@@ -135,8 +147,10 @@ class WebTwin:
         self._suppressed: set[str] = set()
         self._refs: set[str] = set()
         self._said = ""
+        self._tried: list[str] = []
         self._of: dict[str, Placed] = {}
-        self._done: list[tuple[Execution, Placed]] = []
+        self._shown_as: dict[int, tuple[str, str]] = {}  # type and time in force of orders of other kinds
+        self._heard = 0  # executions that sockets were told of
         self._sockets: dict[int, _Socket] = {}
         self._opened = 0
         self._beat_ns = start_ns
@@ -202,7 +216,7 @@ class WebTwin:
             self._quotes(conn, topic, rest)
         elif topic in ("sor", "str"):
             socket.topics.add(topic)
-            self._all(conn, topic)
+            self._all(conn, topic, rest)
         elif topic in ("uor", "utr"):
             socket.topics.discard(f"s{topic[1:]}")
         else:
@@ -252,16 +266,31 @@ class WebTwin:
         self.competing = True
         self.reset()
 
-    def by_hand(self, asked: Json) -> int:
-        """An order that somebody places elsewhere. Gives its number."""
-        return self._place(form_of(asked, self._next_id(), self.account)).perm_id
+    def by_hand(self, asked: Json, shown: tuple[str, str] | None = None) -> int:
+        """An order that somebody places elsewhere. Gives its number. shown: type and time in force as its rows have them, which may be any that
+        TWS offers; here it works as what was asked."""
+        (placed,) = self._place([form_of(asked, self._next_id(), self.account, self.contracts.by_id)])
+        if shown is not None:
+            self._shown_as[placed.perm_id] = shown
+        return placed.perm_id
+
+    def _row(self, placed: Placed) -> dict[str, object]:
+        kind, tif = self._shown_as.get(placed.perm_id, ("", ""))
+        others = {"origOrderType": kind, "orderType": kind.title(), "timeInForce": tif} if kind else {}
+        return order_row(placed, self.trading, self.account) | others
+
+    def _order(self, placed: Placed) -> dict[str, object]:
+        kind, tif = self._shown_as.get(placed.perm_id, ("", ""))
+        return order_status(placed, self.trading, self.account) | ({"order_type": kind, "tif": tif} if kind else {})
 
     def _push(self, conn: int, message: object) -> None:
         self._out.append((conn, _JSON.encode(message).decode()))
 
     def _hear(self, client_id: int, message: bytes) -> None:
-        """What TWS would say to a client: of that the Web API knows what was refused."""
+        """What TWS would say to a client: of that the Web API knows what was refused, and what was tried."""
         fields = split(message)
+        if fields[0] == str(int(Tells.OPEN_ORDER)):
+            self._tried = fields
         if fields[0] == str(int(Tells.ERROR)):
             self._said = fields[4]
 
@@ -276,20 +305,20 @@ class WebTwin:
         placed = self._of.get(event.order.order_id)
         if placed is None:
             return
-        if event.execution is not None:
-            self._done.append((event.execution, placed))
+        new, self._heard = self.trading.told[self._heard :], len(self.trading.told)
         if self.quiet:
             return
         for conn, socket in self._sockets.items():
             if "sor" in socket.topics:
                 self._change(conn, socket, placed)
-            if "str" in socket.topics and event.execution is not None:
-                for charged in (False, True):
-                    self._push(conn, {"topic": "str", "args": [trade_row(event.execution, placed, self.account, charged=charged)]})
+            if "str" in socket.topics:
+                for done, of, line in new:
+                    for charged in (False, True):
+                        self._push(conn, {"topic": "str", "args": [trade_row(done, of, line, self.account, charged=charged)]})
 
     def _change(self, conn: int, socket: _Socket, placed: Placed) -> None:
         """What is new about an order, and nothing else."""
-        row, before = order_row(placed, self.trading, self.account), socket.heard.get(placed.perm_id, {})
+        row, before = self._row(placed), socket.heard.get(placed.perm_id, {})
         socket.heard[placed.perm_id] = row
         news = {name: value for name, value in row.items() if before.get(name) != value or name in ("acct", "orderId", "conid")}
         self._push(conn, {"topic": "sor", "args": [news]})
@@ -301,13 +330,15 @@ class WebTwin:
         self._push(conn, {"topic": "act", "args": {"accounts": [self.account], "selectedAccount": self.account}})
         self._push(conn, {"topic": "system", "hb": self.now_ns // MS})
 
-    def _all(self, conn: int, topic: str) -> None:
+    def _all(self, conn: int, topic: str, rest: str) -> None:
+        """What was before: orders of the day, those that are over included, and executions unless only new ones are wanted."""
         if topic == "sor":
             for placed in self._shown():
                 self._change(conn, self._sockets[conn], placed)
             return
-        rows = [trade_row(done, placed, self.account) for done, placed in self._done if done.transact_ns >= self.now_ns - DAY_NS]
-        self._push(conn, {"topic": "str", "args": rows})
+        wanted = msgspec.json.decode(rest or "{}", type=_TradesWanted)
+        if not wanted.only_new:
+            self._push(conn, {"topic": "str", "args": self._trades(self.now_ns - wanted.days * DAY_NS)})
 
     def _quotes(self, conn: int, topic: str, rest: str) -> None:
         con_id, _, words = rest.partition("+")
@@ -412,23 +443,23 @@ class WebTwin:
             case ("positions", page):
                 return self._positions()[int(page) * PAGE : (int(page) + 1) * PAGE]
             case ("positions",):
-                return self._positions()
+                return [position_row(row, self.now_ns) for row in self._positions()]
         raise _No(404, "Not Found")
 
     def _summary(self) -> object:
         x = self.exchange
         figures = {
             "netliquidation": x.equity(self.now_ns),
-            "totalcashvalue": x.cash,
-            "buyingpower": x.buying_power(self.now_ns),
-            "availablefunds": x.free_cash(),
+            "totalcashvalue": self.trading.cash(self.now_ns),
+            "buyingpower": self.trading.available(self.now_ns),
+            "availablefunds": self.trading.available(self.now_ns),
             "previousdayequitywithloanvalue": x.last_equity,
         }
         row = {"currency": HOME, "isNull": False, "timestamp": self.now_ns // MS, "value": None, "severity": 0}
         return {name: {"amount": value.quantize(Decimal("0.01")), **row} for name, value in figures.items()}
 
     def _ledger(self) -> object:
-        moneys = {HOME: (self.exchange.cash, ONE)}
+        moneys = {HOME: (self.trading.cash(self.now_ns), ONE)}
         for name, qty in self.exchange.positions():
             if self.universe.lines[name].sec_type == "CASH":
                 moneys[self.universe.lines[name].symbol] = (qty, self.exchange.mark(name, self.now_ns))
@@ -436,16 +467,24 @@ class WebTwin:
             money: {"cashbalance": amount, "exchangerate": rate, "currency": money, "acctcode": self.account, "key": "LedgerList", "secondkey": money}
             for money, (amount, rate) in moneys.items()
         }
-        total = sum((amount * rate for amount, rate in moneys.values()), Decimal(0))
+        held, zero = self._positions(), Decimal(0)
+        rows[HOME] |= {
+            "futuresonlypnl": self.trading.futures_pnl(self.now_ns),
+            "unrealizedpnl": sum((row["unrealizedPnl"] for row in held), zero),
+            "interest": zero,
+            "dividends": zero,
+            "netliquidationvalue": moneys[HOME][0] + sum((row["mktValue"] for row in held if row["assetClass"] != "FUT"), zero),
+        }
+        total = sum((amount * rate for amount, rate in moneys.values()), zero)
         return {**rows, "BASE": {"cashbalance": total, "exchangerate": ONE, "currency": "BASE", "key": "LedgerList", "secondkey": "BASE"}}
 
-    def _positions(self) -> list[dict[str, object]]:
+    def _positions(self) -> list[dict[str, Any]]:
         rows = []
         for name, qty in self.exchange.positions():
             line = self.universe.lines[name]
             if line.sec_type == "CASH":
                 continue
-            units = Decimal(line.multiplier) if line.multiplier else ONE
+            units = line.units
             mark, cost = self.exchange.mark(name, self.now_ns), self.exchange.avg_px.get(self.universe.terms[name].base, Decimal(0))
             rows.append(
                 {
@@ -455,6 +494,7 @@ class WebTwin:
                     "position": qty,
                     "mktPrice": mark,
                     "mktValue": mark * qty * units,
+                    "multiplier": line.multiplier or None,
                     "currency": line.currency,
                     "avgCost": cost * units,
                     "avgPrice": cost,
@@ -472,7 +512,7 @@ class WebTwin:
     def _account(self, method: str, parts: tuple[str, ...], asked: Json) -> object:
         if parts[1] == "accounts":
             self._looked.add("accounts")
-            props = {self.account: {"hasChildAccounts": False, "supportsCashQty": False, "supportsFractions": False}}
+            props = {self.account: {"hasChildAccounts": False, "supportsCashQty": True, "supportsFractions": False}}
             return {"accounts": [self.account], "acctProps": props, "aliases": {}, "selectedAccount": self.account, "isPaper": True}
         if "accounts" not in self._looked:
             raise _No(400, "Bad Request: please query /accounts first")
@@ -483,16 +523,22 @@ class WebTwin:
             case ("GET", "trades"):
                 self._pace("trades")
                 since_ns = self.now_ns - int(str(asked.get("days", 1))) * DAY_NS
-                return [trade_row(done, placed, self.account) for done, placed in self._done if done.transact_ns >= since_ns]
+                return self._trades(since_ns)
             case ("GET", "order", "status", number):
-                return order_status(self._placed(number), self.trading, self.account)
+                return self._order(self._placed(number))
             case ("POST", self.account, "orders"):
-                return self._submit(_one(asked))
+                return self._submit(_several(asked))
+            case ("POST", self.account, "orders", "whatif"):
+                return self._try(_several(asked)[0])
             case ("POST", self.account, "order", number):
                 return self._modify(self._placed(number), asked)
             case ("DELETE", self.account, "order", number):
-                return self._cancel(number)
+                return self._cancel(number, asked)
         raise _No(404 if self.account in parts else 400, "Bad Request: invalid account id")
+
+    def _trades(self, since_ns: int) -> list[dict[str, object]]:
+        told = [one for one in self.trading.told if one[1].order is not None and one[1].order.order_id in self._of]
+        return [trade_row(done, placed, line, self.account) for done, placed, line in told if done.transact_ns >= since_ns]
 
     def _pace(self, what: str) -> None:
         if self.now_ns < self._listed_ns.get(what, -LIST_EVERY_NS) + self._list_every_ns:
@@ -510,7 +556,7 @@ class WebTwin:
         if "orders" not in self._looked:
             self._looked.add("orders")
             return {"orders": [], "snapshot": False}
-        return {"orders": [order_row(placed, self.trading, self.account) for placed in self._shown()], "snapshot": True}
+        return {"orders": [self._row(placed) for placed in self._shown()], "snapshot": True}
 
     def _placed(self, number: str) -> Placed:
         placed = self.trading.placed.get(int(number)) if number.isdecimal() else None
@@ -518,18 +564,52 @@ class WebTwin:
             raise _No(503, "Service Unavailable")
         return placed
 
+    def _try(self, asked: Json) -> object:
+        """What an order would come to, in figures for people."""
+        self._named(asked)
+        form = msgspec.structs.replace(form_of(asked, self._next_id(), self.account, self.contracts.by_id), what_if=True)
+        self.trading.place(0, form, self.now_ns)
+        before, change, after, fee = (Decimal(self._tried[place + LEG_FIELDS * len(form.legs)]) for place in (94, 97, 100, 103))
+        equity = self.exchange.equity(self.now_ns)
+        margin = {"current": f"{before:,.2f}", "change": f"{change:,.2f}", "after": f"{after:,.2f}"}
+        return {
+            "amount": {"amount": f"{change:,.2f} USD", "commission": f"{fee:,.2f} USD", "total": f"{change + fee:,.2f} USD"},
+            "equity": {"current": f"{equity:,.2f}", "change": f"{-fee:,.2f}", "after": f"{equity - fee:,.2f}"},
+            "initial": margin,
+            "maintenance": margin,
+            "warn": None,
+            "error": None,
+        }
+
     def _next_id(self) -> int:
         return self.trading.next_ids.get(_FIRST_ORDER, 1)
 
-    def _submit(self, asked: Json) -> object:
+    def _submit(self, orders: list[Json]) -> object:
+        """One order, or such as belong together."""
         self._question = None  # of a question nobody answered
-        form = form_of(asked, self._next_id(), self.account)
-        if form.ref and form.ref in self._refs:
-            return {"error": f"Order couldn't be submitted: Local order ID={form.ref} is already registered."}
-        return self._ask(form, lambda: self._take(form))
+        forms = self._forms(orders)
+        return self._known(forms) or self._ask(forms, lambda: self._take(forms))
 
-    def _ask(self, form: Form, act: Callable[[], object]) -> object:
-        wanted = [*self.asks, *self._doubts(form)]
+    def _forms(self, orders: list[Json]) -> list[Form]:
+        """Raises _No: they have nothing to do with one another."""
+        head, first = orders[0], self._next_id()
+        group = str(head.get("cOID")) if len(orders) > 1 and all(one.get("isSingleGroup") for one in orders) else ""
+        if not group and any(one.get("parentId") != head.get("cOID") for one in orders[1:]):
+            raise _No(400, "Bad Request: unrelated orders in one request are not supported")
+        for one in orders:
+            self._named(one)
+        last, parent_id = len(orders) - 1, 0 if group else first
+        return [
+            form_of(one, first + place, self.account, self.contracts.by_id, parent_id=parent_id if place else 0, group=group, transmit=place == last)
+            for place, one in enumerate(orders)
+        ]
+
+    def _known(self, forms: list[Form]) -> object:
+        refs = [form.ref for form in forms if form.ref in self._refs]
+        return {"error": f"Order couldn't be submitted: Local order ID={refs[0]} is already registered."} if refs else None
+
+    def _ask(self, forms: list[Form], act: Callable[[], object]) -> object:
+        wanted = [*self.asks, *[doubt for form in forms for doubt in self._doubts(form)]]
         left = [name for name in dict.fromkeys(wanted) if name not in self._suppressed]
         if not left:
             return act()
@@ -542,6 +622,10 @@ class WebTwin:
             near = self.exchange.mark(line.name, self.now_ns)
             if abs(form.limit - near) > near * FAR:
                 yield "o163"
+        if form.cash_qty:
+            yield "o10164"
+        if line is not None and line.sec_type == "CRYPTO" and form.order_type == "MKT":
+            yield "o10288"
         if form.order_type in ("STP", "STP LMT", "TRAIL"):
             yield "o10331"
 
@@ -563,44 +647,55 @@ class WebTwin:
         self._question = msgspec.structs.replace(question, reply_id=f"{self._names.getrandbits(128):032x}")
         return self._next_question()
 
-    def _take(self, form: Form) -> object:
-        if form.ref in self._refs and form.ref:
-            return {"error": f"Order couldn't be submitted: Local order ID={form.ref} is already registered."}
-        placed = self._place(form)
-        if form.ref:
-            self._refs.add(form.ref)
-        return [self._acknowledged(placed)]
+    def _named(self, asked: Json) -> None:
+        """Raises Refusal: an order of futures that does not say who orders, and whether by hand."""
+        line = self.contracts.by_id(int(str(asked.get("conid", ""))) if str(asked.get("conid", "")).isdecimal() else 0)
+        if line is not None and line.sec_type == "FUT" and not (isinstance(asked.get("manualIndicator"), bool) and asked.get("extOperator")):
+            raise Refusal(400, "Bad Request: manualIndicator and extOperator are required for futures")
 
-    def _place(self, form: Form) -> Placed:
-        """Raises Refusal: it was never an order."""
+    def _take(self, forms: list[Form]) -> object:
+        known = self._known(forms)
+        if known is not None:
+            return known
+        placed = self._place(forms)
+        self._refs |= {form.ref for form in forms if form.ref}
+        return [self._acknowledged(one) for one in placed]
+
+    def _place(self, forms: list[Form]) -> list[Placed]:
+        """Raises Refusal: none of them was ever an order."""
         self._said = ""
-        self.trading.place(0, form, self.now_ns)
-        placed = self.trading.find(0, form.order_id)
-        if placed is None or placed.order is None:
+        for form in forms:
+            self.trading.place(0, form, self.now_ns)
+        found = [self.trading.find(0, form.order_id) for form in forms]
+        placed = [one for one in found if one is not None and one.order is not None]
+        if len(placed) < len(forms):
             raise Refusal(201, self._said or "Order rejected")
-        self._of[placed.order.order_id] = placed
+        self._of |= {one.order.order_id: one for one in placed if one.order is not None}
         return placed
 
     def _acknowledged(self, placed: Placed) -> dict[str, object]:
-        status = order_row(placed, self.trading, self.account)["status"]
+        status = self._row(placed)["status"]
         return {"order_id": str(placed.perm_id), "local_order_id": placed.form.ref, "order_status": status, "encrypt_message": "1"}
 
     def _modify(self, placed: Placed, asked: Json) -> object:
-        form = form_of({**asked, "cOID": placed.form.ref}, placed.form.order_id, self.account)
+        self._named(asked)
+        form = form_of({**asked, "cOID": placed.form.ref}, placed.form.order_id, self.account, self.contracts.by_id)
 
         def act() -> object:
             self.trading.place(0, form, self.now_ns)
             return [self._acknowledged(placed)]
 
-        return self._ask(form, act)
+        return self._ask([form], act)
 
-    def _cancel(self, number: str) -> object:
+    def _cancel(self, number: str, asked: Json) -> object:
         if number == "-1":
             self.trading.cancel_all(self.now_ns)
             return {"msg": "Request was submitted", "order_id": -1, "conid": -1, "account": None}
         placed = self.trading.placed.get(int(number)) if number.isdecimal() else None
         if placed is None or placed.order is None or placed.order.ord_status.terminal:
             return {"error": f"OrderID {number} doesn't exist"}
+        if placed.line.sec_type == "FUT" and not (asked.get("manualIndicator") in ("true", "false") and asked.get("extOperator")):
+            raise Refusal(400, "Bad Request: manualIndicator and extOperator are required for futures")
         self.trading.cancel(0, placed.form.order_id, self.now_ns)
         return {"msg": "Request was submitted", "order_id": int(number), "conid": placed.line.con_id, "account": self.account}
 
@@ -608,6 +703,8 @@ class WebTwin:
 
     def _market(self, parts: tuple[str, ...], asked: Json) -> object:
         match parts:
+            case ("trsrv", "futures"):
+                return {symbol: self._futures(symbol) for symbol in str(asked["symbols"]).split(",")}
             case ("trsrv", "stocks"):
                 return {symbol: self._stocks(symbol) for symbol in str(asked["symbols"]).split(",")}
             case ("iserver", "currency", "pairs"):
@@ -615,7 +712,7 @@ class WebTwin:
                 pairs = [line for line in self._of_type("CASH") if money in (line.symbol, line.currency)]
                 return {money: [{"symbol": line.local_symbol, "conid": line.con_id, "ccyPair": HOME} for line in pairs]}
             case ("iserver", "secdef", "search"):
-                return self._search(str(asked["symbol"]), str(asked.get("secType", "STK")))
+                return self._search(str(asked["symbol"]), str(asked.get("secType", "STK")), by_name=asked.get("name") == "true")
             case ("iserver", "secdef", "strikes"):
                 _, strikes = self._chain(asked)
                 return {"call": strikes, "put": strikes}
@@ -649,23 +746,36 @@ class WebTwin:
             raise _No(400, "Bad Request: unknown contract")
         return line
 
+    def _futures(self, symbol: str) -> list[dict[str, object]]:
+        rows = [line for line in self.contracts.futures(self.now_ns) if line.symbol == symbol]
+        return [
+            {
+                "symbol": symbol,
+                "conid": line.con_id,
+                "expirationDate": int(line.last_trade),
+                "ltd": _day_before(line.last_trade) if symbol in ENDS_EARLY else int(line.last_trade),
+            }
+            for line in rows
+        ]
+
     def _stocks(self, symbol: str) -> list[dict[str, object]]:
         found = [line for line in self._of_type("STK") if line.symbol == symbol]
         return [
             {"name": line.title, "assetClass": "STK", "contracts": [{"conid": line.con_id, "exchange": line.primary, "isUS": True}]} for line in found
         ]
 
-    def _search(self, symbol: str, sec_type: str) -> list[dict[str, object]]:
+    def _search(self, text: str, sec_type: str, *, by_name: bool) -> list[dict[str, object]]:
+        """What begins with the text, or has it in its name."""
         rows: list[dict[str, object]] = []
         for line in self._of_type(sec_type):
-            if line.symbol == symbol:
+            if text.upper() in line.title.upper() if by_name else line.symbol.startswith(text.upper()):
                 days, _ = self.contracts.chain(line, self.now_ns) if sec_type == "STK" else ([], [])
                 months = ";".join(dict.fromkeys(f"{_MONTHS[int(day[4:6]) - 1]}{day[2:4]}" for day in days))
                 sections: list[dict[str, str]] = [{"secType": sec_type}]
                 if months:
                     sections.append({"secType": "OPT", "months": months, "exchange": "SMART;CBOE"})
                 rows.append(
-                    {"conid": str(line.con_id), "symbol": symbol, "companyName": line.title, "description": line.primary, "sections": sections}
+                    {"conid": str(line.con_id), "symbol": line.symbol, "companyName": line.title, "description": line.primary, "sections": sections}
                 )
         if not rows:
             raise _No(500, "No symbol found")
@@ -715,16 +825,20 @@ class WebTwin:
         return found
 
 
+def _day_before(day: str) -> int:
+    return int(f"{datetime.strptime(day, '%Y%m%d').replace(tzinfo=UTC) - timedelta(days=1):%Y%m%d}")
+
+
 def _answer(value: object, status: int = 200) -> Response:
     return Response(status=status, headers={"content-type": "application/json"}, body=_JSON.encode(value))
 
 
-def _one(asked: Json) -> Json:
-    """The only order of a submit. Raises _No: several, or none."""
+def _several(asked: Json) -> list[Json]:
+    """The orders of a submit. Raises _No: none."""
     orders = asked.get("orders")
-    if not isinstance(orders, list) or len(orders) != 1 or not isinstance(orders[0], dict):
-        raise _No(400, "Bad Request: one order at a time is modelled here")
-    return orders[0]
+    if not isinstance(orders, list) or not orders or not all(isinstance(one, dict) for one in orders):
+        raise _No(400, "Bad Request: there are no orders")
+    return orders
 
 
 def _texts(value: object) -> list[str]:

@@ -29,6 +29,7 @@ BARS = {
     "8h": 480 * MINUTE_NS,
     "1d": DAY_NS,
 }
+PERIOD_MAX = {"min": 30, "h": 8, "d": 1_000, "w": 792, "m": 182, "y": 15}  # as the reference has it: {1-30}min, {1-8}h, {1-1000}d and so on
 _SPANS = {"min": MINUTE_NS, "h": 60 * MINUTE_NS, "d": DAY_NS, "w": 7 * DAY_NS, "m": 30 * DAY_NS, "y": 365 * DAY_NS}
 
 
@@ -97,9 +98,9 @@ class Prices:
             self._tell(conn, head | news)
 
     def history(self, line: Line, period: str, bar: str, start: str, end_ns: int) -> dict[str, object] | None:
-        """Bars up to an end; None: words that nobody knows."""
+        """Bars up to an end; None: words that nobody knows, or a period that is too long in its unit."""
         count, unit = period.rstrip("minhdwy"), period.lstrip("0123456789")
-        if bar not in BARS or unit not in _SPANS or not count.isdecimal():
+        if bar not in BARS or unit not in _SPANS or not count.isdecimal() or not 1 <= int(count) <= PERIOD_MAX[unit]:
             return None
         period_ns, begin = BARS[bar], end_ns - int(count) * _SPANS[unit]
         rows = list(self._bars(line, period_ns, begin, end_ns))[-POINTS_MAX:]

@@ -7,31 +7,39 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from ib_async import CommissionReport, ContractDetails, Execution, OrderState
+from ib_async import ComboLeg, CommissionReport, ContractDescription, ContractDetails, Execution, OrderState
 from ib_async import Contract as IbContract
 from ib_async import Order as IbOrder
 from ib_async.util import UNSET_DOUBLE
 
 from trading_system.brokers.ibkr.auth import kind_of
-from trading_system.brokers.ibkr.contracts import HOME, Words, asset_class_of, decode_instrument, encode_instrument, spelling
+from trading_system.brokers.ibkr.contracts import HOME, Words, asset_class_of, decode_instrument, decode_match, encode_instrument, spelling
 from trading_system.brokers.ibkr.facts import NAME, PAGES
+from trading_system.brokers.ibkr.links import exits_of, names_of
+from trading_system.brokers.ibkr.spreads import BAG, as_whole, leg_name, names_leg, whole_name
 from trading_system.brokers.ibkr.statuses import UNCHANGED, decode_status
 from trading_system.brokers.ibkr.wire import number
 from trading_system.domain.account import AccountSnapshot, Position
+from trading_system.domain.bond import UNIT_PER_POINT, is_cusip
 from trading_system.domain.errors import BadRequest, ProtocolError, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
+from trading_system.domain.fund import is_fund
+from trading_system.domain.future import is_future
 from trading_system.domain.hours import ALWAYS, Hours, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, is_ours
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar
 from trading_system.domain.money import ONE, ZERO, plain
 from trading_system.domain.option import Greeks, Right, is_option, parse_occ
-from trading_system.domain.order import Attached, NewOrder
+from trading_system.domain.order import Leg, NewOrder
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 from trading_system.domain.times import NS
 
 HUNDRED = Decimal(100)
-PART = "."  # between the id of an order and the name of a part of it
+BOND = "BOND"
+_IN_PARTS = frozenset({AssetClass.CRYPTO, AssetClass.FUND})
+_UNTIMED = frozenset({AssetClass.CRYPTO, AssetClass.BOND})  # TWS of this version tells no hours of bonds
 REDUCE_WITH_BLOCK = 2  # what one of a group fills, the others shrink by
 _ACTION = {Side.BUY: "BUY", Side.SELL: "SELL"}
 _SIDE = {"BUY": Side.BUY, "SELL": Side.SELL, "BOT": Side.BUY, "SLD": Side.SELL}
@@ -125,9 +133,44 @@ def encode_contract(words: Words) -> IbContract:
     )
 
 
+def encode_bag(about: InstrumentID, legs: Iterable[tuple[IbContract, Leg]]) -> IbContract:
+    """Several options as one contract, bought as a whole.
+
+    Source: interactivebrokers.github.io/tws-api, Spreads
+    """
+    parts = [
+        ComboLeg(conId=contract.conId, ratio=leg.ratio_qty, action=_ACTION[leg.side], exchange=contract.exchange or "SMART") for contract, leg in legs
+    ]
+    return IbContract(symbol=about.replace(".", " "), secType=BAG, exchange="SMART", currency=HOME, comboLegs=parts)
+
+
+def decode_samples(found: Iterable[ContractDescription]) -> list[Match]:
+    """What a search found, as far as it is traded here."""
+    contracts = [one.contract for one in found if one.contract is not None]
+    return [decode_match(one.symbol, one.description) for one in contracts if (one.secType, one.currency) == ("STK", HOME)]
+
+
+def is_bag(contract: IbContract) -> bool:
+    return contract.secType == BAG
+
+
+def is_leg(done: Execution, contract: IbContract, row: "Row | None") -> bool:
+    """Whether an execution is of one leg. Where nothing is known of its order, its name says so: it has one part more than others."""
+    return not is_bag(contract) and (names_leg(done.execId) if row is None else is_bag(row.contract))
+
+
+def by_number(con_id: int) -> IbContract:
+    return IbContract(conId=con_id, exchange="SMART")
+
+
 def _plain_number(value: Decimal) -> Any:
     """A decimal that ib_async writes as it is, without an exponent."""
     return Decimal(plain(value))
+
+
+def is_unnamed(contract: IbContract) -> bool:
+    """Whether it is a bond that TWS calls by its issuer: what it calls it elsewhere has to be asked for."""
+    return contract.secType == BOND and not is_cusip(contract.symbol)
 
 
 def name_of(contract: IbContract) -> InstrumentID:
@@ -140,18 +183,34 @@ def name_of(contract: IbContract) -> InstrumentID:
         contract.lastTradeDateOrContractMonth,
         contract.right.strip("?0"),
         decode_number(contract.strike),
+        contract.multiplier,
     )
 
 
+def units_of(contract: IbContract) -> Decimal:
+    """What a price of it is per: of a bond, whose orders are in thousands, a percentage. Raises ProtocolError."""
+    if contract.secType == BOND:
+        return UNIT_PER_POINT
+    try:
+        found = number(contract.multiplier)
+    except ValueError:
+        raise ProtocolError("a multiplier that is no number", contract.multiplier.encode()) from None
+    return found or ONE
+
+
 def decode_details(details: ContractDetails, bands: Sequence[TickBand], now_ns: int) -> Instrument:
-    """What can be traded, and on which grid. bands: of its market rule."""
+    """What can be traded, and on which grid. bands: of its market rule. Raises BadRequest: this desk does not trade its kind, or not in its units."""
     contract = details.contract
     assert contract is not None
     name, asset_class = name_of(contract), asset_class_of(contract.secType)
-    if asset_class is None or contract.currency != HOME:
+    named = {AssetClass.LISTED_FUTURE: is_future, AssetClass.BOND: is_cusip, AssetClass.FUND: is_fund}
+    if asset_class is None or contract.currency != HOME or not named.get(asset_class, bool)(name):
         raise BadRequest(f"{name} cannot be traded by this desk")
+    if details.priceMagnifier not in (0, 1):
+        raise BadRequest(f"{name} is priced in parts of its money, which this desk does not keep apart")
     lot = decode_optional(details.sizeIncrement) or ONE
-    whole = ONE if asset_class in (AssetClass.EQUITY, AssetClass.OPTION, AssetClass.FOREX) else lot
+    whole = lot if asset_class in _IN_PARTS else ONE
+    borrows = asset_class in (AssetClass.EQUITY, AssetClass.LISTED_FUTURE)
     return Instrument(
         id=name,
         broker=NAME,
@@ -162,21 +221,25 @@ def decode_details(details: ContractDetails, bands: Sequence[TickBand], now_ns: 
         ticks=tuple(bands) or (TickBand(ZERO, decode_number(details.minTick)),),
         lot=whole,
         whole_lot=whole,
-        multiplier=Decimal(contract.multiplier) if contract.multiplier else ONE,
-        hours=ALWAYS if asset_class is AssetClass.CRYPTO else decode_hours(details, now_ns),
-        shortable=asset_class is AssetClass.EQUITY,
-        marginable=asset_class is AssetClass.EQUITY,
+        multiplier=units_of(contract),
+        hours=ALWAYS if asset_class in _UNTIMED else decode_hours(details, now_ns),
+        shortable=borrows,
+        marginable=borrows,
         contract=parse_occ(name) if is_option(name) else None,
     )
 
 
 def decode_hours(details: ContractDetails, now_ns: int) -> Hours:
-    """20260413:0930-20260413:1600;20260414:CLOSED, in the contract's own zone. Raises ProtocolError: hours or a zone that cannot be read."""
+    """20260413:0930-20260413:1600;20260414:CLOSED, in the contract's own zone. Futures have one kind of hours: what IB calls liquid is when their
+    stocks trade. Raises ProtocolError: hours or a zone that cannot be read."""
     try:
         zone = ZoneInfo(details.timeZoneId)
         regular, extended = (_windows(text, zone) for text in (details.liquidHours, details.tradingHours))
     except (ValueError, ZoneInfoNotFoundError) as error:
         raise ProtocolError(f"trading hours that cannot be read ({error})", f"{details.timeZoneId} {details.liquidHours}".encode()) from None
+    assert details.contract is not None
+    if details.contract.secType == "FUT":
+        regular, extended = extended, ()
     known = max((window.close_ns for window in (*regular, *extended)), default=now_ns)
     return Hours(windows=regular, extended=extended, known_until_ns=min(known, now_ns + 86_400 * NS))
 
@@ -235,17 +298,18 @@ def encode_order(request: NewOrder, account: str, ref: ClOrdID) -> IbOrder:
 
     Source: interactivebrokers.github.io/tws-api, Available Orders
     """
-    assert request.order_qty is not None
     order = IbOrder(
         action=_ACTION[request.side],
-        totalQuantity=_plain_number(request.order_qty),
+        totalQuantity=_plain_number(request.order_qty or ZERO),  # beside an amount of money IB takes none
         orderType=_AT_CLOSE[request.ord_type] if request.time_in_force is TimeInForce.AT_THE_CLOSE else _TYPES[request.ord_type],
         tif=_TIFS[request.time_in_force],
         account=account,
         orderRef=ref,
-        outsideRth=request.extended_hours,
+        outsideRth=request.extended_hours or is_future(request.instrument),  # a future's stop would sleep while stocks do
         usePriceMgmtAlgo=False,
     )
+    if request.cash_order_qty is not None:
+        order.cashQty = _plain_number(request.cash_order_qty)
     if request.price is not None:
         order.lmtPrice = _plain_number(request.price)
     if request.stop_px is not None:
@@ -264,14 +328,9 @@ def encode_linked(request: NewOrder, account: str, ref: ClOrdID, first: int) -> 
     Source: interactivebrokers.github.io/tws-api, Bracket Orders; One Cancels All
     """
     head = encode_order(request, account, ref)
-    attached = request.attached
-    if attached is None:
+    exits = [encode_order(exit_, account, name) for name, exit_ in exits_of(request, ref)]
+    if not exits:
         return [head]
-    side = request.side if request.reduce_only else request.side.opposite
-    exits = []
-    for part, (kind, price, stop_px) in _exits(attached).items():
-        exit_ = msgspec.structs.replace(request, side=side, ord_type=kind, price=price, stop_px=stop_px, attached=None)
-        exits.append(encode_order(exit_, account, ClOrdID(f"{ref}{PART}{part}")))
     if request.reduce_only:
         for order in (head, *exits):
             order.ocaGroup, order.ocaType = ref, REDUCE_WITH_BLOCK
@@ -281,17 +340,6 @@ def encode_linked(request: NewOrder, account: str, ref: ClOrdID, first: int) -> 
     for order in (head, *exits[:-1]):
         order.transmit = False
     return [head, *exits]
-
-
-def _exits(attached: Attached) -> Mapping[str, tuple[OrdType, Decimal | None, Decimal | None]]:
-    """By the name of the part: what kind, limit and stop."""
-    found: dict[str, tuple[OrdType, Decimal | None, Decimal | None]] = {}
-    if attached.take_profit_px is not None:
-        found["target"] = (OrdType.LIMIT, attached.take_profit_px, None)
-    if attached.stop_px is not None:
-        kind = OrdType.STOP if attached.stop_limit_px is None else OrdType.STOP_LIMIT
-        found["stop"] = (kind, attached.stop_limit_px, attached.stop_px)
-    return found
 
 
 def encode_trial(request: NewOrder, account: str, ref: ClOrdID) -> IbOrder:
@@ -328,19 +376,13 @@ def order_name(perm_id: int, order_id: int) -> OrderID:
     return OrderID(f"{perm_id}-{order_id}")
 
 
-def names_of(ref: str) -> tuple[ClOrdID, ClOrdID | None]:
-    """What an order's reference names: the order itself, or the one that it is a part of.
-
-    >>> names_of("q1aaaaaaaaaaaaaaaa.stop")
-    ('', 'q1aaaaaaaaaaaaaaaa')
-    """
-    head, part, _ = ref.partition(PART)
-    return (ClOrdID(""), ClOrdID(head)) if part and is_ours(head) else (ClOrdID(ref), None)
-
-
 def numbers_of(name: OrderID) -> tuple[int, int]:
-    """Both numbers of a name. Raises ValueError: none of ours."""
-    perm_id, _, order_id = name.partition("-")
+    """Both numbers of a name, of a leg those of its whole. Raises ValueError: none of ours.
+
+    >>> numbers_of(leg_name(OrderID("600745656-5"), 7))
+    (600745656, 5)
+    """
+    perm_id, _, order_id = whole_name(name).partition("-")
     return int(perm_id), int(order_id)
 
 
@@ -353,7 +395,8 @@ def decode_row(row: Row, recv_ns: int) -> ExecutionReport:
     trails = ord_type is OrdType.TRAILING_STOP
     pct = decode_optional(order.trailingPercent) if trails else None
     qty = decode_number(order.totalQuantity)
-    if status is OrdStatus.FILLED and row.filled < qty:
+    cash = decode_optional(order.cashQty)
+    if status is OrdStatus.FILLED and (row.filled < qty or not row.filled):
         status = OrdStatus.PARTIALLY_FILLED if row.filled else OrdStatus.NEW  # how much it was comes a moment later
     ref, parent = names_of(order.orderRef)
     return ExecutionReport(
@@ -364,10 +407,12 @@ def decode_row(row: Row, recv_ns: int) -> ExecutionReport:
         exec_type=ExecType.ORDER_STATUS,
         ord_status=status,
         instrument=name_of(row.contract),
+        multiplier=units_of(row.contract),
         side=_word(_SIDE, order.action, "side"),
         ord_type=ord_type,
         time_in_force=TimeInForce.AT_THE_CLOSE if at_close else _word(_TIF, order.tif, "time in force"),
-        order_qty=qty,
+        order_qty=None if cash else qty,
+        cash_order_qty=cash,
         price=decode_optional(order.lmtPrice) if ord_type.has_price else None,
         stop_px=decode_optional(order.trailStopPrice if trails else order.auxPrice) if ord_type.waits else None,
         trail_px=decode_optional(order.auxPrice) if trails and pct is None else None,
@@ -375,6 +420,43 @@ def decode_row(row: Row, recv_ns: int) -> ExecutionReport:
         cum_qty=row.filled,
         text=row.text,
         transact_ns=row.updated_ns,
+        recv_ns=recv_ns,
+    )
+
+
+def decode_whole(row: Row, names: Mapping[int, InstrumentID], recv_ns: int) -> ExecutionReport:
+    """How a multileg order stands, with its legs; one that was sold is the reverse bought. names: of each leg's contract, by its number."""
+    legs = [(leg.conId, Leg(names[leg.conId], _word(_SIDE, leg.action, "side of a leg"), leg.ratio)) for leg in row.contract.comboLegs]
+    one = decode_row(row, recv_ns)
+    price = None if not one.ord_type.has_price else decode_number(row.order.lmtPrice)  # which may be nothing, or less
+    return as_whole(msgspec.structs.replace(one, price=price), InstrumentID(row.contract.symbol.replace(" ", ".")), legs)
+
+
+def decode_leg(
+    done: Execution, contract: IbContract, fee: CommissionReport | None, whole: OrderID, before: ExecID | None, recv_ns: int
+) -> ExecutionReport:
+    """One execution of one leg. What it comes to with those before it, IB does not say for a leg."""
+    ref, _ = names_of(done.orderRef)
+    return ExecutionReport(
+        broker=NAME,
+        cl_ord_id=ClOrdID(""),
+        parent=ref if is_ours(ref) else None,
+        order_id=leg_name(whole, contract.conId),
+        exec_type=ExecType.TRADE if before is None else ExecType.TRADE_CORRECT,
+        ord_status=OrdStatus.PARTIALLY_FILLED,
+        instrument=name_of(contract),
+        multiplier=units_of(contract),
+        side=_word(_SIDE, done.side, "side"),
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.DAY,
+        order_qty=None,
+        exec_id=ExecID(done.execId),
+        exec_ref_id=before,
+        last_qty=decode_number(done.shares),
+        last_px=decode_number(done.price),
+        fee=ZERO if fee is None else decode_number(fee.commission),
+        fee_currency="" if fee is None else fee.currency,
+        transact_ns=decode_time(done.time),
         recv_ns=recv_ns,
     )
 
@@ -395,6 +477,7 @@ def decode_execution(
             exec_type=ExecType.ORDER_STATUS,
             ord_status=OrdStatus.PARTIALLY_FILLED,
             instrument=name_of(contract),
+            multiplier=units_of(contract),
             side=_word(_SIDE, done.side, "side"),
             ord_type=OrdType.MARKET,
             time_in_force=TimeInForce.DAY,
@@ -428,20 +511,26 @@ def _word(table: Mapping[str, Any], word: str, what: str) -> Any:
 
 
 def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[Any, ...]], account: str, recv_ns: int) -> AccountSnapshot:
-    """Figures and portfolio as one snapshot. values: by key and currency. Money of another country that is traded in pairs is a position.
+    """Figures and portfolio as one snapshot. values: by key and currency. Money of another country that is traded in pairs is a position. What
+    futures have made, today's gain included, is in IB's balance: the money that this desk counts is less what they are worth (decisions/0009), and
+    stays what they cost.
 
     Raises: ProtocolError: a figure that is missing.
+    Source: IB, Account Window values: CashBalance is cash recognized at the time of trade + futures PNL
     """
+    rows = tuple(held)
     equity = _figure(values, "NetLiquidation")
     moneys = {currency: Decimal(text) for (key, currency), text in values.items() if key == "CashBalance" and currency != "BASE"}
-    positions = [_position(*row) for row in held]
+    if HOME not in moneys:
+        raise Unavailable(f"IB has not told the account's {HOME}")
+    futures = [decode_number(worth) for contract, _, _, worth, *_ in rows if (contract.secType, contract.currency) == ("FUT", HOME)]
+    cash = moneys[HOME] - sum(futures, ZERO)
+    positions = [_position(*row) for row in rows]
     for currency, amount in moneys.items():
         if currency != HOME and amount:
             rate = Decimal(values.get(("ExchangeRate", currency), "0"))
             pair = InstrumentID(f"{currency}/{HOME}")
             positions.append(Position(instrument=pair, qty=amount, avg_px=rate, mark_px=rate or None, unrealized_pnl=ZERO))
-    if HOME not in moneys:
-        raise Unavailable(f"IB has not told the account's {HOME}")
     ready = values.get(("AccountReady", ""), "true") == "true"
     return AccountSnapshot(
         broker=NAME,
@@ -450,7 +539,7 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
         currency=HOME,
         equity=equity,
         last_equity=_figure(values, "PreviousDayEquityWithLoanValue", equity),
-        cash=moneys[HOME],
+        cash=cash,
         buying_power=_figure(values, "BuyingPower"),
         positions=tuple(positions),
         tradable=ready,
@@ -472,11 +561,10 @@ def _figure(values: Mapping[tuple[str, str], str], key: str, default: Decimal | 
 
 def _position(contract: IbContract, qty: Any, mark: Any, worth: Any, cost: Any, unrealized: Any, *_: object) -> Position:
     """avgCost is of a whole contract."""
-    units = Decimal(contract.multiplier) if contract.multiplier else ONE
     return Position(
         instrument=name_of(contract),
         qty=decode_number(qty),
-        avg_px=decode_number(cost) / units,
+        avg_px=decode_number(cost) / units_of(contract),
         mark_px=decode_optional(mark),
         unrealized_pnl=decode_number(unrealized),
     )

@@ -14,8 +14,9 @@ from ib_async import Contract as IbContract
 from ib_async import ContractDetails, ExecutionFilter, OrderState
 from msgspec.structs import replace as changed
 
+from trading_system.brokers.amends import Amend, Amends
 from trading_system.brokers.ibkr.auth import prove
-from trading_system.brokers.ibkr.contracts import unknown
+from trading_system.brokers.ibkr.contracts import FUTURES, futures_of, pairs_like, unknown
 from trading_system.brokers.ibkr.errors import (
     BACK,
     BACK_WITHOUT_DATA,
@@ -25,24 +26,27 @@ from trading_system.brokers.ibkr.errors import (
     refuses_new,
     said,
 )
-from trading_system.brokers.ibkr.facts import FACTS, HEARTBEAT_NS, HISTORY_TICKS_MAX, LISTED, NAME
+from trading_system.brokers.ibkr.facts import FACTS, HEARTBEAT_NS, HISTORY_TICKS_MAX, LISTED, LISTED_BONDS, LISTED_FUTURES, NAME, NEAREST_FUTURES
+from trading_system.brokers.ibkr.links import PART
+from trading_system.brokers.ibkr.spreads import EXTERNAL, legs_of
 from trading_system.brokers.ibkr.tws import codec
-from trading_system.brokers.ibkr.tws.amends import Amend, Amends
 from trading_system.brokers.ibkr.tws.codec import Row
 from trading_system.brokers.ibkr.tws.feeds import Feeds
 from trading_system.brokers.ibkr.tws.line import NOBODY, Line
 from trading_system.brokers.ibkr.tws.orders import Orders
 from trading_system.brokers.ibkr.tws.session import Heard, Mouth, TwsSession
 from trading_system.domain.account import AccountSnapshot, Flow
-from trading_system.domain.errors import BadRequest, DeskError, InDoubt, ProtocolError, Rejected, Unavailable
+from trading_system.domain.errors import BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import OrdStatus
+from trading_system.domain.future import is_future, parse_future
 from trading_system.domain.ids import ClOrdID, InstrumentID
-from trading_system.domain.instrument import Instrument, TickBand
+from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.option import OptionSnapshot, Right
-from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.order import Approved, NewOrder, Order
+from trading_system.domain.ports import Budget, Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
 from trading_system.transport.clock import BrokerOffset
@@ -56,7 +60,6 @@ WAITING_MAX = 10_000  # events that nobody has read
 QUOTED_AT_ONCE = 40  # options of a chain
 DETAILS_MAX = 2_000  # contracts whose grid is remembered
 DETAILS_LIFE_NS = 3_600 * NS
-_EXTERNAL = "external:"  # how the desk calls an order by its broker's name
 _LINK = {LinkKind.UP: Link.LIVE, LinkKind.DOWN: Link.GAP, LinkKind.STALE: Link.STALE, LinkKind.REFUSED: Link.REFUSED}
 _DAY_NS = 86_400 * NS
 Told = ExecutionReport | StreamState | DeskError
@@ -97,7 +100,7 @@ class TwsConnector:
         self._session = TwsSession(_url(options), self._client_id)
         self._line = Line(self._session, dialer, clock, rng, self._follow)
         self._orders = Orders()
-        self._amends = Amends()
+        self._amends = Amends("order_qty", "price", "trail_px", "trail_pct")
         self._feeds = Feeds(self._line, clock)
         self._offset = BrokerOffset()
         self._account = ""
@@ -107,6 +110,7 @@ class TwsConnector:
         self._details: OrderedDict[InstrumentID, tuple[ContractDetails, Instrument, int]] = OrderedDict()
         self._rules: dict[str, tuple[TickBand, ...]] = {}
         self._looks: dict[bool, asyncio.Task[None]] = {}  # questions about all orders: under way, and the one after it
+        self._naming: dict[int, asyncio.Task[None]] = {}  # by permId: orders whose legs are asked for
         self._lost = ""  # what TWS said of its link to IB
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -126,7 +130,7 @@ class TwsConnector:
         self._tasks = [asyncio.create_task(self._beat(), name="heart ibkr")]
 
     async def aclose(self) -> None:
-        for task in (*self._tasks, *self._looks.values()):
+        for task in (*self._tasks, *self._looks.values(), *self._naming.values()):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -136,6 +140,9 @@ class TwsConnector:
 
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
+
+    def budgets(self) -> Mapping[str, Budget]:
+        return self._line.budgets()
 
     async def _beat(self) -> None:
         """TWS says nothing by itself that shows that it lives: it is asked for the time. What waits for its fee for too long is told without."""
@@ -170,15 +177,34 @@ class TwsConnector:
         await self._line.say(lambda mouth: mouth.reqAccountUpdates(False, self._account))
         values = {(row.args[0], row.args[2]): row.args[1] for row in rows if row.name == "updateAccountValue"}
         held = {row.args[0].conId: row.args for row in rows if row.name == "updatePortfolio" and row.args[1]}
+        await self._name_bonds(contract for contract, *_ in held.values())
         return codec.decode_account(values, held.values(), self._account, self._clock.now_ns())
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
-        """Named ones by their contract. All: those that are traded most; IB has no list of what it has."""
-        found = await asyncio.gather(*(self._known(symbol) for symbol in symbols or LISTED), return_exceptions=True)
+        """Named ones by their contract. All: those that are traded most, of futures the nearest; IB has no list of what it has."""
+        wanted = symbols or (*LISTED, *LISTED_BONDS, *[name for root in LISTED_FUTURES for name in (await self._months(root))[:NEAREST_FUTURES]])
+        found = await asyncio.gather(*(self._known(symbol) for symbol in wanted), return_exceptions=True)
         for one in found:
             if isinstance(one, BaseException) and (symbols or not isinstance(one, BadRequest)):
                 raise one
         return tuple(one[1] for one in found if not isinstance(one, BaseException))
+
+    async def search(self, text: str) -> tuple[Match, ...]:
+        """Stocks and funds by IB's own search; coins, pairs and the months of a future by their symbols."""
+        rows = await self._line.ask("symbolSamples", lambda mouth, number: mouth.reqMatchingSymbols(number, text))
+        months = await self._months(root) if (root := text.upper()) in FUTURES else []
+        futures = [Match(instrument=name, asset_class=AssetClass.LISTED_FUTURE, symbol=name) for name in months]
+        return (*pairs_like(text), *futures, *[found for row in rows for found in codec.decode_samples(row.args[1])])
+
+    async def _months(self, root: str) -> list[InstrumentID]:
+        """The futures of a name, the nearest first; none: this TWS does not say."""
+        wanted = codec.encode_contract(futures_of(root))
+        try:
+            rows = await self._line.ask("contractDetailsEnd", lambda mouth, number: mouth.reqContractDetails(number, wanted))
+        except BadRequest:
+            return []
+        names = {codec.name_of(row.args[1].contract) for row in rows if row.name == "contractDetails"}
+        return sorted(filter(is_future, names), key=lambda name: parse_future(name).expiry)
 
     async def _known(self, symbol: InstrumentID) -> tuple[ContractDetails, Instrument, int]:
         """A contract with its grid, asked for once an hour. Raises BadRequest: IB has none, or several."""
@@ -195,6 +221,8 @@ class TwsConnector:
         if len(details) != 1:
             raise BadRequest(f"Interactive Brokers has {len(details)} contracts that could be {symbol}")
         (one,) = details.values()
+        assert one.contract is not None
+        self._orders.learn(one.contract)
         instrument = codec.decode_details(one, await self._rule(one), now_ns)
         if instrument.id != symbol:
             raise unknown(symbol)
@@ -214,6 +242,12 @@ class TwsConnector:
                 self._rules[number] = codec.decode_rule(row.args[1])
         return self._rules.get(number, ())
 
+    async def _asked_for(self, request: NewOrder) -> IbContract:
+        """The contract that an order is about: of several legs the one that has them."""
+        if not request.legs:
+            return await self._contract(request.instrument)
+        return codec.encode_bag(request.instrument, [(await self._contract(leg.instrument), leg) for leg in request.legs])
+
     async def _contract(self, symbol: InstrumentID) -> IbContract:
         details, _, _ = await self._known(symbol)
         assert details.contract is not None
@@ -224,7 +258,7 @@ class TwsConnector:
     async def submit(self, approved: Approved) -> ExecutionReport:
         """Place an order once. Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer)."""
         request = approved.request
-        contract = await self._contract(request.instrument)
+        contract = await self._asked_for(request)
         self._refuse_while_lost()
         word = _Word(refuses_new, lambda _row: True)
 
@@ -243,15 +277,15 @@ class TwsConnector:
     def _report(self, row: Row) -> ExecutionReport:
         """How an order stands, with what IB holds for it."""
         now_ns = self._clock.now_ns()
-        report = codec.decode_row(row, now_ns)
-        if report.parent is not None:
+        report = self._orders.report(row, now_ns)
+        if report.parent is not None or report.legs:
             return report
         return changed(report, children=tuple(codec.decode_row(part, now_ns) for part in self._orders.parts(report.cl_ord_id)))
 
     async def validate(self, approved: Approved) -> str:
         """whatIf: IB says what the order would tie up, and nothing comes of it."""
         assert approved.dry_run
-        contract = await self._contract(approved.request.instrument)
+        contract = await self._asked_for(approved.request)
         order = codec.encode_trial(approved.request, self._account, approved.cl_ord_id)
         answer: asyncio.Future[OrderState] = asyncio.get_running_loop().create_future()
         number = await self._line.say_order(
@@ -300,7 +334,7 @@ class TwsConnector:
         order = codec.encode_order(approved.request, self._account, ClOrdID(row.order.orderRef))
         amend = Amend(cl_ord_id=approved.cl_ord_id, order_id=row.name, wish=approved.request)
         number = row.order_id
-        word = _Word(refuses_change, lambda row: amend.found(codec.decode_row(row, 0)) is not None)
+        word = _Word(refuses_change, lambda row: self._amends.found(amend, codec.decode_row(row, 0)) is not None)
         self._amends.begin(amend)
         self._wait(number, word)
         try:
@@ -328,7 +362,7 @@ class TwsConnector:
         if row is None:
             raise InDoubt("TWS does not know the order; nothing was sent")
         if self._orders.is_over(row):
-            return codec.decode_row(row, self._clock.now_ns())
+            return self._orders.report(row, self._clock.now_ns())
         self._refuse_foreign(row)
         number = row.order_id
         word = _Word(refuses_change, lambda _row: True)
@@ -338,7 +372,7 @@ class TwsConnector:
             row = await self._first(word, "the cancel was sent")
         except Rejected:
             row = await self._asked(order)
-        return codec.decode_row(row, self._clock.now_ns())
+        return self._orders.report(row, self._clock.now_ns())
 
     async def _asked(self, order: Order) -> Row:
         """How an order stands whose cancel was not taken. Raises InDoubt: nobody says."""
@@ -367,7 +401,8 @@ class TwsConnector:
         """Everybody's: the user's other clients, and what was placed by hand."""
         await self._look()
         now_ns = self._clock.now_ns()
-        return tuple(codec.decode_row(row, now_ns) for row in tuple(self._orders.rows.values()) if not self._orders.is_over(row))
+        standing = [self._orders.report(row, now_ns) for row in tuple(self._orders.rows.values()) if not self._orders.is_over(row)]
+        return tuple(one for report in standing for one in (report, *legs_of(report)))
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """Among what is open and what ended today. A change without an answer is looked for in its order."""
@@ -376,13 +411,15 @@ class TwsConnector:
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             row = self._orders.find(amend.order_id)
-            found = None if row is None else amend.found(codec.decode_row(row, now_ns))
+            found = None if row is None else self._amends.found(amend, codec.decode_row(row, now_ns))
             if found is not None:
                 self._amends.settle(cl_ord_id)
             return found
         for row in reversed(self._orders.rows.values()):
-            if row.order.orderRef == cl_ord_id or f"{_EXTERNAL}{row.name}" == cl_ord_id:
+            if row.order.orderRef == cl_ord_id or f"{EXTERNAL}{row.name}" == cl_ord_id:
                 return self._report(row)
+            if cl_ord_id.startswith(f"{EXTERNAL}{row.name}{PART}"):
+                return next((leg for leg in legs_of(self._report(row)) if f"{EXTERNAL}{leg.order_id}" == cl_ord_id), None)
         return None
 
     async def _look(self) -> None:
@@ -406,11 +443,34 @@ class TwsConnector:
             row.args[1].permId for row in ended if row.name == "completedOrder"
         }
         self._orders.keep(listed, started_ns)
+        await self._name_legs([number for row in tuple(self._orders.rows.values()) for number in self._orders.nameless(row)])
+
+    async def _name_legs(self, numbers: Iterable[int]) -> None:
+        """Of an order that comes from before the desk, or from somebody else, TWS tells no more of its legs than their numbers, and of a bond no more
+        than its issuer."""
+        for number in dict.fromkeys(numbers):
+            wanted = codec.by_number(number)
+            try:
+                rows = await self._line.ask("contractDetailsEnd", lambda mouth, asked: mouth.reqContractDetails(asked, wanted))  # noqa: B023 awaited
+            except BadRequest:  # it is over
+                rows = []
+            for row in rows:
+                if row.name == "contractDetails":
+                    self._orders.learn(row.args[1].contract)
+            self._orders.legs.setdefault(number, InstrumentID(f"{number}.LEG"))
+
+    async def _name_bonds(self, contracts: Iterable[IbContract]) -> None:
+        """TWS calls bonds by their issuer wherever it tells of an order, an execution or a position."""
+        nameless = [contract for contract in contracts if self._orders.lacks(contract)]
+        await self._name_legs([contract.conId for contract in nameless])
+        for contract in nameless:
+            self._orders.lacks(contract)
 
     async def fills(self, since_ns: int) -> tuple[ExecutionReport, ...]:
         """Today's executions, each with its fee, oldest first; TWS keeps no older ones. Their times are cut to the second."""
         await self._look()
         executions = await self._executions()
+        await self._name_bonds(contract for contract, _ in executions)
         found = self._orders.listing(executions, self._clock.now_ns())
         return tuple(one for one in found if one.transact_ns >= since_ns // NS * NS)
 
@@ -509,11 +569,26 @@ class TwsConnector:
     def _stands(self, row: Row | None) -> None:
         if row is None:
             return
-        report = codec.decode_row(row, self._clock.now_ns())
+        report = None if self._orders.nameless(row) else self._orders.report(row, self._clock.now_ns())
         if row.client_id == self._client_id:
             for word in tuple(self._words.get(row.order_id, ())):
                 word.stands(row)
-        self._tell(report)
+        if report is not None:
+            self._tell(report)
+        elif row.perm_id not in self._naming:
+            self._naming[row.perm_id] = asyncio.create_task(self._tell_named(row), name="legs ibkr")
+
+    async def _tell_named(self, row: Row) -> None:
+        """An order of several legs whose names have to be asked for first. Where that fails the next look at all orders asks again."""
+        try:
+            await self._name_legs(self._orders.nameless(row))
+            self._tell(self._orders.report(row, self._clock.now_ns()))
+        except ProtocolError as error:
+            self._tell(error)
+        except (Unavailable, RateLimited):
+            pass
+        finally:
+            self._naming.pop(row.perm_id, None)
 
     def _tried(self, number: int, answer: OrderState | DeskError) -> None:
         trial = self._trials.get(number)
@@ -608,7 +683,7 @@ class TwsConnector:
         details, _, _ = await self._known(instrument)
         contract = details.contract
         assert contract is not None
-        what = {"CASH": "MIDPOINT", "CRYPTO": "AGGTRADES"}.get(contract.secType, "TRADES")
+        what = {"CASH": "MIDPOINT", "BOND": "MIDPOINT", "CRYPTO": "AGGTRADES"}.get(contract.secType, "TRADES")
         end, span = codec.encode_time(end_ns + NS), codec.encode_span(end_ns + NS - start_ns)
 
         def speak(mouth: Mouth, number: int) -> None:

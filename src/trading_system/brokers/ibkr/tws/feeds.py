@@ -18,6 +18,7 @@ from trading_system.brokers.ibkr.tws.line import Line
 from trading_system.brokers.ibkr.tws.session import Heard, Mouth
 from trading_system.brokers.ibkr.wire import Tick
 from trading_system.domain.errors import BadRequest, DeskError, ProtocolError, Unavailable
+from trading_system.domain.fund import is_fund
 from trading_system.domain.ids import InstrumentID
 from trading_system.domain.market import BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
@@ -40,6 +41,7 @@ class Ticks:
         self.instrument = instrument
         self._bid: tuple[Decimal | None, Decimal] = (None, ZERO)
         self._ask: tuple[Decimal | None, Decimal] = (None, ZERO)
+        self._fund = is_fund(instrument)
         self._last_ns = 0
         self._prints = 0
         self.sides: set[Tick] = set()
@@ -60,6 +62,8 @@ class Ticks:
         return None
 
     def _priced(self, kind: int, price: Decimal, size: Decimal, now_ns: int) -> Quote | Trade | None:
+        if self._fund:
+            return self._struck(kind, price, now_ns)
         side = (None if price < 0 or (not price and not size) else price, size)
         if kind == Tick.BID:
             self._bid = side
@@ -70,6 +74,14 @@ class Ticks:
         else:
             return None
         self.sides.add(Tick(kind))
+        return self._quote(now_ns)
+
+    def _struck(self, kind: int, price: Decimal, now_ns: int) -> Quote | None:
+        """Nobody bids for a fund: what it dealt at last is what it can be had for, and given back for."""
+        if kind != Tick.CLOSE or price <= 0:
+            return None
+        self._bid = self._ask = (price, ZERO)
+        self.sides = {Tick.BID, Tick.ASK}
         return self._quote(now_ns)
 
     def _quote(self, now_ns: int) -> Quote | None:
@@ -165,7 +177,8 @@ class Feeds:
     async def quote(self, instrument: InstrumentID, contract: IbContract) -> Quote:
         """Raises BadRequest: no subscription. Unavailable: nobody quotes it now."""
         ticks, found = Ticks(instrument), None
-        for message in await self._snapshot(contract, lambda rows: {Tick.BID, Tick.ASK} <= _priced(rows)):
+        enough = {Tick.CLOSE} if is_fund(instrument) else {Tick.BID, Tick.ASK}
+        for message in await self._snapshot(contract, lambda rows: enough <= _priced(rows)):
             told = ticks.take(message, self._clock.now_ns())
             found = told if isinstance(told, Quote) else found
         if found is None:

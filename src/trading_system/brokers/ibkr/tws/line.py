@@ -9,7 +9,7 @@ from trading_system.brokers.ibkr.errors import NO_DATA, NO_HISTORY, TOO_FAST, Me
 from trading_system.brokers.ibkr.facts import OUR_ORDERS_PER_SECOND, OUR_QUESTIONS_PER_SECOND, UNREACHABLE
 from trading_system.brokers.ibkr.tws.session import Heard, Mouth, TwsSession
 from trading_system.domain.errors import DeskError, RateLimited, Unavailable
-from trading_system.domain.ports import Clock
+from trading_system.domain.ports import Budget, Clock
 from trading_system.domain.times import NS
 from trading_system.transport.ratelimit import RateBudget
 from trading_system.transport.supervise import LinkEvent, LinkKind, Supervisor
@@ -169,6 +169,13 @@ class Line:
         mouth = Mouth()
         speak(mouth)
         await self._supervisor.send(mouth.take())
+
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {
+            "questions": Budget(self._questions.left(now_ns), self._questions.limit),
+            "changes": Budget(self._changes.left(now_ns), self._changes.limit),
+        }
 
     async def _afford(self, budget: RateBudget, *, urgent: bool) -> None:
         """Wait for the budget, but not for long, and with an order not at all: the desk has looked at the halts for the last time."""

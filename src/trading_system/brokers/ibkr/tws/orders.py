@@ -11,9 +11,23 @@ from ib_async import CommissionReport, Execution
 from ib_async import Contract as IbContract
 from ib_async import Order as IbOrder
 
+from trading_system.brokers.ibkr.links import PART
 from trading_system.brokers.ibkr.statuses import UNCHANGED
-from trading_system.brokers.ibkr.tws.codec import PART, Row, decode_execution, decode_number, decode_row, numbers_of, order_name
-from trading_system.domain.ids import ExecID, OrderID
+from trading_system.brokers.ibkr.tws.codec import (
+    Row,
+    decode_execution,
+    decode_leg,
+    decode_number,
+    decode_row,
+    decode_whole,
+    is_bag,
+    is_leg,
+    is_unnamed,
+    name_of,
+    numbers_of,
+    order_name,
+)
+from trading_system.domain.ids import ExecID, InstrumentID, OrderID
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Order
 from trading_system.domain.report import ExecutionReport
@@ -28,6 +42,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.rows: OrderedDict[int, Row] = OrderedDict()  # by permId
+        self.legs: OrderedDict[int, InstrumentID] = OrderedDict()  # names of contracts that are legs, or may be, by conId
         self._names: OrderedDict[int, OrderID] = OrderedDict()
         self._fees: OrderedDict[str, CommissionReport] = OrderedDict()
         self._waiting: OrderedDict[str, tuple[Execution, IbContract, int]] = OrderedDict()  # executions without their fee, and since when
@@ -45,7 +60,8 @@ class Orders:
                 perm_id, order_id = numbers_of(order.order_id)
             except ValueError:
                 continue  # of another transport
-            _remember(self._names, perm_id, order.order_id)
+            if PART not in order.order_id:
+                _remember(self._names, perm_id, order.order_id)
             self.highest = max(self.highest, order_id)
         self.highest += without
 
@@ -68,6 +84,31 @@ class Orders:
     def parts(self, ref: str) -> list[Row]:
         """What IB holds for one of our orders."""
         return [row for row in self.rows.values() if ref and row.order.orderRef.startswith(f"{ref}{PART}")]
+
+    # -- several legs ----------------------------------------------------------------------------------------------------------------------------
+
+    def learn(self, contract: IbContract) -> None:
+        """What a contract is called, should it be a leg's or a bond that TWS calls by its issuer."""
+        if contract.conId and not is_bag(contract) and not is_unnamed(contract):
+            _remember(self.legs, contract.conId, name_of(contract))
+
+    def nameless(self, row: Row) -> list[int]:
+        """Contracts of its legs, or its own, whose names have to be asked for."""
+        if self.lacks(row.contract):
+            return [row.contract.conId]
+        return [leg.conId for leg in row.contract.comboLegs or () if leg.conId not in self.legs] if is_bag(row.contract) else []
+
+    def lacks(self, contract: IbContract) -> bool:
+        """Whether nobody has said yet what a bond is called. Else it is called so from here on."""
+        name = self.legs.get(contract.conId)
+        if name is not None and is_unnamed(contract):
+            contract.symbol = name
+        return name is None and is_unnamed(contract)
+
+    def report(self, row: Row, recv_ns: int) -> ExecutionReport:
+        """How an order stands, one of several legs with them. Raises ProtocolError: a word that we do not know. KeyError: a leg has no name yet."""
+        self.lacks(row.contract)
+        return decode_whole(row, self.legs, recv_ns) if is_bag(row.contract) else decode_row(row, recv_ns)
 
     # -- what is said ----------------------------------------------------------------------------------------------------------------------------
 
@@ -123,10 +164,14 @@ class Orders:
     def executed(self, contract: IbContract, done: Execution, now_ns: int) -> ExecutionReport | None:
         """execDetails. None: its fee has not come, or it was told."""
         row = self.rows.get(done.permId)
+        self.learn(contract)
         if row is not None:
-            row.filled = max(row.filled, decode_number(done.cumQty))
+            if not is_leg(done, contract, row):
+                row.filled = max(row.filled, decode_number(done.cumQty))
             if not row.order_id:
                 row.order_id, row.client_id = done.orderId, done.clientId
+        if is_bag(contract) or self.lacks(contract):
+            return None  # the sum of what its legs are told as; what has no name yet, the next look tells
         if done.execId in self._fees:
             return self._tell(contract, done, now_ns)
         if done.execId not in self._waiting:
@@ -158,19 +203,29 @@ class Orders:
         if before is None or done.execId > before:
             _remember(self._told, base, done.execId)
         corrects = ExecID(before) if before is not None and before < done.execId else None
-        return decode_execution(done, contract, self._fees.get(done.execId), self.rows.get(done.permId), corrects, now_ns)
+        return self._decode(contract, done, corrects, now_ns)
+
+    def _decode(self, contract: IbContract, done: Execution, corrects: ExecID | None, now_ns: int) -> ExecutionReport:
+        row, fee = self.rows.get(done.permId), self._fees.get(done.execId)
+        if row is not None:
+            self.lacks(row.contract)
+        if is_leg(done, contract, row):
+            return decode_leg(done, contract, fee, self.name(done.permId, done.orderId), corrects, now_ns)
+        return decode_execution(done, contract, fee, row, corrects, now_ns)
 
     def listing(self, executions: Iterable[tuple[IbContract, Execution]], now_ns: int) -> list[ExecutionReport]:
         """Every execution of an answer, oldest first, each with its fee; one whose fee is still to come is left to the stream."""
         found: list[ExecutionReport] = []
         for contract, done in sorted(executions, key=lambda pair: (pair[1].time, pair[1].execId)):
+            if is_bag(contract) or self.lacks(contract):
+                continue
             base = done.execId.rpartition(".")[0]
             earlier = [one.exec_id for one in found if str(one.exec_id).rpartition(".")[0] == base]
             waits = self._waiting.get(done.execId)
             if waits is not None and done.execId not in self._fees and now_ns - waits[2] < FEE_WITHIN_NS:
                 continue
             before = earlier[-1] if earlier else None
-            report = decode_execution(done, contract, self._fees.get(done.execId), self.rows.get(done.permId), before, now_ns)
+            report = self._decode(contract, done, before, now_ns)
             if report not in found:
                 found.append(report)
         return found

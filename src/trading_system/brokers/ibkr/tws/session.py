@@ -27,6 +27,18 @@ class Heard(NamedTuple):
     args: tuple[Any, ...]
 
 
+def _as_others(message: Heard) -> Heard:
+    """What is said of a bond comes as a message of its own, and calls it by its issuer."""
+    if message.name != "bondContractDetails":
+        return message
+    number, details = message.args
+    details.contract.symbol = details.cusip
+    return Heard("contractDetails", (number, details))
+
+
+_COUPON = 5  # its place in what is said of a bond
+
+
 class _Ears:
     """Whatever the decoder calls is a message."""
 
@@ -48,6 +60,10 @@ class _Strict(Decoder):
         handler = self.handlers.get(int(fields[0]))
         if handler is not None:
             handler(fields)
+
+    def bondContractDetails(self, fields: list[str]) -> None:  # noqa: N802 ib_async's name
+        """Without the coupon, which ib_async takes for a whole number."""
+        super().bondContractDetails([*fields[:_COUPON], "", *fields[_COUPON + 1 :]])  # type: ignore[no-untyped-call]
 
     def wrap(self, methodName: str, types: list[type], skip: int = 2) -> Callable[[list[str]], None]:  # noqa: N803 ib_async's names
         """A message whose fields are numbers and words in a row."""
@@ -111,7 +127,7 @@ class TwsSession:
             self._decoder.interpret(fields)
         except _UNREADABLE as error:
             raise Broken(f"TWS sent what is no message ({error}): {frame[:80]!r}") from None
-        heard, self._ears.heard = tuple(self._ears.heard), []
+        heard, self._ears.heard = tuple(map(_as_others, self._ears.heard)), []
         before = bool(self.accounts and self.next_id)
         for message in heard:
             self._look(message)

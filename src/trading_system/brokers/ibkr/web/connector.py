@@ -6,13 +6,16 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
+from trading_system.brokers.amends import Amend, Amends
 from trading_system.brokers.ibkr.auth import prove
-from trading_system.brokers.ibkr.contracts import Words, encode_instrument, unknown
-from trading_system.brokers.ibkr.facts import FACTS, LISTED
-from trading_system.brokers.ibkr.tws.amends import Amend, Amends
+from trading_system.brokers.ibkr.contracts import FUTURES, HOME, Words, decode_instrument, decode_match, encode_instrument, pairs_like, unknown
+from trading_system.brokers.ibkr.facts import BY_TWS_ALONE, FACTS, LISTED, LISTED_FUTURES, NEAREST_FUTURES
+from trading_system.brokers.ibkr.links import PART, names_of
+from trading_system.brokers.ibkr.spreads import BAG, EXTERNAL, as_whole, legs_of, names_leg, whole_name
 from trading_system.brokers.ibkr.web import auth, codec, wire
 from trading_system.brokers.ibkr.web.errors import is_over, refusal
 from trading_system.brokers.ibkr.web.facts import (
@@ -22,26 +25,29 @@ from trading_system.brokers.ibkr.web.facts import (
     HOST,
     OAUTH1A,
     OAUTH2,
-    POINTS_MAX,
     QUESTIONS_MAX,
     QUESTIONS_PER_SECOND,
     TICKLE_EVERY_NS,
     TRADES_DAYS,
+    US_EXCHANGES,
 )
 from trading_system.brokers.ibkr.web.feeds import Feed, Subscription
-from trading_system.brokers.ibkr.web.login import Login
+from trading_system.brokers.ibkr.web.login import Login, decoded
 from trading_system.brokers.ibkr.web.session import OrderSession, PriceSession, stream_state
 from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
+from trading_system.domain.fix import OrdStatus
+from trading_system.domain.future import is_future
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, is_ours
-from trading_system.domain.instrument import Instrument
+from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE
-from trading_system.domain.option import parse_occ
-from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.option import is_option, parse_occ, underlying_of
+from trading_system.domain.order import Approved, Leg, Order
+from trading_system.domain.ports import Budget, Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 from trading_system.domain.times import NS
 from trading_system.settings.keys import MORE_CREDENTIALS
 from trading_system.settings.secret import Secret
@@ -56,7 +62,6 @@ WAITING_MAX = 10_000  # events that nobody has read
 CONTRACT_LIFE_NS = 3_600 * NS
 SNAPSHOTS_MAX = 6  # the first ones say nothing
 FEE_WITHIN_NS = 10 * NS  # an execution without its commission is told without, after so long
-_EXTERNAL = "external:"  # how the desk calls an order by IBKR's number
 _DAY_NS = 86_400 * NS
 _T = TypeVar("_T")
 _Told = ExecutionReport | StreamState | DeskError | None
@@ -65,7 +70,11 @@ _Told = ExecutionReport | StreamState | DeskError | None
 class WebConnector:
     """Broker and MarketData for one account of the Web API."""
 
-    facts = msgspec.structs.replace(FACTS, links=(), requests_per_minute=60 * QUESTIONS_PER_SECOND)
+    facts = msgspec.structs.replace(
+        FACTS,
+        rules=tuple(rule for rule in FACTS.rules if rule.asset_class not in BY_TWS_ALONE),
+        requests_per_minute=60 * QUESTIONS_PER_SECOND,
+    )
 
     def __init__(
         self,
@@ -92,8 +101,9 @@ class WebConnector:
         self._look: Callable[[Approved], None] = _no_look
         self._names: OrderedDict[str, ClOrdID] = OrderedDict()  # by IBKR's number; "": nobody's of ours
         self._ids: OrderedDict[ClOrdID, str] = OrderedDict()  # and back
+        self._parents: OrderedDict[str, ClOrdID] = OrderedDict()  # of exits that IBKR holds, by its number
         self._reports: OrderedDict[str, ExecutionReport] = OrderedDict()  # how each order stood at the last look
-        self._amends = Amends()
+        self._amends = Amends("order_qty", "price", "trail_px", "trail_pct")
         self._orders = _Shared(clock, self._list_orders)
         self._trades = _Shared(clock, self._list_trades)
         self._con_ids: dict[InstrumentID, int] = {}
@@ -125,26 +135,50 @@ class WebConnector:
     def skew_ns(self) -> int:
         return self._login.offset.skew_ns()
 
+    def budgets(self) -> Mapping[str, Budget]:
+        return self._login.budgets()
+
     async def account(self) -> AccountSnapshot:
         """Three reads, not one instant."""
         summary = await self._login.ask(f"/portfolio/{self._account}/summary", {}, dict[str, wire.Figure])
         ledger = await self._login.ask(f"/portfolio/{self._account}/ledger", {}, dict[str, wire.Money])
         rows = await self._login.ask(f"/portfolio2/{self._account}/positions", {}, list[wire.Position])
-        held = [(row, await self._instrument(row.conid)) for row in rows]
+        held = [(row, await self._instrument(int(codec.needed(row.conid, "contract")))) for row in rows]
         return codec.decode_account(self._account, summary, ledger, held, self._clock.now_ns())
 
     # -- contracts --------------------------------------------------------------------------------------------------------------
 
     async def instruments(self, symbols: Sequence[InstrumentID] = ()) -> tuple[Instrument, ...]:
-        """Named ones by their contract. All: those that are traded most."""
+        """Named ones by their contract. All: those that are traded most, of futures the nearest."""
         found = []
-        for symbol in symbols or LISTED:
+        nearest = [] if symbols else [name for root in LISTED_FUTURES for name in (await self._futures(root))[:NEAREST_FUTURES]]
+        for symbol in symbols or (*LISTED, *nearest):
             try:
                 found.append(await self._details(symbol))
             except BadRequest:
                 if symbols:
                     raise
         return tuple(found)
+
+    async def search(self, text: str) -> tuple[Match, ...]:
+        """Stocks and funds at exchanges in the United States, by symbol and by name; coins, pairs and the months of a future by their symbols."""
+        months = await self._futures(root) if (root := text.upper()) in FUTURES else []
+        found = [*pairs_like(text), *[Match(instrument=name, asset_class=AssetClass.LISTED_FUTURE, symbol=name) for name in months]]
+        for by_name in ("false", "true"):
+            try:
+                rows = await self._login.ask("/iserver/secdef/search", {"symbol": text, "secType": "STK", "name": by_name}, list[wire.Found])
+            except BadRequest:  # how IBKR says that there is none
+                continue
+            found += [decode_match(row.symbol, row.name) for row in rows if row.exchange in US_EXCHANGES]
+        return tuple({one.instrument: one for one in found}.values())
+
+    async def _futures(self, root: str) -> list[InstrumentID]:
+        """Their names, the nearest first; none: IBKR does not say."""
+        try:
+            rows = await self._months(root)
+        except BadRequest:
+            return []
+        return [decode_instrument("FUT", root, HOME, "", str(row.expiration_date), multiplier=FUTURES[root][1]) for row in rows]
 
     async def _details(self, symbol: InstrumentID) -> Instrument:
         """A contract with its grid and hours, asked for once an hour. Raises BadRequest: IBKR has none."""
@@ -181,11 +215,22 @@ class WebConnector:
                 return [pair.conid for pair in pairs.get(words.currency, ()) if pair.symbol == name]
             case "CRYPTO":
                 rows = await self._login.ask("/iserver/secdef/search", {"symbol": words.symbol, "secType": words.sec_type}, list[wire.Found])
-                return [int(row.conid) for row in rows if any(section.sec_type == words.sec_type for section in row.sections)]
+                named = [row for row in rows if row.symbol == words.symbol]
+                return [int(row.conid) for row in named if any(section.sec_type == words.sec_type for section in row.sections)]
             case "OPT":
                 return await self._option(symbol, words)
+            case "BOND" | "FUND":
+                raise BadRequest("bonds and mutual funds are traded by TWS alone here: leave IBKR_TRANSPORT unset")
+            case "FUT":
+                months = [row.conid for row in await self._months(words.symbol) if words.last_trade in (str(row.expiration_date), str(row.ltd))]
+                return [con_id for con_id in months if await self._instrument(con_id) == symbol]  # of several multipliers one is ours
         listed = await self._login.ask("/trsrv/stocks", {"symbols": words.symbol}, dict[str, list[wire.Stock]])
         return [contract.conid for stock in listed.get(words.symbol, ()) for contract in stock.contracts if contract.is_us]
+
+    async def _months(self, root: str) -> list[wire.Future]:
+        """The futures of a name, the nearest first."""
+        listed = await self._login.ask("/trsrv/futures", {"symbols": root}, dict[str, list[wire.Future]])
+        return sorted(listed.get(root, ()), key=lambda row: row.expiration_date)
 
     async def _option(self, symbol: InstrumentID, words: Words) -> list[int]:
         """IBKR wants its underlying looked for first."""
@@ -222,16 +267,42 @@ class WebConnector:
         """Place an order once, and say yes to the questions that are on the list; any other is shown, and the order discarded.
         Raises Rejected, Unavailable (not sent), InDoubt (sent, no answer)."""
         request = approved.request
-        con_id = await self._con_id(request.instrument)
-        body = {"orders": [codec.encode_order(request, con_id, self._account, approved.cl_ord_id)]}
+        legs = [(await self._con_id(leg.instrument), leg) for leg in request.legs]
+        body = {"orders": await self._encoded(approved, legs)}
         async with self._turn(approved):
             answer = await self._answered(f"/iserver/account/{self._account}/orders", body)
         order_id = str(codec.needed(answer.order_id, "order number"))
         self._name(order_id, approved.cl_ord_id)
         report = codec.decode_placed(request, OrderID(order_id), answer.order_status, approved.cl_ord_id, self._clock.now_ns())
+        if legs:
+            report = as_whole(report, request.instrument, legs)
+        self._reports.setdefault(order_id, report)
         if report.ord_status.terminal:
             raise Rejected(f"Interactive Brokers refused: the order is {answer.order_status}")
         return report
+
+    async def validate(self, approved: Approved) -> str:
+        """The order without placing it: IBKR says what it would tie up, once it has been asked for the price."""
+        assert approved.dry_run
+        request = approved.request
+        legs = [(await self._con_id(leg.instrument), leg) for leg in request.legs]
+        priced = [con_id for con_id, _ in legs] or [await self._con_id(request.instrument)]
+        await self._login.ask("/iserver/marketdata/snapshot", {"conids": ",".join(map(str, priced)), "fields": wire.BID}, list[msgspec.Raw])
+        body = {"orders": (await self._encoded(approved, legs))[:1]}  # of linked ones the entry
+        try:
+            response = await self._login.change("POST", f"/iserver/account/{self._account}/orders/whatif", body)
+            error = refusal(response, changes=True)
+            if error is not None:
+                raise error
+        except InDoubt as unsaid:
+            raise Unavailable(f"Interactive Brokers' check did not say: {unsaid}") from None
+        return codec.decode_trial(decoded(response.body, wire.Trial))
+
+    async def _encoded(self, approved: Approved, legs: Sequence[tuple[int, Leg]]) -> list[dict[str, object]]:
+        request = approved.request
+        if legs:
+            return [codec.encode_spread(request, legs, self._account, approved.cl_ord_id)]
+        return codec.encode_linked(request, await self._con_id(request.instrument), self._account, approved.cl_ord_id)
 
     async def replace(self, approved: Approved) -> ExecutionReport:
         """The whole order once more, under its number; it goes on as what it was. Raises as submit."""
@@ -275,12 +346,12 @@ class WebConnector:
 
     @staticmethod
     def _answer(response: Response) -> wire.Answer:
-        """What came of it: a number or a question. What cannot be read may still have been taken."""
+        """What came of it: a number or a question, of several orders the first one's. What cannot be read may still have been taken."""
         error = refusal(response, changes=True)
         if error is not None:
             raise error
         try:
-            (answer,) = strict.decode(response.body, list[wire.Answer])
+            answer, *_ = strict.decode(response.body, list[wire.Answer])
         except (*wire.UNREADABLE, ValueError) as unread:
             raise InDoubt(f"Interactive Brokers answered with something that is no order ({unread})") from None
         if not answer.id and codec.number(answer.order_id) is None:
@@ -300,20 +371,25 @@ class WebConnector:
         """The names that an earlier run of the desk gave, and changes that it was in doubt about."""
         known = tuple(orders)
         for order in known:
-            if order.order_id is not None and order.orig_cl_ord_id is None and not order.external:
+            if order.order_id is not None and PART in order.order_id:
+                continue  # one leg of another order
+            if order.order_id is not None and order.parent is not None:
+                self._remember(self._parents, str(order.order_id), order.parent)
+            elif order.order_id is not None and order.orig_cl_ord_id is None and not order.external:
                 self._name(str(order.order_id), order.cl_ord_id)
         self._amends.recall(known)
 
     async def cancel(self, order: Order) -> ExecutionReport:
         """A request; an order that is over is a question. The answer is always how the order stands after it."""
         assert order.order_id is not None
-        response = await self._login.change("DELETE", f"/iserver/account/{self._account}/order/{order.order_id}", None, urgent=True)
+        order_id = whole_name(order.order_id)
+        response = await self._call_off(order_id, named=is_future(order.instrument))
         if not is_over(response):
             error = refusal(response, changes=True)
             if error is not None:
                 raise error
         try:
-            report = await self._status(str(order.order_id))
+            report = await self._status(order_id)
         except (Unavailable, BadRequest) as error:
             raise InDoubt(f"the cancel was sent; how the order stands is not known: {error}") from None
         if report is None:
@@ -322,23 +398,28 @@ class WebConnector:
 
     async def cancel_all(self) -> None:
         """Everything that rests at this account, whoever placed it."""
-        response = await self._login.change("DELETE", f"/iserver/account/{self._account}/order/-1", None, urgent=True)
-        error = refusal(response, changes=True)
+        error = refusal(await self._call_off("-1", named=True), changes=True)
         if error is not None:
             raise error
 
+    async def _call_off(self, order_id: str, *, named: bool) -> Response:
+        """named: it is, or may be, of a future, whose cancels say who wants it, as its orders do."""
+        who = f"?{urlencode(codec.encode_operator(self._account))}" if named else ""
+        return await self._login.change("DELETE", f"/iserver/account/{self._account}/order/{order_id}{who}", None, urgent=True)
+
     async def open_orders(self) -> tuple[ExecutionReport, ...]:
-        found = [await self._take(row) for row in await self._orders.rows()]
-        return tuple(report for report in found if not report.ord_status.terminal)
+        found = [await self._take(row) for row in sorted(await self._orders.rows(), key=lambda row: PART in row.order_ref)]  # entries first
+        return tuple(one for report in found if not report.ord_status.terminal for one in (report, *legs_of(report)))
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
         """By its number where that is known; else by its reference, among live orders and executions."""
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             return await self._amend_status(amend)
-        order_id = self._ids.get(cl_ord_id) or (cl_ord_id.removeprefix(_EXTERNAL) if cl_ord_id.startswith(_EXTERNAL) else None)
-        if order_id is not None:
-            return await self._status(order_id)
+        name = OrderID(self._ids.get(cl_ord_id, cl_ord_id.removeprefix(EXTERNAL) if cl_ord_id.startswith(EXTERNAL) else ""))
+        if name:
+            report = await self._status(whole_name(name))
+            return next((one for one in (report, *legs_of(report)) if one.order_id == name), None) if report is not None and PART in name else report
         for row in await self._orders.rows():
             if row.order_ref == cl_ord_id:
                 return await self._take(row)
@@ -350,7 +431,7 @@ class WebConnector:
     async def _amend_status(self, amend: Amend) -> ExecutionReport | None:
         """A changed order's row says no more than how it stands."""
         report = await self._status(str(amend.order_id))
-        found = None if report is None else amend.found(report)
+        found = None if report is None else self._amends.found(amend, report)
         if found is not None:
             self._amends.settle(amend.cl_ord_id)
             self._remember(self._ids, amend.cl_ord_id, str(amend.order_id))
@@ -370,29 +451,67 @@ class WebConnector:
         except wire.UNREADABLE as unread:
             raise ProtocolError(f"an order that cannot be read ({unread})", response.body) from None
         name = self._name_of(order_id, status.order_ref)
-        report = codec.decode_order(status, await self._instrument(status.conid), name, self._clock.now_ns())
+        report = self._part(await self._told(status, name))
+        if report.ord_status is OrdStatus.SUSPENDED and report.parent is not None:  # its entry may have been filled meanwhile
+            await self._status(self._ids[report.parent])
+            report = self._part(await self._told(status, name))
         self._remember(self._reports, order_id, report)
         return report
 
     async def _take(self, row: wire.Row) -> ExecutionReport:
         """Translate a row under the name that the desk has for it; how far a trailing stop stays behind, only its number tells."""
         order_id = str(row.order_id)
-        report = codec.decode_row(row, await self._instrument(row.conid), self._name_of(order_id, row.order_ref), self._clock.now_ns())
+        report = await self._told(row, self._name_of(order_id, row.order_ref))
         if report.ord_type.waits and not report.ord_type.has_stop and not report.ord_status.terminal:
             with suppress(BadRequest):
                 asked = await self._login.ask(f"/iserver/account/order/status/{order_id}", {}, wire.Status)
                 report = codec.decode_order(asked, report.instrument, report.cl_ord_id, self._clock.now_ns())
+        report = self._part(report)
         self._remember(self._reports, order_id, report)
         return report
 
+    async def _told(self, row: wire.Row | wire.Status, name: ClOrdID) -> ExecutionReport:
+        """How an order stands, one of several legs with them."""
+        decode: Any = codec.decode_row if isinstance(row, wire.Row) else codec.decode_order
+        legs = [(con_id, Leg(await self._leg(con_id), side, ratio)) for con_id, side, ratio in codec.decode_legs(row.conidex)]
+        if not legs:
+            return decode(row, await self._instrument(row.conid), name, self._clock.now_ns())  # type: ignore[no-any-return]
+        symbol = row.ticker if isinstance(row, wire.Row) else row.symbol
+        about = next((underlying_of(leg.instrument) for _, leg in legs if is_option(leg.instrument)), InstrumentID(symbol.replace(" ", ".")))
+        return as_whole(decode(row, about, name, self._clock.now_ns()), about, legs)
+
+    async def _leg(self, con_id: int) -> InstrumentID:
+        """What a leg is called; one that is over has no name any more."""
+        try:
+            return await self._instrument(con_id)
+        except BadRequest:
+            return InstrumentID(f"{con_id}.LEG")
+
     def _name_of(self, order_id: str, ref: str) -> ClOrdID:
+        """order_id: "" where an execution does not say it."""
         known = self._names.get(order_id)
         if known is not None:
             return known
-        name = ClOrdID(ref) if is_ours(ClOrdID(ref)) else ClOrdID("")
-        if name:
+        own, parent = names_of(ref)
+        name = own if is_ours(own) else ClOrdID("")
+        if order_id and parent is not None:
+            self._remember(self._parents, order_id, parent)
+        if order_id and name:
             self._name(order_id, name)
         return name
+
+    def _part(self, report: ExecutionReport) -> ExecutionReport:
+        """With the order that it is an exit of: until that is filled it waits, which IBKR does not say of it. One of several legs is nobody's."""
+        if report.legs:
+            return report
+        parent = self._parents.get(str(report.order_id))
+        entry = None if parent is None else self._reports.get(self._ids.get(parent, ""))
+        waits = entry is not None and entry.side is not report.side and entry.ord_status is not OrdStatus.FILLED
+        status = OrdStatus.SUSPENDED if waits and report.ord_status is OrdStatus.NEW else report.ord_status
+        return msgspec.structs.replace(report, parent=parent, ord_status=status)
+
+    def _exits(self, entry: ClOrdID) -> list[str]:
+        return [order_id for order_id, parent in self._parents.items() if parent == entry]
 
     def _name(self, order_id: str, cl_ord_id: ClOrdID) -> None:
         self._remember(self._names, order_id, cl_ord_id)
@@ -421,16 +540,22 @@ class WebConnector:
             charged = codec.number(trade.commission) is not None or now_ns - at_ns >= FEE_WITHIN_NS
             if at_ns >= since_ns - codec.MS and charged:
                 found.append(await self._executed(trade))
-        return tuple(found)
+        return tuple(report for report in found if report is not None)
 
-    async def _executed(self, trade: wire.Trade) -> ExecutionReport:
-        order_id = str(trade.order_id)
-        if trade.order_id and order_id not in self._reports:
+    async def _executed(self, trade: wire.Trade) -> ExecutionReport | None:
+        """None: the sum of what an order's legs are told as."""
+        if trade.sec_type == BAG:
+            return None
+        order_id = str(trade.order_id or self._ids.get(ClOrdID(trade.order_ref), ""))
+        if order_id and order_id not in self._reports:
             with suppress(Unavailable):
                 await self._status(order_id)
-        con_id = codec.needed(trade.conid, "contract")
+        con_id = int(codec.needed(trade.conid, "contract"))
         name = self._name_of(order_id, trade.order_ref)
-        return codec.decode_trade(trade, self._reports.get(order_id), await self._instrument(int(con_id)), name, self._clock.now_ns())
+        known, instrument = self._reports.get(order_id), await self._instrument(con_id)
+        if names_leg(trade.execution_id) if known is None else known.legs:
+            return codec.decode_leg(trade, OrderID(order_id), con_id, instrument, self._clock.now_ns())
+        return self._part(codec.decode_trade(trade, known, instrument, name, self._clock.now_ns()))
 
     async def flows(self, since_ns: int) -> tuple[Flow, ...]:
         """The Web API tells of none: they stand in the statements of the next day."""
@@ -476,12 +601,20 @@ class WebConnector:
                 batch.append(woken.get_nowait())
             try:
                 for trade in (one for one in batch if isinstance(one, wire.Trade)):
-                    if codec.number(trade.commission) is not None:
-                        await told.put(await self._executed(trade))
-                for order_id in dict.fromkeys(str(one.order_id) for one in batch if isinstance(one, wire.Row)):
+                    done = await self._executed(trade) if codec.number(trade.commission) is not None else None
+                    if done is not None:
+                        await told.put(done)
+                asked = list(dict.fromkeys(str(one.order_id) for one in batch if isinstance(one, wire.Row)))
+                for order_id in asked:
+                    before = self._reports.get(order_id)
                     report = await self._status(order_id)
-                    if report is not None:
-                        await told.put(report)
+                    worked = before is not None and not before.ord_status.terminal
+                    ours = report is not None and (report.cl_ord_id or report.parent is not None)
+                    if report is None or (report.ord_status.terminal and not worked and not ours):
+                        continue  # somebody else's, and over before it was met: its executions tell what is new
+                    await told.put(report)
+                    if report.ord_status is OrdStatus.FILLED:
+                        asked += [name for name in self._exits(report.cl_ord_id) if name not in asked]  # they work from now on
             except (Unavailable, BadRequest):
                 continue
             except DeskError as error:
@@ -533,13 +666,13 @@ class WebConnector:
         raise BadRequest("the Web API keeps no history of trades; TWS does (IBKR_TRANSPORT=tws)")
 
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
-        """A thousand at a time."""
+        """By pages, of which none has more than a thousand."""
         if period_ns not in codec.BARS:
             raise BadRequest("the Web API has bars of 1, 2, 3, 5, 10, 15 and 30 minutes, of 1, 2, 3, 4 and 8 hours, and days")
         con_id, found = await self._con_id(instrument), {}
         begin = start_ns
         while begin < end_ns:
-            end = min(end_ns, begin + (POINTS_MAX - 10) * period_ns)
+            end = min(end_ns, begin + codec.page_span(period_ns))
             query = {
                 "conid": str(con_id),
                 "period": codec.encode_span(end - begin + (_DAY_NS if period_ns == _DAY_NS else 0)),

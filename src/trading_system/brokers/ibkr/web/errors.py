@@ -8,6 +8,7 @@ from trading_system.transport.message import Response
 _NO_SESSION = ("no bridge", "Init session first", "not authenticated")
 _UNSURE = ("already registered", "reply id not found")  # the first one may have been ours; the second order may have been placed by somebody's yes
 _OVER = "doesn't exist"
+_NOTHING = "No symbol found"  # whatever its status
 
 
 def needs_session(response: Response) -> bool:
@@ -37,6 +38,8 @@ def refusal(response: Response, *, changes: bool) -> DeskError | None:
     text = f"Interactive Brokers answered HTTP {status}: {said or response.body[:200].decode('utf-8', 'replace') or 'no text'}"
     if status in (401, 403, 410):
         return AuthFailed(f"{text}.", LOGIN_HELP)
+    if _NOTHING in (said or "") and not changes:
+        return BadRequest(text)
     if is_page(response) or status >= 500:
         return (InDoubt if changes else Unavailable)(f"{text}. {UNREACHABLE}")
     if status == 429:

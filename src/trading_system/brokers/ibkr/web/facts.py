@@ -23,9 +23,12 @@ SUBSCRIBE_EVERY_NS = 540 * NS  # a stream of prices ends after ten to fifteen mi
 STALE_AFTER_NS = 40 * NS  # its heartbeat comes every ten seconds
 PENALTY_NS = 600 * NS  # what 429 costs an address
 POINTS_MAX = 1_000
+MINUTES_MAX, HOURS_MAX = 30, 8  # of a period that bars are asked for by
+SPREAD = 28812380  # the number of all combinations in dollars
 POSITIONS_PAGE = 100
 TRADES_DAYS = 7
 QUESTIONS_MAX = 8  # before one order
+US_EXCHANGES = frozenset({"NASDAQ", "NYSE", "ARCA", "AMEX", "BATS", "PINK"})  # whose stocks are in dollars
 
 # What the desk's own limits have looked at already, and what only says what an order type is. Every other question is shown and refused.
 ANSWERED = frozenset(
@@ -38,6 +41,8 @@ ANSWERED = frozenset(
         "o10151",  # what a market order is
         "o10152",  # what a stop order is
         "o10153",  # a cap may be put on its price
+        "o10164",  # how an amount of money becomes a size
+        "o10223",  # that it may not become one exactly
         "o10288",  # what a market order on coins is
         "o10331",  # what a stop order risks
         "p12",  # price management

@@ -21,7 +21,7 @@ from trading_system.brokers.ibkr.web.facts import (
     UNREACHABLE,
 )
 from trading_system.domain.errors import InDoubt, ProtocolError, RateLimited, Unavailable
-from trading_system.domain.ports import Clock
+from trading_system.domain.ports import Budget, Clock
 from trading_system.domain.times import NS
 from trading_system.transport import strict
 from trading_system.transport.clock import BrokerOffset
@@ -186,6 +186,13 @@ class Login:
         except NoAnswer as error:
             raise InDoubt(f"Interactive Brokers did not answer: {error}. The desk asks what became of it; do not send it again") from None
         return response
+
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {
+            "questions": Budget(self._budget.left(now_ns), self._budget.limit),
+            "changes": Budget(self._order_budget.left(now_ns), self._order_budget.limit),
+        }
 
     async def pace(self, what: str) -> None:
         """Wait until a list may be asked for again. Whoever calls lets one go at a time."""

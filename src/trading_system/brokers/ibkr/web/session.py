@@ -71,7 +71,8 @@ class _Cookied:
 
 
 class OrderSession(_Cookied):
-    """What becomes of orders: rows of `sor`, of which the later ones leave out what has not changed, and executions of `str`.
+    """What becomes of orders: rows of `sor`, of which the later ones leave out what has not changed, and executions of `str`, new ones alone: those
+    of the day may be from before the desk began.
 
     Source: interactivebrokers.com/campus/ibkr-api-page/cpapi-v1, WebSockets
     """
@@ -89,7 +90,7 @@ class OrderSession(_Cookied):
             case "str":
                 return Step(events=tuple(_read(frame, wire.Trades).args), alive=True)
             case _ if self._greeted(frame, head):
-                return Step(send=("sor+{}", 'str+{"realtimeUpdatesOnly":false,"days":1}'), ready=True)
+                return Step(send=("sor+{}", 'str+{"realtimeUpdatesOnly":true}'), ready=True)
         _known(frame, head)
         return Step(alive=True)
 

@@ -56,18 +56,26 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Money(msgspec.Struct, frozen=True):
-    """One currency of the ledger."""
+    """One currency of the ledger. netliquidationvalue: with dividends and interest that are still to come."""
 
     cashbalance: msgspec.Raw = NOTHING
     exchangerate: msgspec.Raw = NOTHING
     currency: str = ""
+    netliquidationvalue: msgspec.Raw = NOTHING
+    unrealizedpnl: msgspec.Raw = NOTHING
+    interest: msgspec.Raw = NOTHING
+    dividends: msgspec.Raw = NOTHING
 
 
 class Position(msgspec.Struct, frozen=True, rename="camel"):
-    conid: int
+    """A row of /portfolio2. conid is text here."""
+
+    conid: msgspec.Raw
     position: msgspec.Raw
-    mkt_price: msgspec.Raw = NOTHING
+    currency: str = ""
+    market_price: msgspec.Raw = NOTHING
     avg_price: msgspec.Raw = NOTHING
+    market_value: msgspec.Raw = NOTHING
     unrealized_pnl: msgspec.Raw = NOTHING
 
 
@@ -82,6 +90,14 @@ class StockContract(msgspec.Struct, frozen=True, rename="camel"):
     conid: int
     exchange: str = ""
     is_us: bool = msgspec.field(name="isUS", default=False)
+
+
+class Future(msgspec.Struct, frozen=True, rename="camel"):
+    """One month of the futures of a name. ltd, its last day of trading, may be the day before; a contract's own maturity is this day."""
+
+    conid: int
+    expiration_date: int
+    ltd: int = 0
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -99,6 +115,8 @@ class Found(msgspec.Struct, frozen=True):
 
     conid: str
     symbol: str = ""
+    name: str = msgspec.field(default="", name="companyName")
+    exchange: str | None = msgspec.field(default=None, name="description")
     sections: list[Section] = []
 
 
@@ -158,6 +176,26 @@ class Answer(msgspec.Struct, frozen=True):
     message_ids: list[str] = msgspec.field(name="messageIds", default_factory=list)
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A figure before and after an order, as text for people."""
+
+    change: str | None = None
+    after: str | None = None
+
+
+class Cost(msgspec.Struct, frozen=True):
+    commission: str | None = None
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What an order would come to, were it placed."""
+
+    amount: Cost
+    equity: Change
+    initial: Change
+    warn: str | None = None
+
+
 class Complaint(msgspec.Struct, frozen=True):
     """What any answer may be instead."""
 
@@ -169,9 +207,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     order_id: int
     conid: int = 0
+    conidex: str = ""
+    ticker: str = ""
     status: str = ""
     side: str = ""
     total_size: msgspec.Raw = NOTHING
+    total_cash_size: msgspec.Raw = NOTHING
     filled_quantity: msgspec.Raw = NOTHING
     orig_order_type: str = ""
     price: msgspec.Raw = NOTHING
@@ -198,6 +239,7 @@ class Trade(msgspec.Struct, frozen=True, kw_only=True):
     price: msgspec.Raw
     trade_time_r: int
     conid: msgspec.Raw
+    sec_type: str = ""
     order_ref: str = ""
     order_id: int = 0
     commission: msgspec.Raw = NOTHING
@@ -208,11 +250,14 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     order_id: int
     conid: int
+    conidex: str = ""
+    symbol: str = ""
     side: str
     order_status: str
     order_type: str
     tif: str
     total_size: msgspec.Raw
+    total_cash_size: msgspec.Raw = NOTHING
     cum_fill: msgspec.Raw
     limit_price: msgspec.Raw = NOTHING
     stop_price: msgspec.Raw = NOTHING
