@@ -12,7 +12,7 @@ from trading_system.brokers.alpaca.errors import DEFINITIVE, is_not_found, refus
 from trading_system.brokers.alpaca.session import DataSession, OrdersSession, TooManySymbols
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.hours import ALWAYS
+from trading_system.domain.hours import ALWAYS, MarketState
 from trading_system.domain.ids import ExecID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Bar, Quote, Trade
@@ -184,7 +184,9 @@ def test_the_calendars_two_spellings_are_read() -> None:
     assert hours.extended[0].close_ns == parse_rfc3339("2026-09-01T20:00:00-04:00")
     with pytest.raises(ProtocolError):
         codec.decode_calendar([msgspec.structs.replace(day, date="soon")], NOW)
-    clock = wire.Clock(timestamp="2026-09-01T23:30:00.123456789-04:00", is_open=False, next_open="", next_close="")
+    clock = wire.Clock(timestamp="2026-09-01T23:30:00.123456789-04:00", is_open=False, next_open="2026-09-02T09:30:00-04:00", next_close="")
+    shown = codec.decode_clock(clock)
+    assert (shown.state, shown.next_state, shown.next_ns) == (MarketState.CLOSED, MarketState.OPEN, parse_rfc3339("2026-09-02T13:30:00Z"))
     assert str(codec.day_of(clock)) == "2026-09-01"
 
 

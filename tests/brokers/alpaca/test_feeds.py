@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.option import Right
 from trading_system.domain.ports import Kinds, Link, StreamState
+from trading_system.sim.clock import SECOND_NS
+from trading_system.transport.message import Request, Response
 
+D = Decimal
 MSFT, TSLA, ETH = InstrumentID("MSFT"), InstrumentID("TSLA"), InstrumentID("ETH/USD")
 QUOTES = Kinds()
 Story = Callable[[Bench, Any], Any]
@@ -231,5 +235,36 @@ def test_options_come_packed_over_a_socket_of_their_own(tmp_path: Path) -> None:
         assert next(iter(bench.twin.option_streams.conns.values())).lists["quotes"] == {line.instrument}
         await reader.stop()
         assert bench.twin.option_streams.conns == {}
+
+    at(tmp_path, story)
+
+
+# -- bars ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bars_of_stocks_are_in_shares_of_now_across_a_split(tmp_path: Path) -> None:
+    async def story(bench: Bench, connector: Any) -> None:
+        minute, now_ns = 60 * SECOND_NS, bench.clock.now_ns()
+        span = (minute, now_ns - 30 * minute, now_ns - 20 * minute)
+        before, coins = await connector.bars(AAPL, *span), await connector.bars(BTC, *span)
+        bench.twin.split("AAPL", D(4))
+        bench.twin.split("AAPL", D("0.5"))
+        asked: list[str] = []
+        real = bench.twin.handle
+
+        def handle(request: Request, now_ns: int) -> Response:
+            asked.append(request.url)
+            return real(request, now_ns)
+
+        bench.twin.handle = handle
+        after = await connector.bars(AAPL, *span)
+
+        assert [(bar.open, bar.close, bar.volume) for bar in after] == [(bar.open / 2, bar.close / 2, bar.volume * 2) for bar in before]
+        assert await connector.bars(BTC, *span) == coins
+        assert ["adjustment=split" in url for url in asked] == [True, False]
+        asked.clear()
+        await connector.trades(AAPL, now_ns - 30 * minute, now_ns - 29 * minute)
+        await connector.bars(InstrumentID("AAPL261120C00275000"), *span)
+        assert not any("adjustment" in url for url in asked)
 
     at(tmp_path, story)

@@ -617,3 +617,19 @@ def test_times_are_read(text: str, utc: str) -> None:
 def test_new_york_times_are_written_with_their_offset() -> None:
     assert new_york(NOON) == "2026-11-24T12:00:00-05:00"
     assert new_york(NOON - 150 * 24 * HOUR + 120_000_000) == "2026-06-27T13:00:00.12-04:00"
+
+
+# -- bars ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_bars_are_as_they_were_told_unless_they_are_to_be_adjusted() -> None:
+    client = Client()
+    query = f"/v2/stocks/bars?symbols=AAPL&timeframe=1Min&start={iso(NOON - HOUR)}&end={iso(NOON - HOUR // 2)}"
+    then = client.get(query)["bars"]["AAPL"]
+    client.twin.split("AAPL", Decimal(2))
+
+    assert client.get(query)["bars"]["AAPL"] == client.get(f"{query}&adjustment=raw,dividend")["bars"]["AAPL"] == then
+    adjusted = client.get(f"{query}&adjustment=split")["bars"]["AAPL"]
+    assert adjusted == client.get(f"{query}&adjustment=all")["bars"]["AAPL"]
+    assert [(bar["c"] * 2, bar["v"]) for bar in adjusted] == [(bar["c"], bar["v"] * 2) for bar in then]
+    assert client.send("GET", f"{query}&adjustment=splits").status == 400

@@ -80,6 +80,17 @@ def test_a_live_host_lets_in_a_live_desk_whose_key_cannot_withdraw(tmp_path: Pat
     told(tmp_path, story, environment="live", may_withdraw=may_withdraw)
 
 
+def test_a_key_that_may_transfer_is_refused_and_the_switch_is_named(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        with pytest.raises(AuthFailed, match="transfer") as refused:
+            await bench.connector("live").connect()
+
+        assert "Permits Universal Transfer" in str(refused.value)
+        assert "Enable Withdrawals" not in str(refused.value)
+
+    told(tmp_path, story, environment="live", may_transfer=True)
+
+
 def test_a_clock_that_is_an_hour_off_does_no_harm_and_one_that_steps_is_read_again(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         clock = SteppedClock(bench.clock, HOUR_NS)

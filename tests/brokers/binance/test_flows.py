@@ -83,7 +83,7 @@ def test_a_live_desk_books_what_comes_and_goes_by_itself(tmp_path: Path) -> None
             assert desk.books.ledger.cash(broker, "USDT") == bench.twin.exchange.cash == D(100_300)
             assert desk.books.ledger.position(broker, ETH) == D(2)
             assert desk.books.halts == {}
-            assert sorted(flow_id.split("-")[0] for flow_id in desk.books.flows) == ["deposit", "deposit", "withdrawal"]
+            assert sorted(flow_id.split("-")[0] for _, flow_id in desk.books.flows) == ["deposit", "deposit", "withdrawal"]
 
     told(tmp_path, story, environment="live")
 

@@ -460,7 +460,7 @@ def test_the_subscription_is_the_login() -> None:
     ack = json.dumps({"method": "subscribe", "req_id": 1, "success": True, "result": {"channel": "executions"}}).encode()
 
     assert [(params["channel"], params["token"]) for params in sent] == [("executions", "token123"), ("balances", "token123")]
-    assert (sent[0]["snap_orders"], sent[0]["snap_trades"]) == (True, True)
+    assert (sent[0]["snap_orders"], sent[0]["snap_trades"]) == (True, False)
     assert not session.on_frame(ack, NOW).ready
     assert session.on_frame(ack.replace(b"executions", b"balances"), NOW).ready
 

@@ -17,8 +17,8 @@ from tests.conformance.test_orders import WIDE, approved_of
 from tests.desks import Bench, on_bench, settled
 from tests.subjects import KRAKEN
 from trading_system.app.desk import Desk
+from trading_system.brokers.amends import Amend, Amends
 from trading_system.brokers.kraken import connect, connector
-from trading_system.brokers.kraken.amends import Amend, Amends
 from trading_system.brokers.kraken.twin import PERMISSIONS
 from trading_system.domain.account import AccountSnapshot, FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, NotSent, ProtocolError, RateLimited, Rejected, Unavailable
@@ -35,6 +35,7 @@ from trading_system.sim.wire import Wire
 D = Decimal
 ETH = InstrumentID("ETH/USD")
 MINUTE_NS = 60 * SECOND_NS
+DAY_S = 86_400
 
 
 def told(tmp_path: Path, story: Callable[[Bench], Awaitable[None]], **twin: Any) -> None:
@@ -44,6 +45,14 @@ def told(tmp_path: Path, story: Callable[[Bench], Awaitable[None]], **twin: Any)
 def wish(intent: str, qty: str = "0.1", side: Side = Side.BUY, **changes: Any) -> NewOrder:
     fields = {"broker": KRAKEN.broker, "instrument": ETH, "side": side, "order_qty": D(qty), "intent": IntentID(intent)}
     return NewOrder(**(fields | {"time_in_force": TimeInForce.GTC} | changes))
+
+
+def by_hand(bench: Bench, form: dict[str, str]) -> str:
+    """An order that somebody places on Kraken's page: it has no client id."""
+    bench.twin.advance(bench.clock.now_ns())
+    added = bench.twin.trading.add({"type": "buy", "pair": "ETHUSD", **form}, bench.clock.now_ns())
+    bench.network.carry(bench.twin)
+    return added.txid[0]
 
 
 async def away(connected: Any, fraction: str) -> Decimal:
@@ -366,6 +375,88 @@ def test_an_amend_whose_answer_is_lost_is_found_in_the_order(tmp_path: Path, res
     told(tmp_path, story)
 
 
+def test_what_the_account_traded_before_the_first_start_is_nobodys_order(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        for _ in range(3):
+            by_hand(bench, {"ordertype": "market", "volume": "0.1"})
+        await asyncio.sleep(DAY_S)
+        async with bench.desk(WIDE) as desk:
+            bench.network.drop_all()
+            await asyncio.sleep(120)
+
+            assert desk.books.halts == {}
+            assert list(desk.books.blotter) == []
+            assert desk.books.ledger.position(KRAKEN.broker, ETH) == D("0.3")
+
+    told(tmp_path, story)
+
+
+def test_a_trade_that_left_memory_is_not_booked_again_when_the_stream_comes_back(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            await settled(desk, await desk.submit(wish("a")))
+        await asyncio.sleep(8 * DAY_S)
+        async with bench.desk(WIDE) as desk:
+            cash = desk.books.ledger.cash(KRAKEN.broker, "USD")
+            assert await desk.wait(lambda: desk.books.retired == 1, 10 * MINUTE_NS)
+            bench.network.drop_all()
+            await asyncio.sleep(120)
+
+            assert desk.books.halts == {}
+            assert list(desk.books.blotter) == []
+            assert (desk.books.ledger.position(KRAKEN.broker, ETH), desk.books.ledger.cash(KRAKEN.broker, "USD")) == (D("0.1"), cash)
+
+    told(tmp_path, story)
+
+
+def test_what_an_open_order_filled_unheard_is_read_when_the_stream_comes_back(tmp_path: Path) -> None:
+    """The snapshot of a connection says how far the order is; the trades themselves are asked for."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            quote = await desk.brokers[KRAKEN.broker].quote(ETH)
+            bench.network.faults = Faults(lost_frame=1.0)
+            sent = await desk.submit(wish("a", "2000", ord_type=OrdType.LIMIT, price=quote.ask_px))
+            await asyncio.sleep(1)
+            assert known(desk, sent).fills == ()
+            bench.network.faults = Faults(enabled=False)
+            bench.network.drop_all()
+            await asyncio.sleep(10)
+            done = {name: execution.qty for name, execution in bench.twin.exchange.executions.items()}
+
+            assert done
+            assert {str(fill.exec_id): fill.qty for fill in known(desk, sent).fills} == done
+            assert known(desk, sent).ord_status is OrdStatus.PARTIALLY_FILLED
+            assert (known(desk, sent).cum_qty, desk.books.halts) == (sum(done.values()), {})
+
+    told(tmp_path, story, cash=D(10_000_000))
+
+
+def test_an_order_without_a_client_id_that_ends_during_a_gap_ends_here(tmp_path: Path) -> None:
+    """It is called by Kraken's id, and asked about by it."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price = await away(desk.brokers[KRAKEN.broker], "0.9")
+            txid = by_hand(bench, {"ordertype": "limit", "volume": "0.1", "price": str(price)})
+            assert await desk.wait(lambda: any(desk.books.blotter.working()), MINUTE_NS)
+            (external,) = desk.books.blotter.working()
+            assert (external.external, external.cl_ord_id) == (True, f"external:{txid}")
+            bench.network.faults = Faults(lost_frame=1.0)
+            bench.twin.trading.cancel({"txid": txid}, bench.twin.now_ns)
+            bench.network.carry(bench.twin)
+            bench.network.faults = Faults(enabled=False)
+            bench.network.drop_all()
+
+            assert (await settled(desk, external)).ord_status is OrdStatus.CANCELED
+            assert desk.books.halts == {}
+            assert await desk.wait(lambda: desk.ready[KRAKEN.broker], MINUTE_NS)
+            unknown = ClOrdID("external:OAAAAA-AAAAA-AAAAAA")
+            assert await desk.brokers[KRAKEN.broker].order_status(unknown) is None
+
+    told(tmp_path, story)
+
+
 def known(desk: Desk, order: Order) -> Order:
     now = desk.books.blotter.get(order.cl_ord_id)
     assert now is not None
@@ -388,12 +479,12 @@ def test_only_changes_without_an_answer_are_recalled() -> None:
         transact_ns=0,
         recv_ns=0,
     )
-    amends = Amends()
+    amends = Amends("order_qty", "price")
     amends.begin(Amend(cl_ord_id=ClOrdID("q1second"), order_id=OrderID("O1"), wish=wish("x", "1", ord_type=OrdType.LIMIT, price=D(99))))
     (amend,) = amends.on("O1")
 
-    assert amend.found(changed(order, price=D(100))) is None
-    assert amend.found(order) == changed(order, cl_ord_id=ClOrdID("q1second"))
+    assert amends.found(amend, changed(order, price=D(100))) is None
+    assert amends.found(amend, order) == changed(order, cl_ord_id=ClOrdID("q1second"))
     amends.settle(ClOrdID("q1second"))
     assert (amends.get(ClOrdID("q1second")), amends.on("O1")) == (None, ())
 

@@ -446,3 +446,10 @@ def test_a_pair_is_answered_under_its_key_or_under_the_slash_it_was_asked_with()
     ]
     assert client.public("Ticker", pair="NOBODY")["error"] == ["EQuery:Unknown asset pair"]
     assert set(client.ask("Assets", asset="XBT,ZUSD")) == {"XXBT", "ZUSD"}
+
+
+@pytest.mark.parametrize("call", ["OpenOrders", "ClosedOrders", "CancelOrder"])
+def test_no_call_takes_a_client_id_that_is_none(call: str) -> None:
+    client = Client()
+
+    assert client.private(call, cl_ord_id="external:OAAAAA-AAAAA-AAAAAA")["error"] == ["EGeneral:Invalid arguments:cl_ord_id"]

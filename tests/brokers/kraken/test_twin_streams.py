@@ -249,7 +249,10 @@ def test_a_new_connection_begins_with_open_orders_and_the_last_trades() -> None:
     entries = of([frame for frame in frames if frame.get("type") == "snapshot"], "executions")
 
     assert [(entry["order_id"], entry["order_status"]) for entry in entries if entry["exec_type"] != "trade"] == [(resting, "new")]
-    assert sum(entry["last_qty"] for entry in entries if entry["exec_type"] == "trade") == pytest.approx(0.5)
+    trades = [entry for entry in entries if entry["exec_type"] == "trade"]
+    assert sum(entry["last_qty"] for entry in trades) == pytest.approx(0.5)
+    assert trades[0]["order_status"] == "filled"
+    assert not {"cl_ord_id", "order_qty", "cum_qty"} & set(trades[0])
     assert {row["asset"]: row["balance"] for row in of(frames, "balances")}["ETH"] == 0.5
 
 

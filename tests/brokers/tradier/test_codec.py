@@ -13,7 +13,7 @@ from trading_system.brokers.tradier.executed import Executed
 from trading_system.domain.account import FlowKind
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.hours import Hours
+from trading_system.domain.hours import Hours, MarketState
 from trading_system.domain.ids import BrokerName, ClOrdID, ExecID, InstrumentID, IntentID, OrderID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Approved, Attached, Fill, Leg, NewOrder, Order
@@ -150,13 +150,28 @@ def test_a_trades_commission_is_a_fee() -> None:
     assert [(fee.amount, fee.instrument) for fee in fees] == [(D("-0.35"), None)]
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [(b'{"strike":[210.0,207.5]}', (D("207.5"), D(210))), (b'{"strike":207.5}', (D("207.5"),)), (b"null", ()), (b'"null"', ())],
+)
+def test_strikes_are_several_or_one_or_none(body: bytes, found: tuple[Decimal, ...]) -> None:
+    assert codec.decode_strikes(b'{"strikes":' + body + b"}") == found
+
+
 def test_the_published_bars_clock_calendar_and_streams_are_read() -> None:
     (day,) = wire.rows(golden("days"), "history", "day", wire.Day)
     (sale,) = wire.rows(golden("timesales"), "series", "data", wire.TimeSale)
     assert codec.decode_day(day, InstrumentID("AAPL"), 1).open_ns == parse_rfc3339("2019-05-06T04:00:00Z")
     assert codec.decode_bar(sale, InstrumentID("AAPL"), 1).open_ns == parse_rfc3339("2019-05-09T13:30:00Z")
-    assert wire.one(golden("clock"), "clock", wire.Clock).state == "open"
+    clock = codec.decode_clock(wire.one(golden("clock"), "clock", wire.Clock), Hours())
+    assert (clock.state, clock.next_state) == (MarketState.OPEN, MarketState.POSTMARKET)
+    assert (clock.transact_ns, clock.next_ns) == (parse_rfc3339("2019-05-06T15:36:28Z"), parse_rfc3339("2019-05-06T20:00:00Z"))
     hours = codec.decode_calendar(codec.calendar_rows(golden("calendar")), 9)
+    shut = wire.Clock(date="2019-03-31", description="", state="closed", timestamp=1554030000, next_change="07:00", next_state="premarket")
+    assert codec.decode_clock(shut, hours).next_ns == parse_rfc3339("2019-04-01T11:00:00Z")
+    assert codec.decode_clock(shut, Hours()).next_ns is None
+    with pytest.raises(ProtocolError, match="state of the market"):
+        codec.decode_clock(replace(shut, state="halted"), hours)
     assert (hours.windows[0].open_ns, hours.extended[0].close_ns) == (parse_rfc3339("2019-04-01T13:30:00Z"), parse_rfc3339("2019-04-01T23:55:00Z"))
     quote = codec.decode_quote_event(strict.decode(golden("stream_quote"), wire.MarketEvent), 7)
     trade = codec.decode_trade_event(strict.decode(golden("stream_trade"), wire.MarketEvent), 7)
@@ -246,6 +261,53 @@ def test_a_spread_is_a_debit_a_credit_or_even(price: Decimal | None, fields: dic
     assert {name: form[name] for name in ("type", "price") if name in form} == fields
     assert (form["class"], form["symbol"], form["quantity[0]"], form["quantity[1]"]) == ("multileg", "AAPL", "3", "6")
     assert (form["side[0]"], form["side[1]"]) == ("buy_to_open", "sell_to_close")
+
+
+def test_a_combo_leaves_with_its_shares_first_and_without_their_symbol() -> None:
+    legs = (Leg(InstrumentID("AAPL261218C00210000"), Side.SELL, 1), Leg(InstrumentID("AAPL"), Side.BUY, 100))
+    form = codec.encode_order(approved(legs=legs, opens=(True, True), order_qty=D(3), price=D("195.9"), ord_type=OrdType.LIMIT), "")
+
+    assert (form["class"], form["symbol"], form["type"], form["price"]) == ("combo", "AAPL", "debit", "195.9")
+    assert (form["side[0]"], form["quantity[0]"], "option_symbol[0]" in form, "symbol[0]" in form) == ("buy", "300", False, False)
+    assert (form["side[1]"], form["quantity[1]"], form["option_symbol[1]"]) == ("sell_to_open", "3", "AAPL261218C00210000")
+
+
+@pytest.mark.parametrize(
+    ("side", "opens", "word"),
+    [(Side.BUY, True, "buy"), (Side.BUY, False, "buy_to_cover"), (Side.SELL, True, "sell_short"), (Side.SELL, False, "sell")],
+)
+def test_the_shares_of_a_combo_say_what_they_do_to_the_position(side: Side, opens: bool, word: str) -> None:
+    legs = (Leg(InstrumentID("AAPL"), side, 100), Leg(InstrumentID("AAPL261218C00210000"), side.opposite, 1))
+
+    assert codec.encode_order(approved(legs=legs, opens=(opens, True), price=D(1), ord_type=OrdType.LIMIT), "")["side[0]"] == word
+
+
+@pytest.mark.parametrize(
+    ("shares", "options", "wholes", "ratios"),
+    [("300", ("3",), 3, (100, 1)), ("100", ("2",), 1, (100, 2)), ("200", ("2", "4"), 2, (100, 1, 2)), ("150", ("3",), 3, (50, 1))],
+)
+def test_a_combos_row_says_how_many_wholes_it_is(shares: str, options: tuple[str, ...], wholes: int, ratios: tuple[int, ...]) -> None:
+    """A hundred shares count as one contract; somebody else's may be any."""
+    at = {"create_date": "2018-06-12T21:13:36.076Z", "type": "debit", "status": "open", "duration": "day", "symbol": "AAPL"}
+    legs = [wire.Order(id=8, side="buy", quantity=D(shares), exec_quantity=D(ratios[0]), order_class="equity", **at)]
+    for place, qty in enumerate(options):
+        symbol = f"AAPL261218C0021{place}000"
+        legs.append(
+            wire.Order(
+                id=9 + place,
+                side="sell_to_open",
+                quantity=D(qty),
+                exec_quantity=D(ratios[place + 1]),
+                option_symbol=symbol,
+                order_class="option",
+                **at,
+            )
+        )
+    report = codec.decode_order(wire.Order(id=7, price=D("195.9"), side="buy", order_class="combo", leg=legs, **at), OURS, 7)
+
+    assert (report.instrument, report.order_qty, report.cum_qty, report.price) == ("AAPL", wholes, 1, D("195.9"))
+    assert tuple(leg.ratio_qty for leg in report.legs) == ratios
+    assert (report.children[0].instrument, report.children[0].side, report.children[0].price) == ("AAPL", Side.BUY, None)
 
 
 def test_a_bracket_has_three_parts_and_an_oco_two() -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 
 from tests.conformance.between import Between, conform, order
 from tests.conformance.test_linked import known, linked
+from tests.conformance.test_options import chain, spread
 from tests.conformance.test_orders import WIDE, approved_of, priced
 from tests.desks import Bench, settled
 from tests.subjects import TRADIER
@@ -173,6 +174,89 @@ def test_while_one_order_is_under_way_no_other_leaves_for_the_instrument_and_who
 
 
 # -- orders ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_accounts_level_of_options_does_not_allow_is_rejected_in_tradiers_words(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            wanted = await spread(desk, TRADIER, "a")
+            done = await settled(desk, await desk.submit(wanted))
+
+            assert done.ord_status is OrdStatus.REJECTED
+            assert "OptionLevelRestriction: Your account does not have the option level permission for this trade" in done.text
+            assert desk.books.halts == {}
+        async with bench.desk(WIDE, dry_run=True) as desk:
+            tried = await desk.submit(changed(wanted, intent=IntentID("b")))
+
+            assert tried.text.startswith("Tradier refused: OptionLevelRestriction: Your account does not have the option level permission")
+
+    story(tmp_path, tell, option_level=2)
+
+
+@pytest.mark.parametrize(("sell", "net", "kind"), [(False, "0.01", "debit"), (True, "-99", "credit"), (False, "0", "even")])
+def test_what_is_paid_is_a_debit_what_is_received_a_credit_and_neither_is_even(tmp_path: Path, sell: bool, net: str, kind: str) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            sent = await desk.submit(changed(await spread(desk, TRADIER, "a", sell=sell), price=D(net)))
+            await asyncio.sleep(30)
+            rested = known(desk, sent.cl_ord_id)
+            (row,) = bench.twin.trading.placed.values()
+
+            assert (rested.ord_status, rested.price, row.form["type"]) == (OrdStatus.NEW, D(net), kind)
+            assert (await settled(desk, await desk.cancel(sent.cl_ord_id))).ord_status is OrdStatus.CANCELED
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell)
+
+
+def test_a_combo_is_one_command_away(tmp_path: Path) -> None:
+    """As the command line sends it; a leg that is written wrongly says how it is written."""
+
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            line = (await chain(desk, TRADIER))[0]
+            quote = await desk.hub.fetch(TRADIER.broker, AAPL)
+            assert line.quote is not None
+            price = (quote.ask_px or D(0)) - (line.quote.bid_px or D(0)) + D("0.2")
+            args = {
+                "legs": ["buy:aapl:100", f"sell:{line.instrument}"],
+                "order_qty": "1",
+                "price": str(price),
+                "intent": "combo",
+                "time_in_force": "gtc",
+            }
+            shown: Any = await VERBS["spread"](desk, {**args, "wait_ns": 15 * SECOND_NS})
+
+            assert (shown["ord_status"], shown["cum_qty"], shown["instrument"], shown["time_in_force"]) == ("filled", "1", "AAPL", "gtc")
+            assert shown["legs"] == [
+                {"instrument": "AAPL", "side": "buy", "ratio_qty": 100},
+                {"instrument": line.instrument, "side": "sell", "ratio_qty": 1},
+            ]
+            rows: Any = await VERBS["orders"](desk, {"all": True})
+            parts = {row["instrument"]: (row["side"], row["cum_qty"]) for row in rows if row["parent"] == shown["cl_ord_id"]}
+            assert parts == {"AAPL": ("buy", "100"), line.instrument: ("sell", "1")}
+            with pytest.raises(BadRequest, match="buy:AAPL:100 for shares"):
+                await VERBS["spread"](desk, {**args, "legs": ["AAPL:100"]})
+
+    story(tmp_path, tell)
+
+
+def test_somebody_elses_combo_is_counted_with_its_shares(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            line = (await chain(desk, TRADIER))[0]
+            form = {"class": "combo", "symbol": "AAPL", "type": "debit", "price": "200", "duration": "day"}
+            form |= {"side[0]": "buy", "quantity[0]": "200", "side[1]": "sell_to_open", "quantity[1]": "2", "option_symbol[1]": line.instrument}
+            bench.twin.place(form)
+            bench.network.carry(bench.twin)
+            assert await desk.wait(lambda: len(desk.books.blotter) == 3, MINUTE_NS)
+            whole, *legs = desk.books.blotter
+
+            assert (whole.external, whole.order_qty, whole.reserve_px, [leg.parent for leg in legs]) == (True, 2, 20_000, [whole.cl_ord_id] * 2)
+            assert desk.books.blotter.reserved(TRADIER.broker, AAPL).buy_qty == 200
+            assert desk.books.halts == {}
+
+    story(tmp_path, tell)
 
 
 def test_ok_is_no_acceptance_a_rejection_comes_later_and_says_why(tmp_path: Path) -> None:
@@ -384,6 +468,34 @@ def test_what_was_closed_is_listed_a_night_later(tmp_path: Path) -> None:
             assert row["opened"] == row["closed"] == str(codec.new_york_day(START_NS))
 
     story(tmp_path, tell)
+
+
+def test_the_market_says_where_it_is_in_its_day_and_the_calendar_when_it_opens_again(tmp_path: Path) -> None:
+    async def tell(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            now: Any = await VERBS["hours"](desk, {})
+            seen = [now["state"]]
+            for _ in range(4):
+                assert now["transact_ns"] < now["next_ns"]
+                await desk.clock.sleep_ns(now["next_ns"] - desk.clock.now_ns() + SECOND_NS)
+                due, now = now, await VERBS["hours"](desk, {})
+                assert (now["state"], now["transact_ns"] // MINUTE_NS) == (due["next_state"], due["next_ns"] // MINUTE_NS)
+                seen.append(now["state"])
+
+            assert seen[seen.index("premarket") :][:2] == ["premarket", "open"]
+            assert set(seen) == {"premarket", "open", "postmarket", "closed"}
+
+    story(tmp_path, tell, hours="us")
+
+
+def test_a_market_that_never_closes_says_when_its_day_ends() -> None:
+    async def tell(connector: Any, twin: TradierTwin, network: SimNetwork) -> None:
+        await connector.connect()
+        shown = await connector.market_clock()
+
+        assert (shown.state, codec.new_york_minute(shown.next_ns)) == ("open", f"{codec.new_york_day(START_NS + 24 * HOUR_NS)} 00:00")
+
+    alone(tell)
 
 
 def test_the_preview_says_what_it_costs_and_what_it_refuses(tmp_path: Path) -> None:

@@ -352,6 +352,7 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {  # by its na
     "MarketOrderIsGtc": ([], BUY | {"duration": "gtc"}),
     "OcoExpirationTypeNotTheSame": ([BUY], linked("oco", LIMIT | {"duration": "day"}, LIMIT | STOP | {"duration": "gtc"})),
     "OcoOrderWithOppositeLegs": ([BUY], linked("oco", LIMIT, LIMIT | STOP | {"side": "buy"})),
+    "OptionLevelRestriction": ([], CALL),
     "OrderWithDifferentSide": ([BUY, FAR], BUY | {"side": "sell"}),
     "OtoFirstLesIsMarketNotAllowed": ([], linked("oto", LIMIT | {"side": "buy", "type": "market", "price": ""}, LIMIT)),
     "OtoOcoMarketNotAllowed": ([BUY], linked("oco", LIMIT, LIMIT | {"type": "market", "price": ""})),
@@ -379,7 +380,8 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {  # by its na
 @pytest.mark.parametrize("code", sorted(CODES))
 def test_every_refusal_of_an_order_can_be_met(code: str) -> None:
     cash, late = code.endswith("DeniedForAccount"), code == "LimitOrderRequiredOutsideMarketHours"
-    client = Client(multiplier=Decimal(1 if cash else 2), hours="us", start_ns=NOON + 5 * 3600 * SECOND * late)
+    level = 1 if code == "OptionLevelRestriction" else 3
+    client = Client(multiplier=Decimal(1 if cash else 2), hours="us", start_ns=NOON + 5 * 3600 * SECOND * late, option_level=level)
     before, form = REFUSED[code]
     for one in before:
         assert client.orders("POST", **one).status == 200

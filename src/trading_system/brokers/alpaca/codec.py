@@ -24,7 +24,7 @@ from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Posit
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.event import AccountActivity, AccountEvent
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.hours import ALWAYS, Hours, Window
+from trading_system.domain.hours import ALWAYS, Hours, MarketClock, MarketState, Window
 from trading_system.domain.ids import ClOrdID, ExecID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, Quote, Trade
@@ -34,6 +34,7 @@ from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right
 from trading_system.domain.order import Approved, Attached, Leg, NewOrder
 from trading_system.domain.portfolio import EquityPoint, PortfolioHistory
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 from trading_system.domain.times import NS, parse_rfc3339
 
 _SIDE = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
@@ -439,6 +440,15 @@ def decode_portfolio(history: wire.PortfolioHistory) -> PortfolioHistory:
     return PortfolioHistory(broker=NAME, timeframe=history.timeframe, base_value=base, points=points)
 
 
+def decode_match(asset: wire.Asset) -> Match:
+    return Match(
+        instrument=instrument_id(asset.symbol, asset.asset_class),
+        asset_class=_word(_ASSET_CLASS, asset.asset_class, "asset class"),
+        symbol=asset.symbol,
+        title=asset.name or "",
+    )
+
+
 def decode_asset(asset: wire.Asset, stock_hours: Hours, choices: wire.AccountConfigurations | None = None) -> Instrument:
     """An asset with its grid, under what the owner allows on Alpaca's page (fractions, shorts).
 
@@ -673,6 +683,16 @@ def _new_york(day_text: str, clock: str) -> int:
     except ValueError as error:
         raise ProtocolError(str(error), day_text.encode()) from None
     return int((day.replace(hour=hours % 24, minute=minutes) + timedelta(days=hours // 24)).timestamp()) * NS
+
+
+def decode_clock(clock: wire.Clock) -> MarketClock:
+    """Whether the regular session runs; of what is before and after it Alpaca's clock says nothing.
+
+    Source: docs.alpaca.markets, Get Market Clock info
+    """
+    state, after = (MarketState.OPEN, MarketState.CLOSED) if clock.is_open else (MarketState.CLOSED, MarketState.OPEN)
+    next_ns, now_ns = _time(clock.next_close if clock.is_open else clock.next_open), _time(clock.timestamp)
+    return MarketClock(state=state, next_state=after, next_ns=next_ns, text="", transact_ns=now_ns)
 
 
 def day_of(clock: wire.Clock) -> date:

@@ -40,7 +40,7 @@ from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, InDoubt, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import ExecType
-from trading_system.domain.hours import ALWAYS, Hours
+from trading_system.domain.hours import ALWAYS, Hours, MarketClock
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
@@ -48,8 +48,9 @@ from trading_system.domain.news import NewsItem
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.portfolio import PortfolioHistory
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match, matching
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
 from trading_system.transport import strict
@@ -66,6 +67,7 @@ PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # order rows remembered for fills that name only an order id
 CALENDAR_DAYS = 10
 _MINUTE_NS = 60 * NS
+_STOCKS = "/v2/stocks"
 _TIMEFRAMES = {_MINUTE_NS: "1Min", 5 * _MINUTE_NS: "5Min", 15 * _MINUTE_NS: "15Min", 60 * _MINUTE_NS: "1Hour", 1440 * _MINUTE_NS: "1Day"}
 _T = TypeVar("_T")
 
@@ -124,6 +126,13 @@ class AlpacaConnector:
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
 
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {
+            "trading": Budget(self._budget.left(now_ns), self._budget.limit),
+            "data": Budget(self._data_budget.left(now_ns), self._data_budget.limit),
+        }
+
     async def account(self) -> AccountSnapshot:
         account = await self._ask("/v2/account", wire.Account)
         positions = await self._ask("/v2/positions", list[wire.Position])
@@ -142,6 +151,10 @@ class AlpacaConnector:
             assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
             return tuple(codec.decode_asset(asset, hours, self._choices) for group in assets for asset in group)
         return tuple([codec.decode_asset(await self._asset(symbol), hours, self._choices) for symbol in symbols])
+
+    async def search(self, text: str) -> tuple[Match, ...]:
+        assets = [await self._ask(f"/v2/assets?status=active&asset_class={kind}", list[wire.Asset]) for kind in ("us_equity", "crypto")]
+        return matching(text, [codec.decode_match(asset) for group in assets for asset in group if asset.tradable])
 
     async def _instrument(self, symbol: InstrumentID) -> Instrument:
         if not is_option(symbol):
@@ -291,8 +304,14 @@ class AlpacaConnector:
     async def bars(self, instrument: InstrumentID, period_ns: int, start_ns: int, end_ns: int) -> tuple[Bar, ...]:
         if period_ns not in _TIMEFRAMES:
             raise BadRequest(f"Alpaca has bars of {', '.join(_TIMEFRAMES.values())}")
-        entries = await self._history(instrument, "bars", wire.Bars, start_ns, end_ns, timeframe=_TIMEFRAMES[period_ns])
+        more = {"timeframe": _TIMEFRAMES[period_ns]}
+        if _market(instrument) == _STOCKS:
+            more["adjustment"] = "split"  # raw, as they come otherwise, a split looks like a crash
+        entries = await self._history(instrument, "bars", wire.Bars, start_ns, end_ns, **more)
         return tuple(codec.decode_bar(entry, instrument, period_ns) for entry in entries)
+
+    async def market_clock(self) -> MarketClock:
+        return codec.decode_clock(await self._ask("/v2/clock", wire.Clock))
 
     async def expiries(self, underlying: InstrumentID) -> tuple[date, ...]:
         today = rfc3339(self._clock.now_ns())[:10]
@@ -515,7 +534,7 @@ def _urls(environment: str, options: Mapping[str, str]) -> Urls:
 def _market(instrument: InstrumentID) -> str:
     if "/" in instrument:
         return "/v1beta3/crypto/us"
-    return "/v1beta1/options" if is_option(instrument) else "/v2/stocks"
+    return "/v1beta1/options" if is_option(instrument) else _STOCKS
 
 
 def _news_symbols(symbols: Sequence[str]) -> list[str]:

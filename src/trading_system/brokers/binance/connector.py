@@ -24,7 +24,7 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
@@ -120,6 +120,10 @@ class BinanceConnector:
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
 
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {"weight": Budget(self._budget.left(now_ns), self._budget.limit)}
+
     async def account(self) -> AccountSnapshot:
         """Balances, and the prices that they are worth: two reads, not one instant."""
         await self._load()
@@ -137,7 +141,7 @@ class BinanceConnector:
         """A balance that has changed says in which pair executions are to be read."""
         tradable = frozenset(self._symbols.values())
         now = {balance.asset: Decimal(balance.free) + Decimal(balance.locked) for balance in account.balances}
-        for asset in now.keys() | self._balances.keys():
+        for asset in {**now, **self._balances}:  # in an order that is the same in every run
             name = codec.held_as(asset, tradable)
             if name is not None:
                 symbol = self._listed[name][0].symbol
@@ -681,8 +685,15 @@ def _is_late(response: Response) -> bool:
 def _judge(rights: wire.KeyRights) -> None:
     """A key that can move money out of the account is not let in: whoever finds it would have all of it. Raises AuthFailed."""
     page = facts.PAGES["keys_live"]
-    if rights.enable_withdrawals or rights.enable_internal_transfer:
-        raise AuthFailed("the key may withdraw or transfer.", f"Make one that may only read and trade spot: {page}")
+    switches = {
+        "Enable Withdrawals": rights.enable_withdrawals,
+        "Enable Internal Transfer": rights.enable_internal_transfer,
+        "Permits Universal Transfer": rights.permits_universal_transfer,
+    }
+    on = [name for name, is_on in switches.items() if is_on]
+    if on:
+        hint = f"Turn off {', '.join(on)}, or make one that may only read and trade spot: {page}"
+        raise AuthFailed("the key may withdraw or transfer.", hint)
     if not rights.enable_spot_and_margin_trading:
         raise AuthFailed("the key may not trade.", f"Tick spot trading for it: {page}")
 

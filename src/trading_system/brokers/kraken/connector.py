@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec.structs import replace as changed
 
+from trading_system.brokers.amends import Amend, Amends
 from trading_system.brokers.kraken import auth, codec, wire
-from trading_system.brokers.kraken.amends import Amend, Amends
 from trading_system.brokers.kraken.book import BookSession, Doubtful, Sound
 from trading_system.brokers.kraken.counter import Counter
 from trading_system.brokers.kraken.errors import Meaning, edge, failed, meaning, refusal
@@ -58,7 +58,7 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ZERO
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
@@ -77,6 +77,7 @@ ASKS_MAX = 4  # of one question: no answer, or a passing failure
 PAUSE_NS = NS // 2  # before the second; drawn from 0 to this, then twice as much
 PAGES_MAX = 200  # of any listing: more is a loop, not an account
 ROWS_MAX = 5_000  # orders remembered: for fills, which name only an order's id, and for amends
+_EXTERNAL = "external:"  # what the desk calls an order to which nobody gave a client id
 _MINUTE_NS = 60 * NS
 _PERIODS = {minutes * _MINUTE_NS: minutes for minutes in (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)}
 _T = TypeVar("_T")
@@ -134,7 +135,7 @@ class KrakenConnector:
         self._rest = ZERO  # worth of what cannot be traded here
         self._rest_ns: int | None = None  # when that was read
         self._rows: OrderedDict[str, _Row] = OrderedDict()
-        self._amends = Amends()
+        self._amends = Amends("order_qty", "price")
         self._look: Callable[[Approved], None] = _no_look
         self._stream: Supervisor | None = None
         self._session: PrivateSession | None = None  # its token holds for as long as its connection does
@@ -167,6 +168,10 @@ class KrakenConnector:
 
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
+
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {"private": Budget(self._calls.left(now_ns), self._calls.most), "public": Budget(self._public.left(now_ns), self._public.most)}
 
     async def account(self) -> AccountSnapshot:
         """What there is and what the market says it is worth. What cannot be traded here counts in equity too, as Kraken values it: that changes
@@ -329,10 +334,13 @@ class KrakenConnector:
         return tuple([await self._row(order_id, order) for order_id, order in found.open.items()])
 
     async def order_status(self, cl_ord_id: ClOrdID) -> ExecutionReport | None:
-        """Among the open orders, then among those that are over. A change without an answer is looked for in its order."""
+        """Among the open orders, then among those that are over; an order without a client id by its own. A change without an answer is looked for
+        in its order."""
         amend = self._amends.get(cl_ord_id)
         if amend is not None:
             return await self._amend_status(amend)
+        if cl_ord_id.startswith(_EXTERNAL):
+            return await self._by_id(cl_ord_id.rpartition(":")[2])
         working = await self._ask("OpenOrders", {"cl_ord_id": cl_ord_id}, wire.OpenOrders)
         over = {} if working.open else await self._closed(cl_ord_id)
         rows = {order_id: order for order_id, order in (*working.open.items(), *over.items()) if order.cl_ord_id == cl_ord_id}
@@ -340,6 +348,13 @@ class KrakenConnector:
             return None
         order_id = max(rows, key=lambda name: rows[name].opentm)  # an id is free again once its order is over
         return await self._row(order_id, rows[order_id])
+
+    async def _by_id(self, order_id: str) -> ExecutionReport | None:
+        try:
+            rows = await self._ask("QueryOrders", {"txid": order_id}, dict[str, wire.Order])
+        except BadRequest:  # unknown
+            return None
+        return await self._row(order_id, rows[order_id]) if order_id in rows else None
 
     async def _closed(self, cl_ord_id: ClOrdID) -> Mapping[str, wire.Order]:
         return (await self._ask("ClosedOrders", {"cl_ord_id": cl_ord_id}, wire.ClosedOrders, cost=HISTORY_COST)).closed
@@ -349,7 +364,7 @@ class KrakenConnector:
         rows = await self._ask("QueryOrders", {"txid": amend.order_id}, dict[str, wire.Order])
         if amend.order_id not in rows:
             return None
-        found = amend.found(await self._row(amend.order_id, rows[amend.order_id]))
+        found = self._amends.found(amend, await self._row(amend.order_id, rows[amend.order_id]))
         if found is not None:
             self._amends.settle(amend.cl_ord_id)
         return found
@@ -448,7 +463,7 @@ class KrakenConnector:
         report = codec.decode_execution(event, self._clock.now_ns())
         self._remember(self._rows, event.order_id, _Row(report, fee_in_base=event.fee_ccy_pref == "fcib"))
         if event.exec_type == "amended":  # by us, it may be: then what follows is the new intent's, whenever the answer comes
-            return next((found for amend in self._amends.on(event.order_id) if (found := amend.found(report)) is not None), report)
+            return next((found for amend in self._amends.on(event.order_id) if (found := self._amends.found(amend, report)) is not None), report)
         return report
 
     async def _row(self, order_id: str, order: wire.Order) -> ExecutionReport:

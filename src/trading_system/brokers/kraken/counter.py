@@ -25,6 +25,10 @@ class Counter:
         over = self._now(now_ns) + cost - (self.most if urgent else self.most * (1 - RESERVE))
         return 0 if over <= 0 else int((over / self._decay * NS).to_integral_value(ROUND_CEILING))
 
+    def left(self, now_ns: int) -> int:
+        """Units that an urgent caller could have now."""
+        return max(0, int(self.most - self._now(now_ns)))
+
     def take(self, now_ns: int, cost: int) -> None:
         """Count a call. A cancel is counted, too, where it goes above the most."""
         self._value, self._at_ns = self._now(now_ns) + cost, now_ns

@@ -28,7 +28,8 @@ _TICKS = msgspec.json.Decoder(list[wire.Tick])
 _TRADES = msgspec.json.Decoder(list[wire.TradeTick])
 _BARS = msgspec.json.Decoder(list[wire.Ohlc])
 _ASKED_WITH: Mapping[str, Mapping[str, object]] = {
-    "executions": {"snap_orders": True, "snap_trades": True},
+    # The last trades, however old, would come without their orders' client ids and quantities: TradesHistory has them whole, and since when one asks.
+    "executions": {"snap_orders": True, "snap_trades": False},
     "balances": {"snapshot": True},
     "ticker": {"event_trigger": "bbo"},
     "trade": {"snapshot": False},
@@ -64,7 +65,7 @@ class Reply(msgspec.Struct, frozen=True):
 class PrivateSession:
     """Executions, balances and replies of one account. Each connection has a token of its own; the subscription is the login.
 
-    Every connection begins with the open orders and the last fifty trades; what ended before that while nobody listened, the desk reads by REST.
+    Every connection begins with the open orders; what traded or ended before that while nobody listened, the desk reads by REST.
     Where a number is missing, the channel is subscribed to again, and begins anew; what comes meanwhile is handed on as it is.
     Source: docs.kraken.com/api/docs/websocket-v2/executions
     """

@@ -36,7 +36,7 @@ from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
 from trading_system.domain.times import NS, rfc3339
 from trading_system.settings.secret import Secret
@@ -128,6 +128,10 @@ class OandaConnector:
 
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
+
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {"requests": Budget(self._budget.left(now_ns), self._budget.limit)}
 
     async def account(self) -> AccountSnapshot:
         """The account at one transaction, and the prices of what it holds. Moneys that it might trade in are asked for with a pair of each."""

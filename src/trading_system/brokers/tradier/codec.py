@@ -17,20 +17,22 @@ from trading_system.brokers.tradier.facts import LIVE, NAME, PAGES, PAPER, PAPER
 from trading_system.domain.account import AccountSnapshot, Flow, FlowKind, Position
 from trading_system.domain.errors import ProtocolError
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.hours import Hours, Window, is_open, next_open_ns
+from trading_system.domain.hours import Hours, MarketClock, MarketState, Window, is_open, next_open_ns
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, bounded, plain
 from trading_system.domain.option import Contract, Greeks, OptionSnapshot, Right, is_option, parse_occ, underlying_of
-from trading_system.domain.order import Approved, Leg, NewOrder
+from trading_system.domain.order import Approved, Leg, NewOrder, shares_of
 from trading_system.domain.portfolio import ClosedPosition
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match
 from trading_system.domain.times import NS, parse_rfc3339
 
 MS = 1_000_000
 HUNDRED = Decimal(100)  # shares that a quote's size and an option are about
-MULTILEG = "multileg"
+MULTILEG, COMBO = "multileg", "combo"
+WHOLE = (MULTILEG, COMBO)  # filled by their legs
 LINKED = ("oto", "oco", "otoco")  # parents whose own fields are empty
 _CLASS = {Contingency.OTO: "oto", Contingency.OCO: "oco", Contingency.BRACKET: "otoco"}
 _SIDE = {
@@ -70,6 +72,12 @@ _STATUS = {
     "pending_cancel": OrdStatus.PENDING_CANCEL,
     "rejected": OrdStatus.REJECTED,
     "error": OrdStatus.REJECTED,
+}
+_MARKET = {
+    "premarket": MarketState.PREMARKET,
+    "open": MarketState.OPEN,
+    "postmarket": MarketState.POSTMARKET,
+    "closed": MarketState.CLOSED,
 }
 _RIGHT = {"call": Right.CALL, "put": Right.PUT}
 _STOCKS = ("stock", "etf")
@@ -152,15 +160,21 @@ def _terms(request: NewOrder, *, closes: bool) -> dict[str, str]:
 
 
 def _several(approved: Approved) -> Mapping[str, str]:
+    """A combo's shares come first and have no symbol of their own. Its price is for each of them.
+
+    Source: docs.tradier.com, Place Combo Order; it does not state the price's unit: docs/decisions/0017
+    """
     request = approved.request
-    form = {"class": MULTILEG, "symbol": encode_symbol(request.instrument), "duration": request.time_in_force.value, "tag": approved.cl_ord_id}
+    kind = MULTILEG if shares_of(request.legs) is None else COMBO
+    form = {"class": kind, "symbol": encode_symbol(request.instrument), "duration": request.time_in_force.value, "tag": approved.cl_ord_id}
     form |= _net(request)
-    for place, (leg, opens) in enumerate(zip(request.legs, approved.opens, strict=True)):
-        form |= {
-            f"option_symbol[{place}]": leg.instrument,
-            f"side[{place}]": f"{leg.side.value}_to_{'open' if opens else 'close'}",
-            f"quantity[{place}]": plain((request.order_qty or ZERO) * leg.ratio_qty),
-        }
+    legs = sorted(zip(request.legs, approved.opens, strict=True), key=lambda part: is_option(part[0].instrument))
+    for place, (leg, opens) in enumerate(legs):
+        form[f"quantity[{place}]"] = plain((request.order_qty or ZERO) * leg.ratio_qty)
+        if is_option(leg.instrument):
+            form |= {f"option_symbol[{place}]": leg.instrument, f"side[{place}]": f"{leg.side.value}_to_{'open' if opens else 'close'}"}
+        else:
+            form[f"side[{place}]"] = _VERB[leg.side, not opens]
     return form
 
 
@@ -236,11 +250,11 @@ def decode_order(row: wire.Order, cl_ord_id: ClOrdID, recv_ns: int) -> Execution
     Raises: ProtocolError: a word we do not know, a parent without legs.
     Source: docs.tradier.com, Get Orders
     """
-    if row.order_class not in LINKED and row.order_class != MULTILEG:
+    if row.order_class not in LINKED and row.order_class not in WHOLE:
         return _decode_one(row, cl_ord_id, recv_ns)
     if not row.legs:
         raise ProtocolError(f"a {row.order_class} order without its legs", str(row.id).encode())
-    if row.order_class == MULTILEG:
+    if row.order_class in WHOLE:
         return _decode_whole(row, cl_ord_id, recv_ns)
     head = head_of(row)
     children = tuple(_decode_one(leg, ClOrdID(""), recv_ns, row) for leg in row.legs if leg is not head)
@@ -278,11 +292,13 @@ def _decode_one(row: wire.Order, cl_ord_id: ClOrdID, recv_ns: int, parent: wire.
 
 
 def _decode_whole(row: wire.Order, cl_ord_id: ClOrdID, recv_ns: int) -> ExecutionReport:
-    """A multileg order is bought as a whole, about what its options are about. How many wholes that are, the legs' quantities say."""
+    """A multileg order is bought as a whole, about what its options are about. How many wholes that are, the legs' quantities say: a hundred shares
+    count as one contract, other shares for themselves."""
     legs = [leg if leg.type in ("market", "limit") else replace(leg, type="limit", price=None) for leg in row.legs]
     children = tuple(_decode_one(leg, ClOrdID(""), recv_ns, row) for leg in legs)
     quantities = [_above_zero(leg.quantity, "quantity") for leg in legs]
-    wholes = Decimal(math.gcd(*(int(qty) for qty in quantities)))
+    times = [ONE if is_option(child.instrument) or qty % HUNDRED else HUNDRED for child, qty in zip(children, quantities, strict=True)]
+    wholes = Decimal(math.gcd(*(int(qty / each) for qty, each in zip(quantities, times, strict=True))))
     ratios = [int(qty / wholes) for qty in quantities]
     filled = min((leg.exec_quantity or ZERO) // ratio for leg, ratio in zip(legs, ratios, strict=True))
     return ExecutionReport(
@@ -463,6 +479,11 @@ def decode_security(security: wire.Security, hours: Hours) -> Instrument:
     return decode_instrument(wire.Quote(symbol=security.symbol, type=security.type), hours, shortable=True)
 
 
+def decode_match(security: wire.Security) -> Match:
+    symbol = decode_symbol(security.symbol)
+    return Match(instrument=symbol, asset_class=AssetClass.EQUITY, symbol=security.symbol, title=security.description)
+
+
 def is_stock(security: wire.Security) -> bool:
     return security.type in _STOCKS
 
@@ -605,6 +626,30 @@ def decode_calendar(days: Iterable[wire.CalendarDay], known_until_ns: int) -> Ho
         windows.append(Window(_new_york(day.date, day.open.start), _new_york(day.date, day.open.end)))
         extended.append(Window(_new_york(day.date, first.start), _new_york(day.date, last.end)))
     return Hours(windows=tuple(windows), extended=tuple(extended), known_until_ns=known_until_ns)
+
+
+def decode_clock(clock: wire.Clock, hours: Hours) -> MarketClock:
+    """Where the market is in its day. When that changes Tradier writes as a time of day; on which day a closed market opens the calendar knows.
+
+    Source: docs.tradier.com, Get Clock
+    """
+    state, now_ns = _word(_MARKET, clock.state, "state of the market"), clock.timestamp * NS
+    if state is MarketState.CLOSED:
+        next_ns = next((window.open_ns for window in hours.extended if window.open_ns > now_ns), None)
+    else:
+        next_ns = _new_york(clock.date, clock.next_change)
+    return MarketClock(
+        state=state,
+        next_state=_word(_MARKET, clock.next_state, "state of the market"),
+        next_ns=next_ns,
+        text=clock.description,
+        transact_ns=now_ns,
+    )
+
+
+def decode_strikes(body: bytes) -> tuple[Decimal, ...]:
+    """The strikes of a day. Raises msgspec.MsgspecError: no list of them."""
+    return tuple(sorted(map(_size, wire.rows(body, "strikes", "strike", Decimal))))
 
 
 def decode_closed(row: wire.ClosedPosition) -> ClosedPosition:

@@ -6,14 +6,15 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 from msgspec.structs import replace as changed
 
+from trading_system.brokers.amends import Amend, Amends
 from trading_system.brokers.tradier import auth, codec, wire
-from trading_system.brokers.tradier.amends import Amend, Amends
 from trading_system.brokers.tradier.errors import counted, is_not_found, is_over, is_page, refusal, sentences
 from trading_system.brokers.tradier.executed import Executed
 from trading_system.brokers.tradier.facts import (
@@ -39,7 +40,7 @@ from trading_system.domain.account import AccountSnapshot, Flow
 from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, ProtocolError, RateLimited, Rejected, Unavailable
 from trading_system.domain.errors import NotSent as Stopped
 from trading_system.domain.fix import OrdStatus
-from trading_system.domain.hours import Hours
+from trading_system.domain.hours import Hours, MarketClock
 from trading_system.domain.ids import ClOrdID, InstrumentID, is_ours
 from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, Quote, Trade
@@ -47,8 +48,9 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.option import OptionSnapshot, Right, is_option, underlying_of
 from trading_system.domain.order import Approved, Order
 from trading_system.domain.portfolio import ClosedPosition
-from trading_system.domain.ports import Clock, Kinds, Link, StreamState
+from trading_system.domain.ports import Budget, Clock, Kinds, Link, StreamState
 from trading_system.domain.report import ExecutionReport
+from trading_system.domain.search import Match, matching
 from trading_system.domain.times import NS
 from trading_system.settings.secret import Secret
 from trading_system.transport.clock import BrokerOffset
@@ -110,7 +112,7 @@ class TradierConnector:
         self._news: dict[str, list[wire.AccountEvent]] = {}  # what the stream said of orders that are to be asked about
         self._doubled: set[str] = set()  # orders under another's tag that were told of
         self._executed = Executed()
-        self._amends = Amends()
+        self._amends = Amends("ord_type", "price")
         self._hours: Hours | None = None
         self._easy: frozenset[str] = frozenset()
         self._listed: tuple[wire.Security, ...] = ()
@@ -138,6 +140,14 @@ class TradierConnector:
 
     def skew_ns(self) -> int:
         return self._offset.skew_ns()
+
+    def budgets(self) -> Mapping[str, Budget]:
+        now_ns = self._clock.monotonic_ns()
+        return {
+            "account": Budget(self._budget.left(now_ns), self._budget.limit),
+            "data": Budget(self._data_budget.left(now_ns), self._data_budget.limit),
+            "orders": Budget(self._order_budget.left(now_ns), self._order_budget.limit),
+        }
 
     def _path(self, what: str) -> str:
         assert self._profile is not None, "connect() comes first"
@@ -168,6 +178,12 @@ class TradierConnector:
             within = hours if quote.type != "option" else changed(hours, extended=())
             instruments.append(codec.decode_instrument(quote, within, shortable=quote.symbol in easy))
         return tuple(instruments)
+
+    async def search(self, text: str) -> tuple[Match, ...]:
+        """Stocks and funds, by Tradier's own search."""
+        body = await self._ask_data("/v1/markets/search", {"q": text})
+        found = self._decoded(body, lambda raw: wire.rows(raw, "securities", "security", wire.Security))
+        return matching(text, [codec.decode_match(security) for security in found if codec.is_stock(security)])
 
     async def _easy_to_borrow(self) -> frozenset[str]:
         now_ns = self._clock.monotonic_ns()
@@ -316,7 +332,7 @@ class TradierConnector:
     async def _amend_status(self, amend: Amend) -> ExecutionReport | None:
         """A changed order's row says no more than how it stands."""
         report = await self._status(amend.order_id)
-        found = None if report is None else amend.found(report)
+        found = None if report is None else self._amends.found(amend, report)
         if found is not None:
             self._amends.settle(amend.cl_ord_id)
             self._remember(self._ids, amend.cl_ord_id, str(amend.order_id))
@@ -503,7 +519,7 @@ class TradierConnector:
     def _parts(self, row: wire.Order, report: ExecutionReport) -> list[ExecutionReport]:
         """What was filled of it, part by part. Of a multileg order its legs are."""
         head = codec.head_of(row)
-        rows = [] if row.order_class == codec.MULTILEG else [(head, report)]
+        rows = [] if row.order_class in codec.WHOLE else [(head, report)]
         rows += zip((leg for leg in row.legs if leg is not head), self._children(report), strict=True)
         return [codec.decode_part(part, of) for one, of in rows for part in self._executed.learn(one, of.transact_ns)]
 
@@ -563,6 +579,15 @@ class TradierConnector:
         lines = [codec.decode_snapshot(quote, self._clock.now_ns(), delay_ns=self._delay_ns) for quote in quotes]
         wanted = [line for line in lines if right in (None, line.contract.right)]
         return tuple(sorted(wanted, key=lambda line: (line.contract.strike, line.contract.right)))
+
+    async def strikes(self, underlying: InstrumentID, expiry: date) -> tuple[Decimal, ...]:
+        query = {"symbol": codec.encode_symbol(underlying), "expiration": expiry.isoformat()}
+        return self._decoded(await self._ask_data("/v1/markets/options/strikes", query), codec.decode_strikes)
+
+    async def market_clock(self) -> MarketClock:
+        hours = await self._stock_hours()
+        shown = self._decoded(await self._ask_data("/v1/markets/clock", {}), lambda raw: wire.one(raw, "clock", wire.Clock))
+        return codec.decode_clock(shown, hours)
 
     async def _quotes(self, symbols: Sequence[str]) -> list[wire.Quote]:
         body = await self._ask_data("/v1/markets/quotes", {"symbols": ",".join(symbols)})

@@ -90,6 +90,7 @@ LINK_RULES = (
 )
 TICKS = (TickBand(Decimal(0), Decimal("0.01")),)  # some option classes trade in nickels: Tradier then refuses what is off
 LEGS_MAX = 4  # of a multileg order
+COMBO_LEGS_MAX = 3  # of a combo: shares, and one or two options
 QUANTITY_MAX = 10_000_000
 
 FACTS = Facts(
@@ -98,6 +99,7 @@ FACTS = Facts(
     rules=ORDER_RULES,
     links=LINK_RULES,
     legs_max=LEGS_MAX,
+    combo_legs_max=COMBO_LEGS_MAX,
     client_id_scope=ClientIdScope.NONE,  # a tag is a label: the same one twice is two orders
     late_accept_ns=120_000_000_000,  # Tradier states no bound: the general one where there is no deadline on the wire
     visibility_lag_ns=30_000_000_000,  # measured below 100 ms in the sandbox

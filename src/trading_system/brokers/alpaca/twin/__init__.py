@@ -271,7 +271,7 @@ class AlpacaTwin:
             raise ValueError(f"there are options on {symbol}: what a split makes of them is not modelled")
         self.trading.split(symbol, ratio, self.now_ns)
         self.options.chains.relisted()
-        self.data.relisted(symbol)
+        self.data.relisted(symbol, ratio, self.now_ns)
         self._collect()
 
     def assign(self, symbol: str, qty: Decimal) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import groupby
+from math import prod
 
 import msgspec
 
@@ -12,7 +13,7 @@ from trading_system.brokers.alpaca import facts, wire
 from trading_system.brokers.alpaca.twin.forms import Place, Refusal, answer, bad_parameter, choice, from_token, number, parse_time, to_token
 from trading_system.brokers.alpaca.twin.universe import Universe
 from trading_system.domain.fix import Side
-from trading_system.domain.money import plain
+from trading_system.domain.money import ONE, plain
 from trading_system.sim.market import LOT, Bar, Market, Print, Tick
 from trading_system.sim.sessions import DAY_NS, HOUR_NS, MINUTE_NS, iso, new_york_day, new_york_ns
 from trading_system.transport.message import Response
@@ -22,6 +23,7 @@ MINUTES_PER_PAGE = 20_000  # the most that one page computes: a long page of dai
 RECENT_NS = 15 * MINUTE_NS  # SIP data younger than this needs a subscription
 _CONDITIONS = ("R",)
 _FEEDS = ("iex", "sip", "otc", "boats", "delayed_sip", "overnight")
+_ADJUSTMENTS = frozenset({"raw", "split", "dividend", "spin-off", "all"})
 _TIMEFRAME = re.compile(r"(\d{1,2})(Min|T|Hour|H|Day|D|Week|W|Month|M)")
 
 
@@ -58,14 +60,15 @@ class Shower:
             shown.x, shown.c, shown.z = "V", ("@",), "C"
         return shown
 
-    def bar(self, bar: Bar) -> wire.Bar:
+    def bar(self, bar: Bar, ratio: Decimal = ONE) -> wire.Bar:
+        """ratio: so many shares of now for one of then."""
         return wire.Bar(
             t=iso(bar.start_ns)[:19] + "Z",
             o=self.price(bar.open),
             h=self.price(bar.high),
             l=self.price(bar.low),
             c=self.price(bar.close),
-            v=bar.volume * self._size,
+            v=Decimal(plain(bar.volume * self._size * ratio)),
             n=Decimal(bar.prints),
             vw=(bar.vwap * self._unit).quantize(self._grain, ROUND_HALF_EVEN),
         )
@@ -75,6 +78,14 @@ class Shower:
 
     def _levels(self, levels: Iterable[tuple[int, int]]) -> list[wire.BookLevel]:
         return [wire.BookLevel(p=self.price(price), s=self.size(lots)) for price, lots in levels]
+
+
+class Before(msgspec.Struct, frozen=True):
+    """How an instrument was shown until a split, and how many shares of then are one of before it."""
+
+    until_ns: int
+    shower: Shower
+    ratio: Decimal
 
 
 class Timeframe(msgspec.Struct, frozen=True):
@@ -128,10 +139,17 @@ class MarketData:
         self._market = market
         self._sip = sip
         self.showers = {listing.symbol: Shower(market, listing.symbol, crypto="/" in listing.symbol) for listing in universe.listings}
+        self._before: dict[str, list[Before]] = {}  # of what was split, oldest first
 
-    def relisted(self, symbol: str) -> None:
+    def relisted(self, symbol: str, ratio: Decimal, now_ns: int) -> None:
         """A split changed what a unit of this symbol's price is worth."""
+        self._before.setdefault(symbol, []).append(Before(now_ns, self.showers[symbol], ratio))
         self.showers[symbol] = Shower(self._market, symbol, crypto=False)
+
+    def _shown(self, symbol: str, at_ns: int) -> tuple[Shower, Decimal]:
+        """How it was shown at that time, and how many shares of now are one of then."""
+        later = [before for before in self._before.get(symbol, ()) if at_ns < before.until_ns]
+        return (later[0].shower, prod((before.ratio for before in later), start=ONE)) if later else (self.showers[symbol], ONE)
 
     # -- latest ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -183,6 +201,7 @@ class MarketData:
         reverse = choice(query, "sort", "asc", ("asc", "desc")) == "desc"
         limit = number(query, "limit", 1000, facts.DATA_PAGE_MAX)
         frame = timeframe(query.get("timeframe", "")) if kind == "bars" else None
+        adjusted = kind == "bars" and _adjusts(query)
         place = from_token(query["page_token"]) if query.get("page_token") else None
         page: dict[str, list[object]] = {}
         budget, taken = self.minutes_per_page, 0
@@ -192,7 +211,7 @@ class MarketData:
             low, high = start_ns, min(end_ns, now_ns)
             if place is not None and symbol == place.symbol:
                 low, high = (low, place.time_ns) if reverse else (place.time_ns, high)
-            for time_ns, cost, entry in self._entries(kind, symbol, low, high, now_ns, frame, reverse=reverse):
+            for time_ns, cost, entry in self._entries(kind, symbol, low, high, now_ns, frame, reverse=reverse, adjusted=adjusted):
                 if taken == limit or budget <= 0:
                     return page, to_token(Place(symbol, time_ns))
                 budget -= cost
@@ -202,16 +221,15 @@ class MarketData:
         return page, None
 
     def _entries(
-        self, kind: str, symbol: str, low_ns: int, high_ns: int, now_ns: int, frame: Timeframe | None, *, reverse: bool
+        self, kind: str, symbol: str, low_ns: int, high_ns: int, now_ns: int, frame: Timeframe | None, *, reverse: bool, adjusted: bool
     ) -> Iterator[tuple[int, int, object | None]]:
-        """(time, minutes of work, entry), with low_ns <= time <= high_ns."""
-        shower = self.showers[symbol]
+        """(time, minutes of work, entry), with low_ns <= time <= high_ns. What is not adjusted stands as it was told then."""
         if kind == "quotes":
             for tick in self._market.quotes(symbol, low_ns, high_ns + 1, reverse=reverse):
-                yield tick.time_ns, 1, shower.quote(tick)
+                yield tick.time_ns, 1, self._shown(symbol, tick.time_ns)[0].quote(tick)
         elif kind == "trades":
             for printed in self._market.prints(symbol, low_ns, high_ns + 1, reverse=reverse):
-                yield printed.time_ns, 0, shower.trade(printed)
+                yield printed.time_ns, 0, self._shown(symbol, printed.time_ns)[0].trade(printed)
         else:
             assert frame is not None
             until_ns = min(frame.end(frame.start(high_ns)), now_ns // MINUTE_NS * MINUTE_NS)  # minutes that are over
@@ -220,7 +238,9 @@ class MarketData:
                 numbers = list(group)
                 if low_ns <= bar_ns <= high_ns:
                     bar = self._market.bar(symbol, bar_ns, reversed(numbers) if reverse else numbers)
-                    yield bar_ns, len(numbers), None if bar is None else shower.bar(bar)
+                    then, ratio = self._shown(symbol, bar_ns)
+                    shown = None if bar is None else self.showers[symbol].bar(bar, ratio) if adjusted else then.bar(bar)
+                    yield bar_ns, len(numbers), shown
 
     # -- what is asked ---------------------------------------------------------------------------------------------------------------------------
 
@@ -242,6 +262,14 @@ class MarketData:
             raise Refusal(400, None, f"invalid feed: {feed}")
         if not crypto and feed == "sip" and not self._sip and (latest or end_ns > now_ns - RECENT_NS):
             raise Refusal(403, 42210000, "subscription does not permit querying recent SIP data")
+
+
+def _adjusts(query: Mapping[str, str]) -> bool:
+    """Whether bars from before a split are shown in shares of now. Of dividends and spin-offs there is nothing to adjust for."""
+    wanted = (query.get("adjustment") or "raw").split(",")
+    if not _ADJUSTMENTS.issuperset(wanted):
+        raise Refusal(400, None, f"invalid adjustment: {query['adjustment']}")
+    return not {"split", "all"}.isdisjoint(wanted)
 
 
 def _bar_start(frame: Timeframe) -> Callable[[int], int]:

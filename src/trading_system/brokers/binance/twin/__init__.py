@@ -169,9 +169,9 @@ def too_much(limit: int) -> Refusal:
 class BinanceTwin:
     """One Binance spot account. Without key and secret they are made from the seed; read them from the attributes.
 
-    environment: "paper" (a testnet, which has nothing below /sapi) or "live". may_withdraw: what a live key says of itself. orders_streams: how many
-    connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay, by symbol. ed25519: the secret is
-    a private key, of which the twin keeps the public half.
+    environment: "paper" (a testnet, which has nothing below /sapi) or "live". may_withdraw, may_transfer: what a live key says of
+    itself. orders_streams: how many connections it lets in at once, per kind. requests_per_minute: of the mean weight. recordings: prices to replay,
+    by symbol. ed25519: the secret is a private key, of which the twin keeps the public half.
     """
 
     def __init__(
@@ -190,6 +190,7 @@ class BinanceTwin:
         orders_per_10_s: int = facts.ORDERS_PER_10_S,
         orders_streams: int = 300,
         may_withdraw: bool = False,
+        may_transfer: bool = False,
         ed25519: bool = False,
     ) -> None:
         names = Random(f"binance {seed}")  # noqa: S311 names, no secrets of anybody's
@@ -215,7 +216,7 @@ class BinanceTwin:
         )
         self.now_ns = start_ns
         self._start_ms = start_ns // MS
-        self.may_withdraw = may_withdraw
+        self.may_withdraw, self.may_transfer = may_withdraw, may_transfer
         weight_per_minute = requests_per_minute * MEAN_WEIGHT
         self.data = MarketData(self.universe, self.market, weight_per_minute, orders_per_10_s)
         self.trading = TradingDesk(self.exchange, self.data, uid=names.randrange(10**8, 10**9), fee=fee, collect=self._collect)
@@ -245,7 +246,7 @@ class BinanceTwin:
             enable_internal_transfer=False,
             enable_spot_and_margin_trading=True,
             create_time=self._start_ms,
-            permits_universal_transfer=False,
+            permits_universal_transfer=self.may_transfer,
             enable_vanilla_options=False,
             enable_futures=False,
             enable_margin=False,

@@ -248,12 +248,18 @@ def _expiry(form: Mapping[str, str], tif: str, now_ns: int) -> int:
     return expires_ns
 
 
-def _ids(form: Mapping[str, str]) -> tuple[int, str | None]:
-    userref, cl_ord_id = form.get("userref", ""), form.get("cl_ord_id") or None
-    if userref and not (_USERREF.fullmatch(userref) and -(1 << 31) <= int(userref) < 1 << 31):
-        raise invalid("userref")
+def client_id(form: Mapping[str, str]) -> str | None:
+    """The client id of an order, or that is asked for: a UUID, 32 hex digits, or up to 18 characters. Raises Refusal: none of these."""
+    cl_ord_id = form.get("cl_ord_id") or None
     if cl_ord_id is not None and not (_UUID.fullmatch(cl_ord_id) or _FREE_ID.fullmatch(cl_ord_id)):
         raise invalid("cl_ord_id")
+    return cl_ord_id
+
+
+def _ids(form: Mapping[str, str]) -> tuple[int, str | None]:
+    userref, cl_ord_id = form.get("userref", ""), client_id(form)
+    if userref and not (_USERREF.fullmatch(userref) and -(1 << 31) <= int(userref) < 1 << 31):
+        raise invalid("userref")
     if cl_ord_id is not None and userref not in ("", "0"):
         raise invalid("cl_ord_id and userref exclude each other")
     return int(userref or "0"), cl_ord_id

@@ -224,7 +224,7 @@ class Streams:
             self._reply(conn, asked, result)
             entries = [self._whole(placed) for placed in self._desk.working()] if params.snap_orders else []
             if params.snap_trades:
-                entries += [self._trade(done) for done in list(self._exchange.executions.values())[-SNAPSHOT_TRADES:]]
+                entries += [self._past_trade(done) for done in list(self._exchange.executions.values())[-SNAPSHOT_TRADES:]]
             self._push(conn, channel, "snapshot", entries)
         else:
             self._reply(conn, asked, {"channel": channel, "snapshot": True})
@@ -550,6 +550,12 @@ class Streams:
             fees=[wire.ExecutionFee(asset=done.fee_asset, qty=done.fee)],
             timestamp=micro(done.transact_ns),
         )
+
+    def _past_trade(self, done: Execution) -> wire.Execution:
+        """A trade as the snapshot tells it, however old: which order it was of, and nothing of that order's client id or quantities."""
+        whole = self._desk.of(done.order_id).status == "closed"
+        unsaid = dict.fromkeys(("cl_ord_id", "cum_qty", "cum_cost", "avg_price"))
+        return msgspec.structs.replace(self._trade(done), order_status="filled" if whole else "partially_filled", **unsaid)
 
     # -- orders by frames ----------------------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from trading_system.brokers.kraken import facts, wire
 from trading_system.brokers.kraken.twin.forms import Refusal, flag, invalid, micro, money, new_id, number, seconds, whole
 from trading_system.brokers.kraken.twin.ledger import PAGE, Ledger, bounds
 from trading_system.brokers.kraken.twin.limits import Limits, price_of
-from trading_system.brokers.kraken.twin.rules import Asked, Rules, deadline, tick
+from trading_system.brokers.kraken.twin.rules import Asked, Rules, client_id, deadline, tick
 from trading_system.brokers.kraken.twin.universe import MONEY, STEPS, Universe
 from trading_system.domain.fix import OrdStatus, OrdType, Side
 from trading_system.domain.money import ZERO, on_grid, plain
@@ -250,7 +250,7 @@ class TradingDesk:
 
     def _one(self, form: Mapping[str, str]) -> Placed:
         """The working order that is meant. Raises Refusal."""
-        cl_ord_id, txid = form.get("cl_ord_id"), form.get("txid") or form.get("order_id", "")
+        cl_ord_id, txid = client_id(form), form.get("txid") or form.get("order_id", "")
         for placed in self.working():
             if (cl_ord_id and placed.asked.cl_ord_id == cl_ord_id) or placed.txid == txid:
                 return placed
@@ -281,10 +281,12 @@ class TradingDesk:
     # -- what is asked -----------------------------------------------------------------------------------------------------------------------------
 
     def open_orders(self, form: Mapping[str, str]) -> wire.OpenOrders:
+        client_id(form)
         return wire.OpenOrders(open={placed.txid: self.show(placed, form) for placed in self.working() if _matches(placed, form)})
 
     def closed_orders(self, form: Mapping[str, str]) -> wire.ClosedOrders:
         """Newest first, fifty a page."""
+        client_id(form)
         by = form.get("closetime", "both")
         start, end = bounds(form, {placed.txid: placed.opened_ns for placed in self.placed.values()})
         found = [
@@ -428,7 +430,7 @@ def _fee(column: int) -> wire.Fee:
 
 
 def _matches(placed: Placed, form: Mapping[str, str]) -> bool:
-    cl_ord_id, userref = form.get("cl_ord_id"), form.get("userref")
+    cl_ord_id, userref = client_id(form), form.get("userref")
     return (not cl_ord_id or placed.asked.cl_ord_id == cl_ord_id) and (userref in (None, "") or str(placed.asked.userref) == userref)
 
 

@@ -108,6 +108,8 @@ class MarketData:
                 steps = range(number * MINUTE_NS, (number + 1) * MINUTE_NS, period_ns)
                 yield from (step for step in steps if from_ns <= step < end_ns)
                 continue
+            if last >= 0 and number * MINUTE_NS < last + period_ns:
+                continue  # of the same period
             start_ns = _floor(number * MINUTE_NS, period_ns)
             if start_ns != last and start_ns + period_ns > from_ns:
                 last = start_ns

@@ -38,6 +38,7 @@ class TradierTwin:
 
     environment: "paper" is the sandbox: no market stream, no history, orders wiped at night. hours: "always" or "us". price_gap_ns: for how long an
     order is filled before it has a price. others: further accounts of the same token. recordings: prices to replay (sim/market.py reads files).
+    option_level: what the account may do with options, from 0, nothing, to 3, spreads (rules.py).
     """
 
     media_type = "application/json"  # of the market's stream by HTTP
@@ -57,6 +58,7 @@ class TradierTwin:
         requests_per_minute: int | None = None,
         price_gap_ns: int = 0,
         others: tuple[str, ...] = (),
+        option_level: int = 3,
     ) -> None:
         names = Random(f"tradier {seed}")  # noqa: S311 names, no secrets of anybody's
         self.environment = environment
@@ -79,9 +81,15 @@ class TradierTwin:
         sessions = Sessions(hours)
         options = Sessions(hours, extended=False)
         self.chains = Chains(self.market, {row.symbol: options for row in self.universe.stocks.values() if row.options})
-        self.rules = Rules(self.universe, self.exchange, self.chains, sessions)
+        self.rules = Rules(self.universe, self.exchange, self.chains, sessions, level=option_level)
         self.trading = TradingDesk(
-            self.universe, self.exchange, self.rules, account=self.account_number, start_ns=start_ns, price_gap_ns=price_gap_ns
+            self.universe,
+            self.exchange,
+            self.rules,
+            account=self.account_number,
+            start_ns=start_ns,
+            price_gap_ns=price_gap_ns,
+            option_level=option_level,
         )
         self.data = MarketData(self.universe, self.market, self.chains, sessions, live=live)
         tickets = Tickets(Random(f"tickets {seed}"))  # noqa: S311

@@ -262,7 +262,7 @@ class MarketData:
             description=text,
             state=state,
             timestamp=now_ns // SECOND_NS,
-            next_change=_hm(following[0]),
+            next_change=_edge(today(now_ns), following[0]),
             next_state=following[1],
         )
         return answer({"clock": shown})
@@ -316,19 +316,20 @@ def _hm(ns: int) -> str:
     return wall(ns)[11:16]
 
 
+def _edge(day: date, ns: int) -> str:
+    """A time of this day; its end is 24:00."""
+    return "24:00" if ns == new_york_ns(day + timedelta(days=1), 0) else _hm(ns)
+
+
 def _calendar_day(day: date, session: Session | None) -> wire.CalendarDay:
     """A day that never closes is written 00:00 to 24:00, with nothing before and after."""
     if session is None:
         return wire.CalendarDay(date=day.isoformat(), status="closed", description="Market is closed")
-
-    def at(ns: int) -> str:
-        return "24:00" if ns == new_york_ns(day + timedelta(days=1), 0) else _hm(ns)
-
     return wire.CalendarDay(
         date=day.isoformat(),
         status="open",
         description="Market is open",
-        premarket=wire.Span(start=at(session.early_ns), end=at(session.open_ns)),
-        open=wire.Span(start=at(session.open_ns), end=at(session.close_ns)),
-        postmarket=wire.Span(start=at(session.close_ns), end=at(session.late_ns)),
+        premarket=wire.Span(start=_edge(day, session.early_ns), end=_edge(day, session.open_ns)),
+        open=wire.Span(start=_edge(day, session.open_ns), end=_edge(day, session.close_ns)),
+        postmarket=wire.Span(start=_edge(day, session.close_ns), end=_edge(day, session.late_ns)),
     )

@@ -27,6 +27,8 @@ CODES: Mapping[str, str] = {
     "MarketOrderIsGtc": "You cannot place market orders with GTC, only day orders are allowed",
     "OcoExpirationTypeNotTheSame": "Expiration type of OCO orders must be the same",
     "OcoOrderWithOppositeLegs": "You cannot place OCO order with orders for the same security and with opposite trade direction",
+    "OptionLevelRestriction": "Your account does not have the option level permission for this trade. Please contact 980-272-3880 for questions or "
+    "concerns",
     "OrderWithDifferentSide": "You cannot have pending orders with different sides for selected symbol where one is a MKT order. You must close "
     "another pending order in order to place a SHORT order, or try a limit order instead",
     "OtoFirstLesIsMarketNotAllowed": "First market order in OTO is not allowed",

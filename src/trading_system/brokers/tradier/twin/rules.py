@@ -2,7 +2,8 @@
 order's row, a moment after it was received.
 
 Which refusal comes where is not stated; others saw both (../shared/protocols/tradier.md §6).
-Not modelled: combos (shares and options as one order), uncovered options, prices too far from the market, the count of day trades.
+Not modelled: uncovered options, prices too far from the market, the count of day trades. Which option level allows what is not stated: here 1 allows
+what shares or money cover, 2 what is bought, 3 spreads.
 """
 
 import math
@@ -34,6 +35,7 @@ _OPTION = {
 _TYPES = {"market": OrdType.MARKET, "limit": OrdType.LIMIT, "stop": OrdType.STOP, "stop_limit": OrdType.STOP_LIMIT}
 _DURATIONS = {"day": TimeInForce.DAY, "gtc": TimeInForce.GTC, "pre": TimeInForce.DAY, "post": TimeInForce.DAY}
 GROUPS = {"oto": (Contingency.OTO, 2), "oco": (Contingency.OCO, 2), "otoco": (Contingency.BRACKET, 3)}
+WHOLE = {"multileg": facts.LEGS_MAX, "combo": facts.COMBO_LEGS_MAX}  # and how many legs they have at most
 NET = {"market": None, "debit": ONE, "credit": -ONE, "even": ZERO}
 _COLLAR = Decimal("1.04")  # above the offers, what an order without a limit holds back
 _SHORT_MIN = Decimal(5)
@@ -42,11 +44,12 @@ _SHORT_MIN = Decimal(5)
 class Rules:
     """The checks of one account. Each raises Refusal, which leaves no trace, or Denied, which leaves a rejected order."""
 
-    def __init__(self, universe: Universe, exchange: Exchange, chains: Chains, sessions: Sessions) -> None:
+    def __init__(self, universe: Universe, exchange: Exchange, chains: Chains, sessions: Sessions, *, level: int) -> None:
         self._universe = universe
         self._exchange = exchange
         self._chains = chains
         self._sessions = sessions
+        self._level = level  # of options that the account may trade
 
     # -- the form --------------------------------------------------------------------------------------------------------------------------------
 
@@ -106,8 +109,8 @@ class Rules:
         return contract
 
     def several(self, form: Form, now_ns: int) -> tuple[Ticket, list[Ticket]]:
-        """An order that fills as a whole, and one for each of its legs."""
-        kind = form.get("type", "")
+        """An order that fills as a whole, and one for each of its legs. The leg of a combo that names no option is its shares."""
+        kind, most, combo = form.get("type", ""), WHOLE[form["class"]], form["class"] == "combo"
         if kind not in NET:
             raise parameter("type", "is not a valid order type.")
         sign, price = NET[kind], amount(form, "price")
@@ -116,22 +119,28 @@ class Rules:
         ord_type = OrdType.MARKET if sign is None else OrdType.LIMIT
         tif = _duration(form, ord_type, now_ns, self._sessions)
         parts = [_indexed(form, place) for place in range(facts.LEGS_MAX + 1) if f"side[{place}]" in form]
-        if not 2 <= len(parts) <= facts.LEGS_MAX:
-            raise parameter("class", f"a multileg order has 2 to {facts.LEGS_MAX} legs.")
+        if not 2 <= len(parts) <= most or sum("option_symbol" not in part for part in parts) != combo:
+            raise parameter("class", f"a {form['class']} order has 2 to {most} legs{', one of them an equity' if combo else ''}.")
         legs = []
         for part in parts:
-            symbol = part.get("option_symbol", "")
-            contract = self.contract(symbol, now_ns)
-            if contract.underlying != form.get("symbol"):
+            symbol, option = part.get("option_symbol", form.get("symbol", "")), "option_symbol" in part
+            if symbol not in self._universe.stocks and not option:
+                raise business("SecurityUndefined")
+            if option and self.contract(symbol, now_ns).underlying != form.get("symbol"):
                 raise parameter("option_symbol", f"{symbol} is not on the symbol of the order.")
-            side, opening = _side(part["side"], option=True)
+            side, opening = _side(part["side"], option=option)
             qty = _quantity(part.get("quantity", ""))
             legs.append(Ticket(symbol=symbol, cl_ord_id="", side=side, ord_type=ord_type, time_in_force=tif, qty=qty, opening=opening))
         if len({leg.symbol for leg in legs}) < len(legs):
             raise parameter("option_symbol", "each leg has a contract of its own.")
-        wholes = Decimal(math.gcd(*(int(leg.qty or ZERO) for leg in legs)))
+        lots = [leg.qty or ZERO for leg in legs]
+        if combo:
+            lots = [qty / MULTIPLIER if leg.symbol == form.get("symbol") else qty for leg, qty in zip(legs, lots, strict=True)]
+        if any(not on_grid(qty, ONE) for qty in lots):
+            raise parameter("quantity", "other shares than hundreds are not modelled here.")
+        wholes = Decimal(math.gcd(*map(int, lots)))
         whole = Ticket(
-            symbol=legs[0].symbol,
+            symbol=next(leg.symbol for leg in legs if leg.symbol != form.get("symbol")),
             cl_ord_id=self.tag(form),
             side=Side.BUY,
             ord_type=ord_type,
@@ -177,6 +186,8 @@ class Rules:
         if option:
             contract = self._exchange.terms[ticket.symbol].contract
             assert contract is not None
+            if self._level < (2 if ticket.opening and ticket.side is Side.BUY else 1):
+                raise Denied("OptionLevelRestriction")
             net = ticket.side.sign * (ticket.price or self._touch(ticket.symbol, ticket.side, now_ns))
             reserve_px, covered = self._charge({contract: ticket.side.sign * ONE}, ticket.qty or ZERO, net)
             return msgspec.structs.replace(ticket, reserve_px=reserve_px, covered=covered)
@@ -191,22 +202,25 @@ class Rules:
 
     def admit_whole(self, whole: Ticket, legs: list[Ticket], now_ns: int) -> Ticket:
         """An order of several legs that may work, with what it holds back. Raises Denied."""
+        wholes, lots, net, terms = whole.qty or ONE, {}, ZERO, self._exchange.terms
+        stock = next((leg for leg in legs if terms[leg.symbol].contract is None), None)
         for leg in legs:
-            self._sides(leg, option=True)
-        wholes, lots, touch = whole.qty or ONE, {}, ZERO
-        for leg in legs:
-            contract = self._exchange.terms[leg.symbol].contract
-            assert contract is not None
-            ratio = (leg.qty or ZERO) / wholes
-            lots[contract] = leg.side.sign * ratio
-            touch += leg.side.sign * ratio * self._touch(leg.symbol, leg.side, now_ns)
-        reserve_px, covered = self._charge(lots, wholes, touch if whole.price is None else whole.price)
+            contract, ratio = terms[leg.symbol].contract, leg.side.sign * (leg.qty or ZERO) / wholes
+            net += ratio * terms[leg.symbol].multiplier / MULTIPLIER * self._touch(leg.symbol, leg.side, now_ns)
+            if contract is not None:
+                self._sides(leg, option=True)
+                lots[contract] = ratio
+        bought = any(leg.opening and leg.side is Side.BUY for leg in legs if leg is not stock)
+        if self._level < (3 if stock is None else 2 if bought else 1):
+            raise Denied("OptionLevelRestriction")
+        net = net if whole.price is None else whole.price
+        reserve_px, covered = self._charge(lots, wholes, net) if stock is None else self._charge_combo(stock, lots, wholes, net, now_ns)
         return msgspec.structs.replace(whole, reserve_px=reserve_px, covered=covered)
 
-    def _sides(self, ticket: Ticket, *, option: bool) -> None:
-        """The side says what becomes of the position, and has to be right; no order passes zero."""
+    def _sides(self, ticket: Ticket, *, option: bool, freed: Decimal = ZERO) -> None:
+        """The side says what becomes of the position, and has to be right; no order passes zero. freed: by the order's other legs."""
         position, more = self._exchange.position(ticket.symbol), "Option" if option else ""
-        free = abs(position) - self._exchange.held(ticket.symbol)
+        free = abs(position) - self._exchange.held(ticket.symbol) + freed
         match ticket.side, ticket.opening:
             case Side.BUY, True if position < 0:
                 raise Denied(f"UnexpectedBuyOrder{more}")
@@ -250,7 +264,34 @@ class Rules:
         return tick.bids[0][0] * unit if tick.bids else ZERO
 
     def _charge(self, lots: Mapping[Contract, Decimal], wholes: Decimal, net: Decimal) -> tuple[Decimal, Decimal]:
-        """Money and shares that each unit holds back: what the positions tie up more after it than before, and what it costs. Raises Denied."""
+        """Money and shares that each unit holds back. Raises Denied."""
+        x, underlying = self._exchange, next(iter(lots)).underlying
+        cost, bare = self._tied_up(lots, wholes, net)
+        if bare > 0 and bare > x.position(underlying) - x.held(underlying):
+            raise Denied("ShortOptionTradingDeniedForAccount")
+        if cost > 0 and cost > x.free_cash():
+            raise Denied("InitialMargin")
+        return max(ZERO, cost) / wholes, max(ZERO, bare) / wholes
+
+    def _charge_combo(self, stock: Ticket, lots: Mapping[Contract, Decimal], wholes: Decimal, net: Decimal, now_ns: int) -> tuple[Decimal, Decimal]:
+        """The same with shares in the order: those that it buys cover what it sells, and those that it sells need not cover what it buys back. Shares
+        that are sold short are paid for as bought ones are."""
+        x = self._exchange
+        cost, bare = self._tied_up(lots, wholes, net)
+        self._sides(stock, option=False, freed=max(ZERO, -bare))
+        moved = stock.side.sign * (stock.qty or ZERO)
+        if bare > 0 and bare > max(ZERO, x.position(stock.symbol)) - x.held(stock.symbol) + (moved if stock.opening == (moved > 0) else ZERO):
+            raise Denied("ShortOptionTradingDeniedForAccount")
+        if stock.opening and moved < 0:
+            self._shorts(stock, now_ns)
+            cost -= 2 * moved * self._touch(stock.symbol, Side.SELL, now_ns)
+        if cost > 0 and cost > x.buying_power(now_ns):
+            raise Denied("InitialMargin")
+        own = moved if stock.opening and moved > 0 else ZERO
+        return max(ZERO, cost) / wholes, max(ZERO, bare - own) / wholes
+
+    def _tied_up(self, lots: Mapping[Contract, Decimal], wholes: Decimal, net: Decimal) -> tuple[Decimal, Decimal]:
+        """What it costs with what the positions tie up more after it than before: money, and shares."""
         x, underlying = self._exchange, next(iter(lots)).underlying
         before = x.contracts()
         for order in x.open_orders():  # shorts that are on their way to be bought back need no cover
@@ -262,12 +303,7 @@ class Rules:
             after[contract] = after.get(contract, ZERO) + ratio * wholes
         had, has = x.tied(before), x.tied(after)
         bare = has.shares.get(underlying, ZERO) - had.shares.get(underlying, ZERO)
-        if bare > 0 and bare > x.position(underlying) - x.held(underlying):
-            raise Denied("ShortOptionTradingDeniedForAccount")
-        cost = has.cash - had.cash + net * MULTIPLIER * wholes
-        if cost > 0 and cost > x.free_cash():
-            raise Denied("InitialMargin")
-        return max(ZERO, cost) / wholes, max(ZERO, bare) / wholes
+        return has.cash - had.cash + net * MULTIPLIER * wholes, bare
 
 
 def amount(form: Form, name: str) -> Decimal | None:

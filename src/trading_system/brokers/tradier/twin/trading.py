@@ -22,7 +22,7 @@ from trading_system.brokers.tradier.twin.forms import (
     when,
     words,
 )
-from trading_system.brokers.tradier.twin.rules import GROUPS, NET, Form, Rules, amount
+from trading_system.brokers.tradier.twin.rules import GROUPS, NET, WHOLE, Form, Rules, amount
 from trading_system.brokers.tradier.twin.universe import Universe
 from trading_system.domain.fix import ExecType, OrdStatus, Side
 from trading_system.domain.money import ONE, ZERO, plain
@@ -76,7 +76,9 @@ class _Booked(msgspec.Struct, frozen=True):
 class TradingDesk:
     """Everything below /accounts. The exchange holds the state; this holds what was sent, and what is told of it at night."""
 
-    def __init__(self, universe: Universe, exchange: Exchange, rules: Rules, *, account: str, start_ns: int, price_gap_ns: int) -> None:
+    def __init__(
+        self, universe: Universe, exchange: Exchange, rules: Rules, *, account: str, start_ns: int, price_gap_ns: int, option_level: int
+    ) -> None:
         self.placed: dict[str, Placed] = {}  # by number
         self.posts: Counter[str] = Counter()  # orders received, by tag
         self._universe = universe
@@ -86,6 +88,7 @@ class TradingDesk:
         self._live = not account.startswith("VA")
         self._start_ns = start_ns
         self._price_gap_ns = price_gap_ns
+        self._option_level = option_level
         self._owner: dict[str, str] = {}  # the exchange's orders: under which number they were sent
         self._last: dict[str, Execution] = {}  # each order's last fill
         self._unwanted: set[str] = set()  # to be cancelled once a change is through
@@ -99,7 +102,9 @@ class TradingDesk:
     def profile(self, name: str, others: list[str]) -> Response:
         """One account stands alone, several are an array."""
         accounts = [
-            wire.ProfileAccount(account_number=number_, date_created=when(self._start_ns), option_level=3, last_update_date=when(self._start_ns))
+            wire.ProfileAccount(
+                account_number=number_, date_created=when(self._start_ns), option_level=self._option_level, last_update_date=when(self._start_ns)
+            )
             for number_ in (self._account, *others)
         ]
         return answer({"profile": {"id": "id-twin", "name": name, "account": accounts[0] if len(accounts) == 1 else accounts}})
@@ -168,13 +173,13 @@ class TradingDesk:
     def place(self, form: Form, now_ns: int) -> Response:
         """ "ok" is the answer to everything that is an order at all; whether it is taken, its row says."""
         kind = form.get("class", "")
-        if kind not in ("equity", "option", "multileg", *GROUPS):
+        if kind not in ("equity", "option", *WHOLE, *GROUPS):
             raise parameter("class", "is not a valid order class.")
         tag = self._rules.tag(form)
         if kind == "option" and "option_symbol" not in form:
             raise parameter("option_symbol", "is required.")
         single = self._rules.single(form, now_ns) if kind in ("equity", "option") else None
-        several = self._rules.several(form, now_ns) if kind == "multileg" else None
+        several = self._rules.several(form, now_ns) if kind in WHOLE else None
         linked = self._rules.linked(form, now_ns) if kind in GROUPS else None
         if form.get("preview", "").lower() == "true":
             return self._preview(form, single, several, linked, now_ns)
@@ -273,7 +278,7 @@ class TradingDesk:
             raise parameter("order_id", "the order is not open.")
         ticket = order.ticket
         given = {key: form[key] for key in ("type", "duration", "price", "stop") if key in form}
-        if placed.kind == "multileg":
+        if placed.kind in WHOLE:
             sign, price = NET.get(form.get("type", placed.form["type"])), amount(form, "price")
             changed = msgspec.structs.replace(ticket, price=ticket.price if sign is None or price is None else sign * price)
             if ticket.qty is not None and changed.price is not None:
@@ -350,13 +355,14 @@ class TradingDesk:
                 leg=legs,
             )
         row = self._row(orders[0], placed, now_ns)
-        if placed.kind != "multileg":
+        if placed.kind not in WHOLE:
             return row
         legs = [self._row(leg, placed, now_ns) for leg in self._exchange.legs(orders[0])]
         for leg in legs:
             leg.type, leg.price, leg.duration = placed.form["type"], row.price, row.duration
-        row.symbol, row.option_symbol, row.num_legs, row.strategy, row.leg = placed.form["symbol"], None, len(legs), "spread", legs
-        row.side, row.order_class = "buy", "multileg"
+        row.symbol, row.option_symbol, row.num_legs, row.leg = placed.form["symbol"], None, len(legs), legs
+        row.strategy = "spread" if placed.kind == "multileg" else None
+        row.side, row.order_class = "buy", placed.kind
         return row
 
     def _row(self, order: SimOrder, placed: Placed, now_ns: int) -> wire.Order:
@@ -365,7 +371,7 @@ class TradingDesk:
         priced = last is None or now_ns - last.transact_ns >= self._price_gap_ns
         option = order.symbol not in self._universe.stocks
         ticket = order.ticket
-        net = placed.kind == "multileg"
+        net = placed.kind in WHOLE
         return wire.Order(
             id=int(order.order_id),
             type=placed.form["type"] if net else ticket.ord_type.value,
@@ -419,7 +425,7 @@ class TradingDesk:
             return rows[0]
         whole = wire.Order(id=int(placed.number), status="rejected", order_class=placed.kind, num_legs=len(rows), leg=rows, create_date=at)
         whole.transaction_date, whole.reason_description = at, placed.reason
-        if placed.kind == "multileg":
+        if placed.kind in WHOLE:
             whole.type, whole.symbol, whole.side, whole.duration = form["type"], form["symbol"], "buy", form["duration"]
             whole.price = None if "price" not in form else number(Decimal(form["price"]))
             whole.quantity = number(ONE)

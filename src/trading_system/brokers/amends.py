@@ -1,5 +1,5 @@
-"""Changes of orders that were sent and have no answer yet. Tradier keeps an order's number when it is changed and names the change nowhere, so that
-only who knows what was asked for can say whether it happened. Pure."""
+"""Changes of orders that were sent and have no answer yet. Kraken, Tradier and Interactive Brokers keep an order's ids when it is changed and
+name the change nowhere, so that only who knows what was asked for can say whether it happened. Pure."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -22,19 +22,13 @@ class Amend(msgspec.Struct, frozen=True, kw_only=True):
     order_id: OrderID
     wish: NewOrder | Order  # the whole of what the order shall be
 
-    def found(self, report: ExecutionReport) -> ExecutionReport | None:
-        """How the order stands, as this intent's; None: as far as it shows, it has not been changed."""
-        wish = self.wish
-        stop_px = report.stop_px if wish.ord_type.has_stop else None
-        if (report.ord_type, report.price, stop_px) != (wish.ord_type, wish.price, wish.stop_px):
-            return None
-        return replace(report, cl_ord_id=self.cl_ord_id)
-
 
 class Amends:
-    """Those that may have happened."""
+    """Those that may have happened. shown: the fields of an order by which its broker shows that it was changed; its stop's price besides, where
+    it has one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *shown: str) -> None:
+        self._shown = shown
         self._open: OrderedDict[ClOrdID, Amend] = OrderedDict()
 
     def begin(self, amend: Amend) -> None:
@@ -49,6 +43,17 @@ class Amends:
 
     def get(self, cl_ord_id: ClOrdID) -> Amend | None:
         return self._open.get(cl_ord_id)
+
+    def found(self, amend: Amend, report: ExecutionReport) -> ExecutionReport | None:
+        """How the order stands, as this intent's; None: as far as it shows, it has not been changed."""
+        wish = amend.wish
+        if any(getattr(report, name) != getattr(wish, name) for name in self._shown) or (wish.ord_type.has_stop and report.stop_px != wish.stop_px):
+            return None
+        return replace(report, cl_ord_id=amend.cl_ord_id)
+
+    def on(self, order_id: str) -> tuple[Amend, ...]:
+        """Those of one order, the oldest first."""
+        return tuple(amend for amend in self._open.values() if amend.order_id == order_id)
 
     def recall(self, orders: Iterable[Order]) -> None:
         """Take up those that an earlier run of the desk was in doubt about, oldest order first."""
