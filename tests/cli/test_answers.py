@@ -7,13 +7,19 @@ import signal
 import socket
 import subprocess
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import click
 import pytest
 
 from tests.cli.shell import CLEAN, ROOT, TRADING, Shell
+from trading_system.app.views import order_view
+from trading_system.cli.accounts import show_orders
 from trading_system.cli.main import trading
+from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
+from trading_system.domain.order import Leg, Order
 from trading_system.settings.credentials import AGE_WARN_DAYS
 
 
@@ -101,12 +107,18 @@ def test_old_keys_are_told_of_and_a_damaged_list_of_ages_stops_nothing(shell: Sh
         assert (told.returncode, "delete" in told.stdout + told.stderr, "Traceback" in told.stderr) == (code, True, False), told.stderr
 
 
-@pytest.mark.parametrize("package", ["aiohttp", "apsw", "picows"])
-def test_a_missing_package_is_said_with_its_mend(shell: Shell, package: str) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['trading', 'account']; from trading_system.cli.main import run; run()"
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        *((name, "exchange", ["account"]) for name in ("aiohttp", "apsw", "picows")),
+        ("plotly", "research", ["backtest", "buy-and-hold", "--invented", "50", "--html", "report.html"]),
+    ],
+)
+def test_a_missing_package_is_said_with_its_mend(shell: Shell, package: str, extra: str, command: list[str]) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['trading', *{command!r}]; from trading_system.cli.main import run; run()"
     done = subprocess.run([TRADING[0], "-c", code], env=shell.env, capture_output=True, text=True, check=False)
 
-    assert (done.returncode, 'uv pip install -e ".[exchange]"' in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
+    assert (done.returncode, f'uv pip install -e ".[{extra}]"' in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
     assert f"the package {package} is missing" in done.stderr
 
 
@@ -115,6 +127,8 @@ def test_brokers_shows_what_each_takes(shell: Shell) -> None:
 
     assert [(line["ord_types"], line["times_in_force"]) for line in crypto] == [(["limit", "market", "stop_limit"], ["gtc", "ioc"])]
     assert "stop_limit" in shell.run("brokers").stdout
+    told = {row["broker"]: max((line["legs_max"], line["combo_legs_max"]) for line in row["orders"]) for row in shell.ask("brokers")}
+    assert (told["alpaca"], told["tradier"], told["kraken"]) == ((4, 0), (4, 3), (0, 0))
 
 
 def test_an_accounts_history_is_a_line_and_a_table(shell: Shell) -> None:
@@ -137,7 +151,7 @@ def test_every_command_that_prints_data_prints_json_and_is_documented() -> None:
         command = trading.get_command(context, name)
         assert command is not None
         commands |= {f"{name} {sub}": item for sub, item in command.commands.items()} if isinstance(command, click.Group) else {name: command}
-    del commands["deadman"]  # says what it does, for as long as it runs
+    del commands["deadman"], commands["init"]  # say what they do, for as long as they run, and ask
 
     for name, command in commands.items():
         assert any("--json" in option.opts for option in command.params), name
@@ -175,6 +189,28 @@ def test_who_keeps_no_list_of_what_was_closed_says_so(shell: Shell) -> None:
     assert (done.returncode, "keeps no list of closed positions" in done.stderr) == (2, True)
 
 
+def test_the_markets_day_and_the_strikes_of_a_day_are_told(shell: Shell) -> None:
+    now, listed = shell.ask("hours"), shell.ask("strikes", "AAPL")
+    shown = shell.run("strikes", "AAPL", "--expiry", listed["expiries"][1]).stdout
+
+    assert sorted(now) == ["broker", "next_ns", "next_state", "state", "text", "transact_ns"]
+    assert re.fullmatch(rf"alpaca: {now['state']} at .* UTC, {now['next_state']} from .* UTC on\.\n", shell.run("hours").stdout)
+    assert sorted(listed) == ["broker", "expiries", "expiry", "strikes", "underlying"]
+    assert listed["strikes"] == sorted(listed["strikes"], key=Decimal)
+    assert f"options of {listed['expiries'][1]}." in shown
+
+
+def test_instruments_are_found_by_a_part_of_their_name(shell: Shell) -> None:
+    documented = re.search(r"^\| `search` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
+    (found,) = shell.ask("search", "bitcoin")
+
+    assert documented is not None
+    assert sorted(found) == sorted(re.findall(r"`([a-z_]+)`", documented.group(1)))
+    assert (found["instrument"], found["asset_class"]) == ("BTC/USD", "crypto")
+    assert "AAPL" in shell.run("search", "apple").stdout
+    assert "Try a shorter part" in shell.run("search", "nobody-at-all").stdout
+
+
 def test_news_are_shown_and_followed(shell: Shell) -> None:
     documented = re.search(r"^\| `article` \| (.*) \|$", (ROOT / "docs" / "CLI.md").read_text(), re.M)
     found = shell.ask("news", "AAPL", "BTC/USD", "--count", "3")
@@ -191,3 +227,23 @@ def test_news_are_shown_and_followed(shell: Shell) -> None:
     reader.send_signal(signal.SIGINT)
     assert (reader.wait(10), "Stopped." in reader.communicate()[1]) == (0, True)
     assert shell.run("news", "--follow", ALPACA_API_SECRET="wrong-secret-here").returncode == 4
+
+
+def test_an_order_of_several_legs_shows_them_as_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    legs = (Leg(InstrumentID("AAPL"), Side.BUY, 100), Leg(InstrumentID("AAPL261218C00210000"), Side.SELL, 1))
+    order = Order(
+        cl_ord_id=ClOrdID("q1aaaaaaaaaaaaaaaa"),
+        broker=BrokerName("tradier"),
+        account="VA1",
+        instrument=InstrumentID("AAPL"),
+        side=Side.BUY,
+        ord_type=OrdType.LIMIT,
+        time_in_force=TimeInForce.DAY,
+        order_qty=Decimal(1),
+        price=Decimal("195.90"),
+        legs=legs,
+        text="InitialMargin",
+    )
+    show_orders([order_view(order)], "")
+
+    assert "buy:AAPL:100 sell:AAPL261218C00210000; InitialMargin" in capsys.readouterr().out

@@ -34,6 +34,7 @@ def test_a_chain_names_what_can_be_ordered(shell: Shell) -> None:
     order = shell.ask("buy", line["instrument"], "0.01", "--limit", str(Decimal(line["ask_px"]) * D("1.1") // 5 * 5))
     positions = shell.run("positions")
     protected = shell.run("buy", line["instrument"], "0.01", "--limit", line["ask_px"], "--protect", "5")
+    hours = shell.run("hours", "--broker", "bybit")
 
     assert line["instrument"].startswith("BTC-")
     assert (line["greeks"]["rho"], Decimal(line["greeks"]["delta"]) > 0) == (None, True)
@@ -41,4 +42,5 @@ def test_a_chain_names_what_can_be_ordered(shell: Shell) -> None:
     assert "trading buy BTC-" in shown.stdout
     assert (order["ord_status"], order["instrument"], order["time_in_force"]) == ("filled", line["instrument"], "gtc")
     assert line["instrument"] in positions.stdout
+    assert (hours.returncode, "`trading quote` shows when" in hours.stderr) == (2, True)
     assert (protected.returncode, "CAPABILITY" in protected.stderr) == (1, True)

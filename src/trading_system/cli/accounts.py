@@ -1,4 +1,4 @@
-"""check, brokers, account, positions, orders, fills, gains."""
+"""check, brokers, account, positions, portfolio, limits, orders, fills, gains."""
 
 import sys
 from decimal import Decimal
@@ -8,6 +8,7 @@ import click
 
 from trading_system.app.config import load_config
 from trading_system.cli.common import as_json, at_broker, call, emit, money, table, warn_of_age
+from trading_system.domain.fix import OrdType
 
 if TYPE_CHECKING:
     from trading_system.domain.ports import Facts
@@ -45,7 +46,7 @@ def brokers(as_json: bool) -> None:
 
     config = load_config()
     rows: list[dict[str, Any]] = []
-    for name in registry.BROKERS:
+    for name in config.brokers:
         facts = registry.facts(name)
         kinds = ", ".join(sorted({str(rule.asset_class) for rule in facts.rules}))
         configured = "yes" if config.credentials(name) else "no"
@@ -62,13 +63,20 @@ def brokers(as_json: bool) -> None:
             "asset_class": line["asset_class"],
             "ord_types": ", ".join(line["ord_types"]),
             "tifs": ", ".join(line["times_in_force"]),
-            "more": ", ".join(name for name in ("fractional", "extended_hours") if line[name]).replace("_", " "),
+            "more": _more(line),
         }
         for row in rows
         for line in row["orders"]
     ]
     columns = [("broker", "Broker", "text"), ("asset_class", "Asset", "text"), ("ord_types", "Order types", "text")]
     table(lines, [*columns, ("tifs", "Time in force", "text"), ("more", "Also", "text")], "")
+
+
+def _more(line: dict[str, Any]) -> str:
+    said = [name.replace("_", " ") for name in ("fractional", "extended_hours") if line[name]]
+    said += [f"up to {line['legs_max']} legs"] if line["legs_max"] else []
+    said += [f"{line['combo_legs_max']} with shares"] if line["combo_legs_max"] else []
+    return ", ".join(said)
 
 
 def _takes(facts: "Facts") -> list[dict[str, Any]]:
@@ -80,6 +88,8 @@ def _takes(facts: "Facts") -> list[dict[str, Any]]:
             "times_in_force": sorted(tif.value for tif in rule.times_in_force),
             "fractional": rule.fractional,
             "extended_hours": rule.extended_hours,
+            "legs_max": facts.legs_max if rule.asset_class.is_option and OrdType.LIMIT in rule.ord_types else 0,
+            "combo_legs_max": facts.combo_legs_max if rule.asset_class.is_option and OrdType.LIMIT in rule.ord_types else 0,
         }
         for rule in facts.rules
     ] + [
@@ -89,6 +99,8 @@ def _takes(facts: "Facts") -> list[dict[str, Any]]:
             "times_in_force": sorted(tif.value for tif in link.times_in_force),
             "fractional": False,
             "extended_hours": False,
+            "legs_max": 0,
+            "combo_legs_max": 0,
         }
         for link in facts.links
     ]
@@ -155,6 +167,54 @@ def positions(broker: str | None, as_json: bool) -> None:
 
 
 @click.command()
+@as_json
+def portfolio(as_json: bool) -> None:
+    found = call("portfolio", {})
+    if as_json:
+        emit(found)
+        return
+    currency = found["currency"]
+    cash = ", ".join(f"{money(amount)} {name}" for name, amount in found["cash"].items())
+    leverage = "" if found["leverage"] is None else f", {float(found['leverage']):.2f} × leverage"
+    click.secho(f"Equity {money(found['equity'])} {currency}", bold=True)
+    click.echo(f"Cash {cash}; long {money(found['long'])}, short {money(found['short'])} {currency}{leverage}\n")
+    rows = [{**row, "part": None if row["part"] is None else f"{100 * float(row['part']):.1f} %"} for row in found["positions"]]
+    columns = [("broker", "Broker", "text"), ("instrument", "Instrument", "text"), ("qty", "Quantity", "number"), ("mark_px", "Mark", "number")]
+    columns += [("worth", f"Worth, {currency}", "money"), ("part", "Of equity", "number"), ("unrealized_pnl", "P&L", "signed")]
+    table(rows, columns, "Nothing is held.")
+    if found["unpriced"]:
+        click.secho(f"Without a price, and counted in nothing above: {', '.join(found['unpriced'])}", fg="yellow")
+
+
+_NEAR, _FULL = 0.8, 1.0
+
+
+@click.command()
+@as_json
+def limits(as_json: bool) -> None:
+    found = call("limits", {})
+    if as_json:
+        emit(found)
+        return
+    for limit in found["limits"]:
+        used = None if limit["used"] is None else float(limit["used"])
+        bar = "·" * 20 if used is None else ("█" * min(20, round(20 * used))).ljust(20, "·")
+        colour = "red" if used is not None and used >= _FULL else "yellow" if used is not None and used >= _NEAR else "green"
+        name = limit["name"].replace("_", " ")
+        click.echo(f"{name:<18} {click.style(bar, fg=colour)} {_figure(limit, limit['now']):>8} of {_figure(limit, limit['limit'])}")
+    for halt in found["halts"]:
+        click.secho(f"HALTED {halt['scope']}: {halt['rule']} {halt['text']}", fg="red", bold=True)
+
+
+def _figure(limit: dict[str, Any], value: str | None) -> str:
+    if value is None:
+        return "–"
+    if "leverage" in limit["name"]:
+        return f"{float(value):.2f} ×"
+    return f"{float(value):g}" if limit["name"] in ("positions", "open_orders") else f"{100 * float(value):.1f} %"
+
+
+@click.command()
 @at_broker
 @click.option("--all", "everything", is_flag=True, help="Closed ones too.")
 @as_json
@@ -168,7 +228,7 @@ def orders(broker: str | None, everything: bool, as_json: bool) -> None:
 
 def show_orders(rows: list[dict[str, Any]], empty: str) -> None:
     """Orders as one table; the buy and sell commands show theirs the same way."""
-    lines = [{**row, "state": _state(row), "trail": _trail(row), "ord_type": _kind(row)} for row in rows]
+    lines = [{**row, "state": _state(row), "trail": _trail(row), "ord_type": _kind(row), "text": _said(row), "order_qty": _size(row)} for row in rows]
     columns = [("cl_ord_id", "Order", "text"), ("instrument", "Instrument", "text"), ("side", "Side", "text"), ("ord_type", "Type", "text")]
     columns += [("order_qty", "Quantity", "number"), ("price", "Limit", "number")]
     columns += [("stop_px", "Stop", "number")] if any(row["stop_px"] for row in rows) else []
@@ -178,8 +238,19 @@ def show_orders(rows: list[dict[str, Any]], empty: str) -> None:
     table(lines, [*columns, ("state", "State", "text"), ("text", "", "text")], empty)
 
 
+def _size(row: dict[str, Any]) -> str | None:
+    """Units, or the money that is to be spent."""
+    return row["order_qty"] if row["cash_order_qty"] is None else f"{row['cash_order_qty']} {row['instrument'].partition('/')[2] or 'USD'}"
+
+
 def _kind(row: dict[str, Any]) -> str:
     return f"{len(row['legs'])} legs" if row["legs"] else str(row["ord_type"])
+
+
+def _said(row: dict[str, Any]) -> str:
+    """What an order of several legs is made of, as `trading spread` has it, and what the broker said of it."""
+    legs = (f"{leg['side']}:{leg['instrument']}{'' if leg['ratio_qty'] == 1 else ':' + str(leg['ratio_qty'])}" for leg in row["legs"])
+    return "; ".join(filter(None, (" ".join(legs), str(row["text"]))))
 
 
 def _state(row: dict[str, Any]) -> str:

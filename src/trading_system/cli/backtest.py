@@ -2,6 +2,8 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,9 +16,10 @@ from trading_system.cli.common import as_json, at_broker, call, emit, settings, 
 if TYPE_CHECKING:
     from trading_system.domain.ids import InstrumentID
     from trading_system.research.backtest import Result, Setup
-    from trading_system.research.data import Event
+    from trading_system.research.data import Action, Event
     from trading_system.research.stats import Summary
     from trading_system.research.sweep import Trial, Verdict
+    from trading_system.strategy.base import Strategy
 
 _SHOWN = 15  # trials in the table
 _SOUND = 0.95
@@ -44,6 +47,7 @@ _OPTIONS = (
     click.option("--participation", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True, help="Most of a bar's volume."),
     click.option("--margin", type=click.FloatRange(1, 10), default=1.0, show_default=True, help="What may be held, times equity."),
     click.option("--borrow", type=click.FloatRange(0, 1), default=0.05, show_default=True, help="What is borrowed costs, a year."),
+    click.option("--funding", type=click.FloatRange(-1, 1), default=0.1095, show_default=True, help="What a long swap pays, a year."),
     click.option("--hours", type=click.Choice(["always", "us", "forex"]), default="always", show_default=True, help="Only prices of these sessions."),
     click.option("--latency-ms", type=click.IntRange(0, 60_000), default=0, show_default=True, help="How long an order is on its way."),
 )
@@ -60,14 +64,12 @@ _OPTIONS = (
 def backtest(strategy: str, as_json: bool, **given: Any) -> None:
     from trading_system.app import strategies
     from trading_system.research import backtest as engine
-    from trading_system.research.data import read_actions
     from trading_system.research.stats import summary
 
     made = strategies.make(strategy, strategies.settings_of(given["pairs"]))
     streams = _streams(given, tuple(made.instruments), made.bars)
     setup = _setup(given, streams)
-    actions = () if given["actions"] is None else read_actions(given["actions"])
-    result = engine.run([made], list(streams.values()), setup, actions=actions, told=_told(sum(map(len, streams.values())), quiet=as_json))
+    result = engine.run([made], list(streams.values()), setup, actions=_actions(given), told=_told(sum(map(len, streams.values())), quiet=as_json))
     figures = summary(result)
     if given["html"] is not None or given["out"] is not None:
         from trading_system.research import report
@@ -82,8 +84,22 @@ def backtest(strategy: str, as_json: bool, **given: Any) -> None:
     show(strategy, result, figures)
 
 
-def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict[InstrumentID, list[Event]]":
+def _actions(given: dict[str, Any]) -> "list[Action]":
+    from trading_system.research.data import read_actions
+
+    return [] if given["actions"] is None else read_actions(given["actions"])
+
+
+def _symbol(text: str) -> "InstrumentID":
     from trading_system.domain.ids import parse_instrument
+
+    try:
+        return parse_instrument(text.strip().upper())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict[InstrumentID, list[Event]]":
     from trading_system.research.data import between, invented, read_events
     from trading_system.strategy.bars import parse_period
 
@@ -92,18 +108,18 @@ def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict
         if given["data"]:
             raise click.UsageError("either --data or --invented")
         for name in wanted:
-            which = parse_instrument(name)
+            which = _symbol(name)
             found[which] = invented(which, given["invented"], given["seed"], parse_period(bars) if bars else 86_400_000_000_000)
     elif not given["data"]:
         raise click.UsageError("say which prices: --data AAPL=prices.csv, or --invented 1000 to try things out")
-    only = parse_instrument(wanted[0]) if len(wanted) == 1 else None
+    only = _symbol(wanted[0]) if len(wanted) == 1 else None
     for text in given["data"]:
         name, equals, file = text.rpartition("=")
-        events = read_events(Path(file if equals else text), parse_instrument(name.upper()) if equals else only)
+        events = read_events(Path(file if equals else text), _symbol(name) if equals else only)
         for event in between(events, _ns(given["start"]), _ns(given["end"])):
             found.setdefault(event.instrument, []).append(event)
     found = {name: _in_session(events, given["hours"]) for name, events in found.items()}
-    missing = [name for name in wanted if not found.get(parse_instrument(name.upper()))]
+    missing = [name for name in wanted if not found.get(_symbol(name))]
     if missing:
         raise click.UsageError(f"there are no prices of {', '.join(missing)} in that time; there are some of {', '.join(found) or 'nothing'}")
     return found
@@ -131,7 +147,7 @@ def _setup(given: dict[str, Any], streams: "dict[InstrumentID, list[Event]]") ->
         raise click.UsageError(f"there is no broker {given['broker']}; there are {', '.join(registry.BROKERS)}")
     config = settings()
     facts = registry.facts(BrokerName(given["broker"]))
-    exact = {name: Decimal(repr(given[name])) for name in ("spread", "slippage", "participation", "margin", "borrow")}
+    exact = {name: Decimal(repr(given[name])) for name in ("spread", "slippage", "participation", "margin", "borrow", "funding")}
     return Setup(
         facts=facts,
         instruments=tuple(
@@ -198,11 +214,11 @@ def show(title: str, result: "Result", figures: "Summary") -> None:
 def percent(value: float | None, *, signed: bool = False) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:+.2f} %" if signed else f"{100 * value:.2f} %"
+    return f"{100 * value:+z.2f} %" if signed else f"{100 * value:z.2f} %"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:z.2f}"
 
 
 @click.command()
@@ -218,17 +234,31 @@ def sweep(strategy: str, grid: tuple[str, ...], count: int | None, as_json: bool
 
     fixed = strategies.settings_of(given["pairs"])
     tried = {name: [value.strip() for value in values.split(",") if value.strip()] for name, values in strategies.settings_of(grid).items()}
+    if empty := [name for name, values in tried.items() if not values]:
+        raise click.UsageError(f"--grid {empty[0]}= names no values: write --grid {empty[0]}=5,10,20")
     combinations = engine.grid(tried) if count is None else engine.sampled(tried, count, given["seed"])
     trials = [fixed | combination for combination in combinations]
-    made = strategies.make(strategy, trials[0])
+    made = _first_made(strategy, trials)
     streams = _streams(given, tuple(made.instruments), made.bars)
-    found = engine.sweep(strategy, trials, list(streams.values()), _setup(given, streams), told=_told(len(trials), quiet=as_json))
+    setup, told = _setup(given, streams), _told(len(trials), quiet=as_json)
+    found = engine.sweep(strategy, trials, list(streams.values()), setup, actions=_actions(given), told=told)
     said = engine.verdict(found)
     if as_json:
         rows = [{**_plain(trial), "returns": None} for trial in found]
         emit({"trials": rows, "verdict": None if said is None else {**_plain(said), "best": said.best.parameters}})
         return
     _show_sweep(strategy, found, said)
+
+
+def _first_made(strategy: str, trials: Sequence[Mapping[str, str]]) -> "Strategy":
+    """One of the combinations, which says what all of them want. Raises BadRequest: none can be made, with the first one's words."""
+    from trading_system.app import strategies
+    from trading_system.domain.errors import BadRequest
+
+    for parameters in trials:
+        with suppress(BadRequest):
+            return strategies.make(strategy, parameters)
+    return strategies.make(strategy, trials[0])
 
 
 def _show_sweep(strategy: str, found: "list[Trial]", said: "Verdict | None") -> None:

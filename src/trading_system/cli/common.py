@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from trading_system.app.config import Config, env_file_findings, load_config
+from trading_system.app.config import Config, load_config
 from trading_system.settings.credentials import AGE_WARN_DAYS
 
 PATIENCE_S = 4
@@ -34,8 +34,7 @@ def settings(*, running: bool = False) -> Config:
     from trading_system.app.logs import configure_logs
 
     configure_logs("WARNING" if config.log_level == "INFO" and not running else config.log_level, config.log_format)
-    unsafe = env_file_findings(Path(config.env_file)) if config.env_file and config.secrets else ()
-    for warning in (*config.warnings, *unsafe):
+    for warning in (*config.warnings, *(config.unsafe_files() if config.secrets else ())):
         warn(warning)
     return config
 

@@ -2,10 +2,11 @@
 
 import click
 
+from trading_system.app.config import load_config
 from trading_system.cli.common import as_json, emit, settings, table
 from trading_system.domain.errors import AuthFailed, BadRequest
 from trading_system.settings.credentials import AGE_WARN_DAYS
-from trading_system.settings.keys import CREDENTIALS
+from trading_system.settings.keys import CREDENTIALS, credentials_of
 
 _FIELDS = {name.lower(): name for fields in CREDENTIALS.values() for name in fields.values()}
 
@@ -23,8 +24,11 @@ def set_(field: str, as_json: bool) -> None:
     from trading_system.settings.credentials import SERVICE, KeyringUnavailable, write_keyring
     from trading_system.settings.secret import Secret
 
-    if field.lower() not in _FIELDS:
+    profile, _, bare = field.lower().rpartition(".")
+    if bare not in _FIELDS:
         raise BadRequest(f"no credential {field!r}; there are: {', '.join(_FIELDS)}")
+    if profile and profile not in (known := load_config().profiles):
+        raise BadRequest(f"no profile {profile!r}; PROFILES in .env names {', '.join(known) or 'none'}")
     value = click.prompt(f"{field} (not shown)", hide_input=True, err=True).strip()
     try:
         write_keyring(field, value)
@@ -39,11 +43,12 @@ def set_(field: str, as_json: bool) -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """Which are configured, by fingerprint."""
-    secrets = settings().secrets
+    config = settings()
+    secrets = config.secrets
     rows = [
         {"broker": broker, "setting": name, "fingerprint": secrets[name].fingerprint() if name in secrets else None}
-        for broker, fields in CREDENTIALS.items()
-        for name in fields.values()
+        for broker in config.brokers
+        for name in credentials_of(broker).values()
     ]
     emit(rows) if as_json else table(rows, [("broker", "Broker", "text"), ("setting", "Setting", "text"), ("fingerprint", "Fingerprint", "text")], "")
 

@@ -2,7 +2,6 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,19 +16,18 @@ if TYPE_CHECKING:
 @as_json
 def doctor(as_json: bool) -> None:
     from trading_system.app import build
-    from trading_system.app.config import env_file_findings, load_config
-    from trading_system.brokers import registry
+    from trading_system.app.config import load_config
 
     config = load_config()
     rows = [_row("Python", platform.python_version(), ok=True)]
     for package in ("msgspec", "aiohttp", "picows", "apsw", "uvloop", "keyring"):
         rows.append(_installed(package))
     rows.append(_row("settings file", config.env_file or "none: environment only", ok=True))
-    for finding in env_file_findings(Path(config.env_file)) if config.env_file else ():
-        rows.append(_row("settings file", finding, ok=False))
+    rows += [_row("profile", path, ok=True) for path in config.profile_files]
+    rows += [_row("settings file", finding, ok=False) for finding in config.unsafe_files()]
     rows += [_row("settings", text, ok=False) for text in config.warnings]
     rows.append(_row("mode", config.trading_mode + (", dry run" if config.dry_run else ""), ok=True))
-    for name in registry.BROKERS:
+    for name in config.brokers:
         found = "configured" if config.credentials(name) else "missing: see README, or `trading demo` without keys"
         rows.append(_row(f"{name} keys", found, ok=True))
     rows += _ages(config)

@@ -117,7 +117,11 @@ def _line(event: "AccountEvent") -> str:
     from trading_system.domain.times import rfc3339
 
     report = event.report
-    size = f"{plain(report.order_qty)}" if report.order_qty is not None else f"${plain(report.cash_order_qty or Decimal(0))}"
+    size = (
+        f"{plain(report.order_qty)}"
+        if report.order_qty is not None
+        else f"{plain(report.cash_order_qty or Decimal(0))} {report.instrument.partition('/')[2] or 'USD'}"
+    )
     what = f"{report.exec_type.value:<16} {report.side.value:<4} {size:>10} {report.instrument:<10}"
     how = f"{plain(report.last_qty)} at {plain(report.last_px)}" if report.exec_id is not None else _terms(event)
     firm = f"  {event.account[:8]}" if event.account else ""

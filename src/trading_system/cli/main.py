@@ -12,10 +12,13 @@ from trading_system.domain.errors import DeskError
 # name: (module, what it does). Written out, so that --help imports none of them.
 _COMMANDS = {
     "demo": ("demo", "See it work in a minute: no key, no network, nothing left behind."),
+    "init": ("init", "Make the settings file: broker, keys, goal, limits, then a check."),
     "check": ("accounts", "Connect to every configured broker and say what is wrong, if anything."),
     "brokers": ("accounts", "The brokers, what each takes, and which are configured."),
     "account": ("accounts", "Equity, cash, buying power, and the risk limits against them."),
     "positions": ("accounts", "What is held, at what price, worth how much."),
+    "portfolio": ("accounts", "One book over all accounts, in one currency."),
+    "limits": ("accounts", "How much of each limit is used, and what is halted."),
     "orders": ("accounts", "Working orders (--all: every order of this journal)."),
     "fills": ("accounts", "Every execution this journal knows."),
     "gains": ("accounts", "What closed positions came to, as the broker reckons it."),
@@ -23,7 +26,7 @@ _COMMANDS = {
     "sell": ("orders", "Sell: trading sell AAPL 10 [--limit 101.00]."),
     "bracket": ("orders", "Buy with both exits at the broker: trading bracket AAPL 10 --take-profit 250 --stop-loss 220."),
     "oco": ("orders", "Two exits for what is held, of which one ends the other."),
-    "spread": ("orders", "Several options as one order: trading spread 1 buy:AAPL261218C00200000 sell:AAPL261218C00210000 --limit 4.10."),
+    "spread": ("orders", "Several options, or shares with options, as one: trading spread 1 buy:AAPL:100 sell:AAPL261218C00210000 --limit 195.90."),
     "cancel": ("orders", "Cancel one order, or --all."),
     "flatten": ("orders", "Cancel everything, close everything, say what is left."),
     "quote": ("market", "Best bid and offer."),
@@ -32,9 +35,14 @@ _COMMANDS = {
     "events": ("events", "Show what happens to orders at the broker, as it happens; no desk."),
     "bars": ("market", "Price history."),
     "chain": ("market", "The options on an instrument: trading chain AAPL [--expiry 2026-12-18]."),
+    "strikes": ("market", "The strikes of one day's options: trading strikes AAPL [--expiry 2026-12-18]."),
+    "hours": ("market", "Whether the market is open, and what comes next."),
+    "search": ("market", "Instruments by a part of their symbol or name: trading search apple."),
     "news": ("news", "The newest articles: trading news [AAPL BTC/USD] [--follow]."),
     "plan": ("plan", "The odds of the goal, with and without your limits."),
     "run": ("run", "Run strategies: trading run ma-cross --set bars=1m; paper unless TRADING_MODE says live."),
+    "serve": ("serve", "One desk as a service: HTTP API, events, and a page in the browser."),
+    "token": ("serve", "Who may ask it: trading token add phone --scope read,halt."),
     "backtest": ("backtest", "A strategy over the past, on the same desk: trading backtest ma-cross --data AAPL=prices.csv."),
     "sweep": ("backtest", "Many backtests over parameters, and how much the best is to be believed."),
     "strategies": ("backtest", "The strategies that are here, and what can be set."),
@@ -101,8 +109,12 @@ def run() -> NoReturn:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("trading_system"):
             raise
-        click.echo(f'the package {error.name} is missing: run `source .venv/bin/activate`, then `uv pip install -e ".[exchange]"`', err=True)
+        extra = _EXTRAS.get((error.name or "").partition(".")[0], "exchange")
+        click.echo(f'the package {error.name} is missing: run `source .venv/bin/activate`, then `uv pip install -e ".[{extra}]"`', err=True)
         sys.exit(1)
+
+
+_EXTRAS = {"apprise": "alerts", "numba": "research", "plotly": "research", "polars": "research"}  # else what a broker needs
 
 
 def _title(error: DeskError) -> str:

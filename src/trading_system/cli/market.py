@@ -1,4 +1,4 @@
-"""quote, book, bars, chain, watch."""
+"""quote, book, bars, chain, strikes, hours, search, watch."""
 
 from itertools import zip_longest
 from typing import Any
@@ -67,8 +67,7 @@ def chain(instrument: str, *, expiry: str | None, right: str | None, strikes: in
     if as_json:
         emit(found)
         return
-    days = [day if day != found["expiry"] else click.style(day, bold=True) for day in found["expiries"]]
-    click.echo(f"{found['underlying']} at {found['price'] or 'no price'}, options of {found['expiry']}. Days: {', '.join(days)}\n")
+    click.echo(f"{found['underlying']} at {found['price'] or 'no price'}, options of {found['expiry']}. Days: {_days(found)}\n")
     lines: dict[str, dict[str, Any]] = {}
     for option in found["options"]:
         shown = {"bid": option["bid_px"], "ask": option["ask_px"], "iv": _rounded(option["implied_volatility"], 100, "%")}
@@ -83,11 +82,57 @@ def chain(instrument: str, *, expiry: str | None, right: str | None, strikes: in
         click.echo(f"\nOrder one by its name: trading buy {found['options'][0]['instrument']} 1 --limit …")
 
 
+def _days(found: dict[str, Any]) -> str:
+    """Every day there is, the one that is shown in bold."""
+    return ", ".join(day if day != found["expiry"] else click.style(day, bold=True) for day in found["expiries"])
+
+
 _CHAIN = (("bid", "bid"), ("ask", "ask"), ("iv", "IV"), ("delta", "delta"))
 
 
 def _rounded(text: str | None, times: int, unit: str) -> str | None:
     return None if text is None else f"{float(text) * times:.{1 if unit else 2}f}{unit and f' {unit}'}"
+
+
+@click.command()
+@click.argument("instrument")
+@click.option("--expiry", help="Which day, as 2026-12-18 (default: the next there is).")
+@at_broker
+@as_json
+def strikes(instrument: str, expiry: str | None, broker: str | None, as_json: bool) -> None:
+    found = call("strikes", {"instrument": instrument, "expiry": expiry, "broker": broker})
+    if as_json:
+        emit(found)
+        return
+    click.echo(f"{found['underlying']}, options of {found['expiry']}. Days: {_days(found)}\n")
+    click.echo(", ".join(found["strikes"]))
+
+
+@click.command()
+@at_broker
+@as_json
+def hours(broker: str | None, as_json: bool) -> None:
+    found = call("hours", {"broker": broker})
+    if as_json:
+        emit(found)
+        return
+    after = "" if found["next_ns"] is None else f" from {clock(found['next_ns'])} UTC on"
+    said = found["text"] and f" ({found['text']})"
+    click.echo(f"{found['broker']}: {found['state']} at {clock(found['transact_ns'])} UTC{said}, {found['next_state']}{after}.")
+
+
+@click.command()
+@click.argument("text")
+@click.option("--count", type=click.IntRange(1, 1_000), default=20, show_default=True)
+@at_broker
+@as_json
+def search(text: str, count: int, broker: str | None, as_json: bool) -> None:
+    rows = call("search", {"text": text, "count": count, "broker": broker})
+    if as_json:
+        emit(rows)
+        return
+    columns = [("instrument", "Instrument", "text"), ("asset_class", "Kind", "text"), ("title", "Name", "text")]
+    table(rows, columns, f"Nothing here has {text} in its symbol or name. Try a shorter part of it, or --broker with another one.")
 
 
 @click.command()
@@ -100,11 +145,12 @@ def watch(instruments: tuple[str, ...], seconds: int | None, broker: str | None,
     import asyncio
 
     from trading_system.app import build
+    from trading_system.app.alerts import alerting
 
     config = settings(running=True)
 
     async def follow() -> None:
-        async with build.open_desk(config) as desk:
+        async with build.open_desk(config) as desk, alerting(desk, config):
             if not as_json:
                 click.secho(f"Desk up ({desk.environment}). Ctrl-C stops it; orders stay at the broker.", bold=True)
             desk.listeners.append(_print_record if as_json else _show_record)

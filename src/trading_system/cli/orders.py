@@ -112,14 +112,20 @@ def oco(*, short: bool, **options: Any) -> None:
 @click.command()
 @click.argument("quantity")
 @click.argument("legs", nargs=-1, required=True)
-@click.option("--limit", "price", required=True, help="The net price of all legs: above zero you pay, below zero you are paid.")
+@click.option("--limit", "price", required=True, help="The net price of all legs for each share: above zero you pay, below zero you are paid.")
+@click.option("--tif", "time_in_force", default="day", show_default=True, help="How long it stands: day, or gtc where the broker takes that.")
 @click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds.")
 @click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run.")
 @click.option("--dry-run", is_flag=True, help="Walk the whole path and place nothing.")
 @at_broker
 @as_json
 def spread(**options: Any) -> None:
-    """Legs are side:SYMBOL or side:SYMBOL:ratio."""
+    """Legs are side:SYMBOL or side:SYMBOL:ratio: options, and at a broker that takes combos the shares that one contract is about, buy:AAPL:100.
+
+    \b
+    A buy-write           trading spread 1 buy:AAPL:100 sell:AAPL261218C00210000 --limit 195.90
+    Shares with a collar  trading spread 1 buy:AAPL:100 buy:AAPL261218P00190000 sell:AAPL261218C00210000 --limit 199.40
+    """
     _place("buy", {**options, "legs": list(options["legs"])}, verb="spread")
 
 
@@ -161,9 +167,11 @@ def flatten(broker: str | None, everything: bool, as_json: bool) -> None:
         click.secho("Flat: no orders, no positions.", fg="green")
     else:
         for position in residue["positions"]:
-            click.secho(f"left: {position['qty']} {position['instrument']} at {position['broker']}", fg="yellow")
+            why = ", less than can be traded" if position["dust"] else ""
+            click.secho(f"left: {position['qty']} {position['instrument']} at {position['broker']}{why}", fg="yellow")
         for order in residue["orders"]:
             click.secho(f"still working: {order}", fg="yellow")
         for problem in residue["problems"]:
             click.secho(f"problem: {problem}", fg="red")
-    sys.exit(6 if residue["orders"] else 1 if any(residue.values()) else 0)  # an order that still works may still fill
+    left = residue["problems"] or any(not position["dust"] for position in residue["positions"])
+    sys.exit(6 if residue["orders"] else 1 if left else 0)  # an order that still works may still fill

@@ -1,7 +1,7 @@
 """halt, resume, alerts, deadman, arm."""
 
+import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -56,19 +56,63 @@ def resume(scope: str, confirm: str | None, adopt: bool, as_json: bool) -> None:
 
 @click.command()
 @click.option("--ack", metavar="NUMBER|all", help="You have seen it.")
+@click.option("--test", "testing", is_flag=True, help="Send a test message to every address of ALERT_URLS and ALERT_URLS_BACKUP.")
+@click.option("--dead", is_flag=True, help="What nobody could be told, the oldest first.")
 @as_json
-def alerts(ack: str | None, as_json: bool) -> None:
+def alerts(ack: str | None, testing: bool, dead: bool, as_json: bool) -> None:
     if ack is not None and ack != "all" and not ack.isdecimal():
         raise click.UsageError("--ack takes the number of an alert, or all")
-    rows = call("alerts", {}) if ack is None else call("acknowledge", {"number": "0" if ack == "all" else ack})
+    if (ack is not None) + testing + dead > 1:
+        raise click.UsageError("one of --ack, --test and --dead")
+    if testing:
+        rows = _tested()
+    elif dead:
+        rows = _dead_letters()
+    else:
+        rows = call("alerts", {}) if ack is None else call("acknowledge", {"number": "0" if ack == "all" else ack})
     if as_json:
         emit(rows)
-        return
-    for row in rows:
-        colour = "red" if row["severity"] == "critical" else "yellow"
-        click.echo(f"{row['number']:>5}  {clock(row['now_ns'])}  {click.style(row['severity'].upper(), fg=colour, bold=True):<9} {row['text']}")
-    if not rows:
-        click.secho("Nothing waits to be seen.", fg="green")
+    elif testing:
+        for row in rows:
+            said = click.style(f"taken after {row['seconds']} s", fg="green") if row["taken"] else click.style(row["text"], fg="red")
+            click.echo(f"{row['channel']}, {row['address']}: {said}")
+    else:
+        for row in rows:
+            colour = "red" if row["severity"] == "critical" else "yellow"
+            first = f"{'':>5}  {clock(row['raised_ns'])}" if dead else f"{row['number']:>5}  {clock(row['now_ns'])}"
+            click.echo(f"{first}  {click.style(row['severity'].upper(), fg=colour, bold=True):<9} {row['text']}{_why_dead(row) if dead else ''}")
+        if not rows:
+            click.secho("Everything was told." if dead else "Nothing waits to be seen.", fg="green")
+    if testing and not all(row["taken"] for row in rows):
+        sys.exit(1)
+
+
+def _why_dead(row: Any) -> str:
+    times = "" if row["count"] == 1 else f" ({row['count']} times)"
+    return f"{times} [{row['why']}]"
+
+
+def _tested() -> Any:
+    from trading_system.app import build
+    from trading_system.app.alerts import channels_of, tested
+    from trading_system.domain.errors import BadRequest
+    from trading_system.transport.clock import SystemClock
+
+    channels = channels_of(settings())
+    if not channels:
+        raise BadRequest("ALERT_URLS is not set: alerts are in the journal, the log and on the terminal only (docs/ALERTS.md)")
+
+    async def work() -> Any:
+        return [row for channel in channels for row in await tested(channel, SystemClock())]
+
+    return build.run(work())
+
+
+def _dead_letters() -> Any:
+    from trading_system.app import build
+    from trading_system.app.alerts import DEAD_LETTERS, DeadLetters
+
+    return DeadLetters(build.state_folder(settings()) / DEAD_LETTERS).read()
 
 
 @click.command()
@@ -107,7 +151,6 @@ _LIMITS = ("MAX_DAILY_LOSS_PCT", "MAX_DRAWDOWN_PCT")
 @as_json
 def arm(max_notional: str, until: str, as_json: bool) -> None:
     from trading_system.app import build
-    from trading_system.app.config import env_file_findings
     from trading_system.domain.errors import RiskRefused
 
     most, until_ns = _most(max_notional), _until_ns(until)
@@ -117,7 +160,7 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
         raise RiskRefused(
             "ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and the broker's own flag first: ALPACA_PAPER=false."
         )
-    findings = env_file_findings(Path(config.env_file)) if config.env_file else ()
+    findings = config.unsafe_files()
     if findings:
         raise RiskRefused("ARM", "a safe .env", "; ".join(findings), "Mend it, then arm.")
     for warning in _WARNINGS:
@@ -131,7 +174,7 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     number = call("account", {})["accounts"][0]["account"]
     if click.prompt(f"Type the account number ({number[:3]}…) to arm up to {money(most)}", err=True) != number:
         raise RiskRefused("ARM", "the account number", "another one was typed", "Nothing is armed.")
-    armed = call("arm", {"max_notional": most, "until_ns": until_ns})
+    armed = call("arm", {"account": number, "max_notional": most, "until_ns": until_ns})
     if as_json:
         emit(armed)
     else:
@@ -153,7 +196,7 @@ def _checklist(config: Config, paper_days: int | None) -> tuple[tuple[str, str |
         ("Risk limits are in use", limits) if chosen else (f"The limits are defaults that you want: {limits}", None),
         ("You start small, with money that you can afford to lose", None),
         ("Stop-loss mechanisms are in place", None),
-        ("Monitoring works (this version alerts in its log and on the terminal only)", None),
+        ("Monitoring works (`trading alerts --test`)" + ("" if "ALERT_URLS" in config.secrets else "; ALERT_URLS is not set: nobody is told"), None),
         ("The API key has the least permissions, and none to withdraw", None),
         ("Two-factor authentication is on at every broker", None),
         (".env is not committed to git", "its mode, owner and .gitignore are right" if config.env_file else "there is none"),

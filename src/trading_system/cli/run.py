@@ -43,10 +43,10 @@ def run(
     from trading_system.app.verbs import READY_WITHIN_NS
     from trading_system.research.live import Recorder
 
-    chosen = _parameters(strategies, settings_of(pairs))
+    chosen = parameters_of(strategies, settings_of(pairs))
 
     async def work() -> None:
-        async with _desk(broker, seed=seed, twin=twin) as desk:
+        async with desk_of(broker, seed=seed, twin=twin) as desk:
             name = _broker(desk, broker)
             await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
             children = [_child(strategy, chosen[strategy], name) for strategy in strategies]
@@ -100,13 +100,18 @@ async def _work(desk: "Desk", runners: "Sequence[Any]", seconds: int | None, *, 
 
 
 @asynccontextmanager
-async def _desk(broker: str | None, *, seed: int, twin: bool) -> "AsyncIterator[Desk]":
+async def desk_of(broker: str | None, *, seed: int, twin: bool) -> "AsyncIterator[Desk]":
+    """The desk of the settings, or one on a twin that lives as long as the block, in a folder that goes with it."""
     from trading_system.app import build
+    from trading_system.app.alerts import alerting
     from trading_system.domain.ids import BrokerName
 
     async with AsyncExitStack() as stack:
         if not twin:
-            yield await stack.enter_async_context(build.open_desk(settings(running=True)))
+            config = settings(running=True)
+            desk = await stack.enter_async_context(build.open_desk(config))
+            await stack.enter_async_context(alerting(desk, config))
+            yield desk
             return
         name = BrokerName(broker or "alpaca")
         served = await stack.enter_async_context(build.served_twin(name, seed=seed))
@@ -130,7 +135,7 @@ def _child(strategy: str, parameters: dict[str, str], broker: Any) -> Any:
     return Child(strategy, parameters, broker)
 
 
-def _parameters(strategies: Sequence[str], given: dict[str, str]) -> dict[str, dict[str, str]]:
+def parameters_of(strategies: Sequence[str], given: dict[str, str]) -> dict[str, dict[str, str]]:
     """Each strategy's own; a name without a strategy before it is the one strategy's."""
     found: dict[str, dict[str, str]] = {strategy: {} for strategy in strategies}
     for name, value in given.items():

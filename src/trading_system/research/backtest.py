@@ -14,6 +14,7 @@ from trading_system.app.decide import decide, owner_of, undecided
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.protect import Protector
+from trading_system.core.ledger import EquityMark
 from trading_system.core.lifecycle import Applied
 from trading_system.core.risk import Halt, Limits
 from trading_system.domain.errors import DeskError
@@ -25,9 +26,9 @@ from trading_system.domain.money import ZERO
 from trading_system.domain.ports import Facts
 from trading_system.domain.signal import Wish
 from trading_system.journal.memory import MemoryJournal
-from trading_system.journal.record import Adjusted, Decided, HaltSet, Marked, Record, Reported, Watermark
+from trading_system.journal.record import Decided, HaltSet, Marked, Record, Reported, Watermark
 from trading_system.journal.replay import Books
-from trading_system.research.data import Action, Event, merged
+from trading_system.research.data import Action, Event, adjusted, merged
 from trading_system.sim.history import Costs, HistoryBroker, best_of
 from trading_system.sizing.sizer import Aims
 from trading_system.strategy.base import Filled, Happening, Host, Started, Stopped, Strategy, Ticked
@@ -104,15 +105,19 @@ def run(
     actions: Sequence[Action] = (),
     told: Callable[[int], None] = lambda _events: None,
 ) -> Result:
-    """Go through the past once. The same arguments give the same result. told: hears how many events are behind.
+    """Go through the past once. The same arguments give the same result. actions: in the order of time; what was before a split is in units of after
+    it. told: hears how many events are behind.
 
     Raises what a strategy raises: a backtest is where its mistakes should show. BadRequest: two strategies with one name.
     """
-    return asyncio.run(_Run(strategies, setup, actions, told).go(streams))
+    streams, dividends = adjusted(streams, actions)
+    past = _Run(strategies, setup, dividends, told)
+    asyncio.run(past.go(streams))  # what a task gives is written out as text when it ends, because a signal handler names the task
+    return past.result()
 
 
 class _Run:
-    def __init__(self, strategies: Sequence[Strategy], setup: Setup, actions: Sequence[Action], told: Callable[[int], None]) -> None:
+    def __init__(self, strategies: Sequence[Strategy], setup: Setup, dividends: Sequence[Action], told: Callable[[int], None]) -> None:
         self.setup = setup
         self.clock = PastClock()
         self.name = setup.facts.broker
@@ -145,7 +150,7 @@ class _Run:
         self.equity: list[tuple[int, float]] = []
         self.exposure: list[float] = []
         self.bars: dict[InstrumentID, list[Bar]] = {}
-        self.actions = list(reversed(actions))
+        self.dividends_due = list(reversed(dividends))
         self.dividends = ZERO
         self.events = 0
         self.told = told
@@ -153,9 +158,12 @@ class _Run:
         self._crypto = any(instrument.asset_class.is_crypto for instrument in setup.instruments)
         self._day = -1
         self._high = ZERO  # the highest equity, as far as the desk has not been told
+        self._floor = ZERO  # the equity at which a limit is reached …
+        self._floor_of: EquityMark | None = None  # … by this mark
 
-    async def go(self, streams: Sequence[Sequence[Event]]) -> Result:
+    async def go(self, streams: Sequence[Sequence[Event]]) -> None:
         begun = False
+        self.broker.counted = {event.instrument for stream in streams for event in stream if isinstance(event, Bar) and event.volume}
         for number, group in enumerate(merged(streams)):
             first = group[0]
             self.clock.ns = max(self.clock.ns, first.open_ns if isinstance(first, Bar) else first.transact_ns)
@@ -165,15 +173,15 @@ class _Run:
                 for instrument in self.setup.instruments:
                     await self.desk.instrument(self.name, instrument.id)
                 await self._all(Started(positions={}, now_ns=self.clock.ns))
-            if self.actions and self.actions[-1].now_ns <= self.clock.ns:
-                self._act()
+            while self.dividends_due and self.dividends_due[-1].now_ns <= self.clock.ns:  # before the day's first price
+                due = self.dividends_due.pop()
+                self.dividends += self.broker.dividend(due.instrument, due.dividend or ZERO)
             self.events += len(group)
             await (self._bars(group) if isinstance(first, Bar) else self._print(first))
             if number % TOLD_EVERY == 0:
                 self.told(self.events)
         if begun:
             await self._all(Stopped(now_ns=self.clock.ns))
-        return self._result()
 
     async def _bars(self, group: Sequence[Event]) -> None:
         bars = [bar for bar in group if isinstance(bar, Bar)]
@@ -224,11 +232,14 @@ class _Run:
         self.equity.append((now_ns, float(equity)))
         self.exposure.append(float(held / equity) if held and equity > 0 else 0.0)
         day, mark = now_ns // _DAY_NS, self.desk.books.mark
-        self._high = max(self._high, equity)
+        if equity > self._high:
+            self._high, self._floor_of = equity, None
         if not self._crypto and mark is not None and day == self._day:
-            limits = self.desk.limits
-            floor = max(mark.day_start * (1 - limits.max_daily_loss_pct), self._high * (1 - limits.max_drawdown_pct))
-            if equity > floor:
+            if mark is not self._floor_of:
+                limits = self.desk.limits
+                self._floor = max(mark.day_start * (1 - limits.max_daily_loss_pct), self._high * (1 - limits.max_drawdown_pct))
+                self._floor_of = mark
+            if equity > self._floor:
                 return
         if day != self._day and self._day >= 0:
             self.desk.record(Watermark(broker=self.name, fills_ns=now_ns))  # what was settled a week ago leaves memory
@@ -309,33 +320,7 @@ class _Run:
                 filled = Filled(instrument=order.instrument, side=order.side, qty=fill.qty, price=fill.price, position=own, now_ns=now_ns)
                 self.waiting.append((owner, filled))
 
-    def _act(self) -> None:
-        """Splits and dividends that are due, before the day's first price."""
-        while self.actions and self.actions[-1].now_ns <= self.clock.ns:
-            action = self.actions.pop()
-            if action.dividend is not None:
-                self.dividends += self.broker.dividend(action.instrument, action.dividend)
-                continue
-            assert action.split is not None
-            added = self.broker.split(action.instrument, action.split)
-            if added:
-                known = self.desk.books.asset_classes[self.name, action.instrument]
-                self.desk.record(
-                    Adjusted(
-                        broker=self.name,
-                        instrument=action.instrument,
-                        asset_class=known,
-                        qty=added,
-                        price=ZERO,
-                        reason=f"split {action.split}",
-                        now_ns=self.clock.ns,
-                    )
-                )
-                for host in self.hosts.values():
-                    host.ctx.split(action.instrument, action.split)
-                self.held = {key: qty * action.split if key[1] == action.instrument else qty for key, qty in self.held.items()}
-
-    def _result(self) -> Result:
+    def result(self) -> Result:
         records = tuple(self.journal.records)
         last = {record.intent: record for record in records if isinstance(record, Decided)}
         return Result(

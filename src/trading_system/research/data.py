@@ -12,12 +12,13 @@ from random import Random
 
 import msgspec
 
+from trading_system.core.risk import DOLLAR_COINS
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.hours import ALWAYS, Hours, Window, is_open
 from trading_system.domain.ids import BrokerName, InstrumentID, parse_instrument
 from trading_system.domain.instrument import AssetClass, Instrument, TickBand
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
-from trading_system.domain.money import ZERO, parse_decimal
+from trading_system.domain.money import ONE, ZERO, parse_decimal
 from trading_system.domain.option import is_option
 from trading_system.sim.sessions import Sessions, new_york_day
 
@@ -25,12 +26,14 @@ Event = Bar | Quote | Trade | BookSnapshot
 SECOND_NS = 1_000_000_000
 LEVELS_MAX = 100  # of a book's side
 INVENTED_NS = 1_577_836_800 * SECOND_NS  # 2020-01-01
+_PRICES, _SIZES = ("open", "high", "low", "close", "bid_px", "ask_px", "price"), ("volume", "bid_qty", "ask_qty", "qty")
+_FINE = Decimal("1e-8")
 _TIMES = ("time", "timestamp", "date", "datetime", "open_ns", "transact_ns")
 _CASH = {"USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "USDT", "USDC"}
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """A split (so many new for an old one) or a dividend (money for each unit), in force before the first price of its day."""
+    """A split (so many new for an old one) or a dividend (money for each unit), in force before the first price of its time."""
 
     instrument: InstrumentID
     now_ns: int
@@ -153,17 +156,14 @@ def _price(value: object) -> Decimal:
 
 
 def _time(row: Mapping[str, object]) -> int:
-    """A day, an RFC 3339 time with its offset, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
+    """A day (20260102 too), an RFC 3339 time with its offset, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970."""
     value = next(row[column] for column in _TIMES if column in row)
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
     else:
         text = str(value).strip()
-        if text.isdecimal():
-            number = int(text)
-            while number < 10**17:  # 1973 in nanoseconds
-                number *= 1_000
-            return number
+        if text.isdecimal() and len(text) != len("20260102"):
+            return _since_1970(int(text))
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             if len(text) > 10:
@@ -171,6 +171,14 @@ def _time(row: Mapping[str, object]) -> int:
             moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * SECOND_NS + since.microseconds * 1_000
+
+
+def _since_1970(number: int) -> int:
+    """Nanoseconds; of which unit the number is, its size tells: each is from 1973 on."""
+    for least, unit_ns in ((10**17, 1), (10**14, 1_000), (10**11, 1_000_000), (10**8, SECOND_NS)):
+        if number >= least and number * unit_ns < 1 << 63:
+            return number * unit_ns
+    raise ValueError(f"{number} is no time: write 2026-01-02, 2026-01-02T14:30:00Z, or seconds, milliseconds, microseconds or nanoseconds since 1970")
 
 
 def _with_periods(events: list[Event], name: str) -> list[Event]:
@@ -197,13 +205,41 @@ def between(events: Iterable[Event], start_ns: int | None, end_ns: int | None) -
     return [event for event in events if low <= (event.open_ns if isinstance(event, Bar) else event.transact_ns) < high]
 
 
+def adjusted(streams: Sequence[Sequence[Event]], actions: Sequence[Action]) -> tuple[Sequence[Sequence[Event]], list[Action]]:
+    """Everything in units of after the last split, as a chart shows it: what was before one costs so much less, and there was so much more of it.
+    Gives the prices, and the dividends, which are by then the only actions left."""
+    splits = [action for action in actions if action.split is not None]
+    dividends = [action for action in actions if action.dividend is not None]
+    if splits:
+        streams = [[_in_new_units(event, _ratio(splits, event.instrument, _begins(event))) for event in stream] for stream in streams]
+        ratios = [_ratio(splits, paid.instrument, paid.now_ns) for paid in dividends]
+        dividends = [msgspec.structs.replace(paid, dividend=(paid.dividend or ZERO) / ratio) for paid, ratio in zip(dividends, ratios, strict=True)]
+    return streams, dividends
+
+
+def _ratio(splits: Iterable[Action], instrument: InstrumentID, now_ns: int) -> Decimal:
+    """How many of today's one of then is."""
+    return math.prod((action.split or ONE for action in splits if action.instrument == instrument and action.now_ns > now_ns), start=ONE)
+
+
+def _in_new_units(event: Event, ratio: Decimal) -> Event:
+    if ratio == ONE:
+        return event
+    if isinstance(event, BookSnapshot):
+        sides = [tuple(((px / ratio).quantize(_FINE), qty * ratio) for px, qty in side) for side in (event.bids, event.asks)]
+        return msgspec.structs.replace(event, bids=sides[0], asks=sides[1])
+    prices = {name: (px / ratio).quantize(_FINE) for name in _PRICES if (px := getattr(event, name, None)) is not None}
+    sizes = {name: qty * ratio for name in _SIZES if (qty := getattr(event, name, None)) is not None}
+    return msgspec.structs.replace(event, **prices, **sizes)
+
+
 def _begins(event: Event) -> int:
     return event.open_ns if isinstance(event, Bar) else event.transact_ns
 
 
 def merged(streams: Sequence[Sequence[Event]]) -> Iterator[list[Event]]:
     """Groups of what begins at the same time: bars together, quotes and trades one by one."""
-    everything = heapq.merge(*streams, key=_begins)
+    everything = iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=_begins)
     for _, group in groupby(everything, key=lambda event: (_begins(event), event.period_ns if isinstance(event, Bar) else 0)):
         found = list(group)
         if isinstance(found[0], Bar):
@@ -317,24 +353,27 @@ def instrument_of(
     broker: BrokerName, name: InstrumentID, tick: Decimal | None = None, lot: Decimal | None = None, hours: Hours = ALWAYS
 ) -> Instrument:
     """What an instrument is like on history: its class by its name, fractions of coins and whole shares, traded whenever the data has prices, or in
-    those hours.
+    those hours. A coin that stands for a dollar is one.
 
-    Raises BadRequest: an option; its market is not in such data.
+    Raises BadRequest: an option; its market is not in such data. An inverse swap: it pays in coins, which this account does not keep.
     """
     if is_option(name):
-        raise BadRequest(f"{name} is an option: backtests know shares, coins and currencies")
+        raise BadRequest(f"{name} is an option: backtests know shares, coins, swaps and currencies")
     base, pair, quote = name.partition("/")
+    swap = bool(pair) and base.endswith("-PERP")
+    if swap and quote == "USD":
+        raise BadRequest(f"{name} is an inverse swap, which pays in coins: backtest it as {base}/USDT, on the same prices")
     forex = bool(pair) and base in _CASH and quote in _CASH
-    asset_class = AssetClass.FOREX if forex else AssetClass.CRYPTO if pair else AssetClass.EQUITY
+    asset_class = AssetClass.FOREX if forex else AssetClass.PERPETUAL if swap else AssetClass.CRYPTO if pair else AssetClass.EQUITY
     steps = tick or (Decimal("0.00001") if forex else Decimal("0.01"))
-    lots = lot or (Decimal("0.000001") if asset_class is AssetClass.CRYPTO else Decimal(1))
+    lots = lot or (Decimal("0.000001") if asset_class.is_crypto else Decimal(1))
     return Instrument(
         id=name,
         broker=broker,
         symbol=name,
         asset_class=asset_class,
-        base=base if pair else name,
-        currency=quote if pair else "USD",
+        base=base.removesuffix("-PERP") if pair else name,
+        currency="USD" if not pair or quote in DOLLAR_COINS else quote,
         ticks=(TickBand(ZERO, steps),),
         lot=lots,
         whole_lot=lots,

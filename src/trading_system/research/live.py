@@ -45,7 +45,7 @@ class Recorder:
         for broker, instrument in books.ledger.traded():
             mark, rate = desk.mark_px(broker, instrument), desk.rate(broker, instrument)
             if mark is not None and rate is not None:
-                held += abs(books.ledger.position(broker, instrument)) * mark * rate * desk.multiplier(broker, instrument)
+                held += rate * desk.pricing(broker, instrument).worth(abs(books.ledger.position(broker, instrument)), mark)
         equity = self._worth()
         self._equity.append((desk.clock.now_ns(), float(equity)))
         self._exposure.append(float(held / equity) if equity > 0 else 0.0)

@@ -17,7 +17,7 @@ from trading_system.app.pool import pool, workers
 from trading_system.app.strategies import make
 from trading_system.domain.errors import BadRequest
 from trading_system.research.backtest import Setup, run
-from trading_system.research.data import Event
+from trading_system.research.data import Action, Event, adjusted
 from trading_system.research.stats import returns_of, summary
 from trading_system.sizing.normal import below, quantile
 
@@ -76,18 +76,20 @@ def sweep(
     streams: Sequence[Sequence[Event]],
     setup: Setup,
     *,
+    actions: Sequence[Action] = (),
     told: Callable[[int], None] = lambda _done: None,
 ) -> list[Trial]:
     """Run them all, on all processors; in the order given. told: hears how many are done."""
     count = workers(len(trials))
+    work = (name, *adjusted(streams, actions), setup)
     done: dict[int, Trial] = {}
     if count == 1:
-        _begin(name, streams, setup)
+        _begin(*work)
         for place, parameters in enumerate(trials):
             done[place] = _try(dict(parameters))
             told(len(done))
     else:
-        with pool(count, _begin, (name, streams, setup)) as processes:
+        with pool(count, _begin, work) as processes:
             waiting = {processes.submit(_try, dict(parameters)): place for place, parameters in enumerate(trials)}
             for future in as_completed(waiting):
                 done[waiting[future]] = future.result()
@@ -95,20 +97,20 @@ def sweep(
     return [done[place] for place in range(len(trials))]
 
 
-_work: list[tuple[str, Sequence[Sequence[Event]], Setup]] = []  # of this worker
+_work: list[tuple[str, Sequence[Sequence[Event]], Sequence[Action], Setup]] = []  # of this worker
 
 
-def _begin(name: str, streams: Sequence[Sequence[Event]], setup: Setup) -> None:
-    _work[:] = [(name, streams, setup)]
+def _begin(name: str, streams: Sequence[Sequence[Event]], dividends: Sequence[Action], setup: Setup) -> None:
+    _work[:] = [(name, streams, dividends, setup)]
 
 
 def _try(parameters: dict[str, str]) -> Trial:
-    name, streams, setup = _work[0]
+    name, streams, dividends, setup = _work[0]
     try:
         strategy = make(name, parameters)
     except BadRequest as error:
         return Trial(parameters=parameters, sharpe=None, total_return=0.0, max_drawdown=0.0, trips=0, returns=(), error=str(error))
-    result = run([strategy], streams, setup)
+    result = run([strategy], streams, setup, actions=dividends)
     figures = summary(result)
     return Trial(
         parameters=parameters,

@@ -39,7 +39,8 @@ NO_LATENCY = Latency((0, 0), (0, 0), (0, 0))
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How one symbol settles here. base is what a buy is credited with; fees are fractions of the credited asset, or of the money; where there is an
-    index, of what that is worth, and of the money no more than fee_cap. A price is of one of `multiplier` units that each quantity is about."""
+    index, of what that is worth, and of the money no more than fee_cap. A price is of one of `multiplier` units that each quantity is about; of an
+    inverse contract it is how many of it make one of its money, which moves only when it is closed, by what that made."""
 
     base: str
     maker_fee: Decimal = ZERO
@@ -48,9 +49,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     index: str = ""
     fee_cap: Decimal = ONE
     multiplier: Decimal = ONE
+    inverse: bool = False
     money: str = ""  # what it is paid in, where that is not the exchange's
     contract: Contract | None = None
-    expires_ns: int = 0
+    expires_ns: int = 0  # of an option, and of a future
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +142,7 @@ class SimOrder(msgspec.Struct, kw_only=True):
 
     @property
     def avg_px(self) -> Decimal | None:
+        """Of all but inverse contracts, whose money is the other side of their price."""
         return self.filled_money / self.filled_qty if self.filled_qty else None
 
 
@@ -154,6 +157,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal
     fee: Decimal
     fee_asset: str
+    realized: Decimal = ZERO  # what closing an inverse contract made, in its money
     maker: bool
     position_qty: Decimal
     cum_qty: Decimal
@@ -180,7 +184,8 @@ class FeePosting(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """An option ended: exercised (E), assigned (A) or expired (X). qty (signed, contracts) leaves the position, shares come or go at the strike."""
+    """An option ended: exercised (E), assigned (A) or expired (X). qty (signed, contracts) leaves the position, shares come or go at the strike. A
+    future that expired was paid for at `price`."""
 
     kind: str
     symbol: str
@@ -298,8 +303,12 @@ class Exchange:
     def worth(self, symbol: str, qty: Decimal, now_ns: int) -> Decimal:
         """What so much of it is marked at."""
         terms = self.terms[symbol]
-        worth = qty * self.mark(symbol, now_ns) * terms.multiplier
+        worth = self.gain(symbol, qty, now_ns) if terms.inverse else qty * self.mark(symbol, now_ns) * terms.multiplier
         return worth * self._rate(terms.money, now_ns) if terms.money else worth
+
+    def gain(self, symbol: str, qty: Decimal, now_ns: int) -> Decimal:
+        """What so much of an inverse contract has made at its mark since its average entry, in its money."""
+        return qty * (ONE / self.avg_px[self.terms[symbol].base] - ONE / self.mark(symbol, now_ns)) if qty else ZERO
 
     def positions(self) -> Iterator[tuple[str, Decimal]]:
         """Symbols held and their signed quantity."""
@@ -309,7 +318,7 @@ class Exchange:
                 yield symbol, qty
 
     def equity(self, now_ns: int) -> Decimal:
-        moneys = {terms.money for terms in self.terms.values() if terms.money}
+        moneys = {terms.money for terms in self.terms.values() if terms.money} - {terms.base for terms in self.terms.values()}  # coins are positions
         others = sum((self.holdings.get(money, ZERO) * self._rate(money, now_ns) for money in sorted(moneys)), ZERO)
         return self.cash + others + sum((self.worth(symbol, qty, now_ns) for symbol, qty in self.positions()), ZERO)
 
@@ -359,8 +368,9 @@ class Exchange:
         return group
 
     def submit_legs(self, ticket: Ticket, legs: Sequence[Ticket], now_ns: int) -> SimOrder:
-        """Take an order that fills as a whole: every leg's quantity is a multiple of its own, its price the net of what its legs cost. It holds the
-        money, the legs that close hold their quantity. Its symbol, the first leg's, only says when it trades."""
+        """Take an order that fills as a whole: every leg's quantity is a multiple of its own, its price the net of what its legs cost, for each unit
+        of its symbol's multiplier. It holds the money, the legs that close hold their quantity. Its symbol, a leg's that is an option, else only says
+        when it trades."""
         assert ticket.qty
         assert all(leg.qty and leg.qty % ticket.qty == 0 for leg in legs)
         order = self.submit(ticket, now_ns)
@@ -426,6 +436,7 @@ class Exchange:
         execution = self.executions.pop(exec_id)
         order = self.orders[execution.order_id]
         assert order.parent is None, "one leg alone cannot be undone"
+        assert not self.terms[order.symbol].inverse, "what it made went by an average that is gone"
         self._settle(execution.symbol, execution.side, -execution.qty, execution.price, -execution.fee, execution.fee_asset)
         order.filled_qty -= execution.qty
         order.filled_money -= execution.qty * execution.price
@@ -517,6 +528,7 @@ class Exchange:
 
     def _day_end(self, now_ns: int) -> None:
         self._end_options(now_ns)
+        self._end_futures(now_ns)
         self.last_equity = self.equity(now_ns)
         for (symbol, asset), amount in self._day_fees.items():
             self._events.append(FeePosting(symbol, asset, amount, now_ns))
@@ -852,7 +864,7 @@ class Exchange:
                 return
             price, lots = side[0]
             ratio = (leg.ticket.qty or ZERO) / order.ticket.qty
-            net += leg.side.sign * ratio * price * self.market.listings[leg.symbol].unit
+            net += leg.side.sign * ratio * self._times(leg, order) * price * self.market.listings[leg.symbol].unit
             units = min(units, lots * LOT // ratio)
             touched.append((leg, price, ratio))
         if units < 1 or (order.price is not None and net > order.price):
@@ -869,6 +881,10 @@ class Exchange:
             self._hold(order)
         self._emit(ExecType.TRADE, order, now_ns)
 
+    def _times(self, leg: SimOrder, order: SimOrder) -> Decimal:
+        """What one of a leg counts in the net price: a contract once, a share a hundredth."""
+        return self.terms[leg.symbol].multiplier / self.terms[order.symbol].multiplier
+
     def _net_out_of_reach(self, order: SimOrder, number: int) -> bool:
         """Whether no tick of a minute can bring the legs' net price to the limit."""
         if order.price is None:
@@ -878,7 +894,7 @@ class Exchange:
         for leg in self.legs(order):
             low, high = self.market.reach(leg.symbol, number)
             price = low if leg.side is Side.BUY else -high
-            best += (leg.ticket.qty or ZERO) / order.ticket.qty * price * self.market.listings[leg.symbol].unit
+            best += (leg.ticket.qty or ZERO) / order.ticket.qty * self._times(leg, order) * price * self.market.listings[leg.symbol].unit
         return best > order.price
 
     # -- the end of options ----------------------------------------------------------------------------------------------------------------------
@@ -914,6 +930,19 @@ class Exchange:
                 if qty - taken:
                     self._end_option(symbol, qty - taken, EXPIRED, now_ns)
         self.unexercised -= set(ended)
+
+    def _end_futures(self, now_ns: int) -> None:
+        """What has ended and is about no strike is settled in money, at its last price."""
+        for symbol, terms in self.terms.items():
+            if terms.contract is not None or not 0 < terms.expires_ns <= now_ns:
+                continue
+            for order in self.open_orders(symbol):
+                if not order.ord_status.terminal:
+                    self._finish(order, OrdStatus.EXPIRED, ExecType.EXPIRED, now_ns)
+            if qty := self.position(symbol):
+                price = self.mark(symbol, terms.expires_ns - TICK_NS)
+                self._settle(symbol, Side.SELL if qty > 0 else Side.BUY, abs(qty), price, ZERO, self.money)
+                self._events.append(Settlement(EXPIRED, symbol, qty, symbol, ZERO, price, now_ns))
 
     def _end_option(self, symbol: str, qty: Decimal, kind: str, now_ns: int) -> None:
         terms = self.terms[symbol]
@@ -1035,14 +1064,14 @@ class Exchange:
         qty, price = match.qty * LOT, match.price * listing.unit
         rate = terms.maker_fee if maker else terms.taker_fee
         in_kind = side is Side.BUY and not terms.fees_in_money
-        fee_asset = order.ticket.fee_asset or (terms.base if in_kind else self.money)
-        charged = (qty if fee_asset == terms.base else qty * price) * rate
+        fee_asset = order.ticket.fee_asset or (terms.base if in_kind else terms.money if terms.inverse else self.money)
+        charged = (qty if fee_asset == terms.base else qty / price if terms.inverse else qty * price) * rate
         if terms.index:
             charged = qty * min(self.mark(terms.index, now_ns) * rate, price * terms.fee_cap)
         fee = charged.quantize(LOT, ROUND_UP)
-        self._settle(order.symbol, side, qty, price, fee, fee_asset)
+        moved = self._settle(order.symbol, side, qty, price, fee, fee_asset)
         order.filled_qty += qty
-        order.filled_money += qty * price
+        order.filled_money += qty / price if terms.inverse else qty * price
         done = order.qty is not None and order.filled_qty == order.qty
         if order.qty is None:
             done = self._money_spent(order, price)
@@ -1055,6 +1084,7 @@ class Exchange:
             price=price,
             fee=fee,
             fee_asset=fee_asset,
+            realized=moved if terms.inverse else ZERO,
             maker=maker,
             position_qty=self.position(order.symbol),
             cum_qty=order.filled_qty,
@@ -1079,15 +1109,19 @@ class Exchange:
     def _paid_in(self, symbol: str) -> str:
         return self.terms[symbol].money or self.money
 
-    def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> None:
-        """Move asset, money and fee; each leaves one account and enters another."""
+    def _settle(self, symbol: str, side: Side, qty: Decimal, price: Decimal, fee: Decimal, fee_asset: str) -> Decimal:
+        """Move asset, money and fee; each leaves one account and enters another. The money that came, or went."""
         base = self.terms[symbol].base
-        before = self.position(symbol)
-        for asset, amount in ((base, side.sign * qty), (self._paid_in(symbol), -side.sign * qty * price * self.terms[symbol].multiplier)):
+        before, entry = self.position(symbol), self.avg_px.get(base, ZERO)
+        moved = -side.sign * qty * price * self.terms[symbol].multiplier
+        if self.terms[symbol].inverse:
+            closed = min(abs(before), qty) if before * side.sign < 0 else ZERO
+            moved = (-side.sign * closed * (ONE / entry - ONE / price)).quantize(LOT) if closed else ZERO
+        for asset, amount in ((base, side.sign * qty), (self._paid_in(symbol), moved)):
             self.holdings[asset] = self.holdings.get(asset, ZERO) + amount
             self.street[asset] = self.street.get(asset, ZERO) - amount
         if fee:
-            self.holdings[fee_asset] -= fee
+            self.holdings[fee_asset] = self.holdings.get(fee_asset, ZERO) - fee
             self.fees[fee_asset] = self.fees.get(fee_asset, ZERO) + fee
             key = (symbol, fee_asset)
             self._day_fees[key] = self._day_fees.get(key, ZERO) + fee
@@ -1095,6 +1129,9 @@ class Exchange:
         if not after:
             self.avg_px.pop(base, None)
         elif before * side.sign >= 0:  # grown: the average moves; shrunk: it stays
-            self.avg_px[base] = (abs(before) * self.avg_px.get(base, ZERO) + qty * price) / abs(after)
+            self.avg_px[base] = (abs(before) * entry + qty * price) / abs(after)
+            if self.terms[symbol].inverse:
+                self.avg_px[base] = abs(after) / ((abs(before) / entry if before else ZERO) + qty / price)
         elif before * after < 0:
             self.avg_px[base] = price
+        return moved

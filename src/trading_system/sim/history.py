@@ -3,13 +3,13 @@
 Of a bar only four prices are known. They are taken to be visited from the open to the nearer extreme, to the other one, to the close; an order that
 came before the bar began meets its open first. A market order pays half the spread and the slippage; a limit order fills at its price when the market
 goes beyond it, a stop at its price or, where the market opens beyond it, at the open. No order takes more than a share of a bar's volume. What is
-borrowed, money or units, costs interest by the day.
+borrowed, money or units, costs interest by the day; of swaps nothing is, and who is long pays funding to who is short, at a constant rate.
 
 Pure but for the port's async signatures: nothing here waits, reads a clock or a file. The driver moves the time; fills are told to `tell` at once.
 """
 
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -18,7 +18,7 @@ from trading_system.domain.account import AccountSnapshot, Flow, Position
 from trading_system.domain.errors import BadRequest, Rejected
 from trading_system.domain.fix import Contingency, ExecType, OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, OrderID
-from trading_system.domain.instrument import Instrument
+from trading_system.domain.instrument import AssetClass, Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, plain, round_qty
 from trading_system.domain.order import Approved, Order
@@ -35,13 +35,15 @@ _YEAR = Decimal(365)
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What trading costs beside the broker's fees. spread, slippage: fractions of the price; participation: most of a bar's volume that one order
-    takes; margin: equity times this may be held; borrow: what borrowed money, and units that are short, cost a year."""
+    takes; margin: equity times this may be held; borrow: what borrowed money, and units that are short, cost a year; funding: what a long swap pays a
+    year, by default the interest that Bybit starts from, 0.01 % each eight hours."""
 
     spread: Decimal = Decimal("0.0002")
     slippage: Decimal = Decimal("0.0001")
     participation: Decimal = Decimal("0.1")
     margin: Decimal = ONE
     borrow: Decimal = Decimal("0.05")
+    funding: Decimal = Decimal("0.1095")
     latency_ns: int = 0
     maker_fee: Decimal | None = None  # None: the broker's
     taker_fee: Decimal | None = None
@@ -102,6 +104,7 @@ class HistoryBroker:
         self.tell: Callable[[ExecutionReport], object] = lambda _report: None  # the desk's on_report
         self.now_ns = 0
         self.interest = ZERO  # paid so far
+        self.counted: Collection[InstrumentID] = ()  # whose bars say how much was traded: of one without volume nothing is to be had then
         self._costs = costs
         self._maker = facts.maker_fee if costs.maker_fee is None else costs.maker_fee
         self._taker = facts.taker_fee if costs.taker_fee is None else costs.taker_fee
@@ -137,7 +140,8 @@ class HistoryBroker:
         """A bar begins: what came before it meets its open."""
         self._see(bar.instrument, bar.open, bar.open_ns)
         self._done.clear()
-        self._at(bar.instrument, bar.open, self._share(bar), bar.open_ns)
+        if self._open.get(bar.instrument):
+            self._at(bar.instrument, bar.open, self._share(bar), bar.open_ns)
 
     def walk_bar(self, bar: Bar) -> None:
         """The bar's prices, in the order that is taken for theirs; then its close stands."""
@@ -183,23 +187,14 @@ class HistoryBroker:
                     self._fill(order, price, qty or None, maker=False)
 
     def show_trade(self, trade: Trade) -> None:
-        """A trade of the past: it reaches limits it went through, and sets off stops."""
+        """A trade of the past: its price is all there was, so what the market jumped over is met where it landed. Limits it went through fill at
+        their own."""
         before = self._px.get(trade.instrument, trade.price)
         self._see(trade.instrument, trade.price, trade.transact_ns)
-        self._done.clear()
-        self._between(trade.instrument, before, trade.price, trade.qty, trade.transact_ns)
-
-    def split(self, instrument: InstrumentID, ratio: Decimal) -> Decimal:
-        """So many new for an old one; the units that this adds. Orders at old prices end, as they do at a broker."""
-        for order in list(self._open.get(instrument, ())):
-            self._end(order, OrdStatus.CANCELED, "ended by a split")
-        held = self._account.units.get(instrument, ZERO)
-        if held:
-            self._account.units[instrument] = held * ratio
-            self._account.avg_px[instrument] /= ratio
-        if instrument in self._px:
-            self._see(instrument, self._px[instrument] / ratio, self.now_ns)
-        return held * (ratio - 1)
+        for order in list(self._open.get(trade.instrument, ())):
+            touched = order.price == trade.price and (order.stop_px is None or order.triggered)  # others may have been before it
+            if order.submitted_ns + self._costs.latency_ns <= trade.transact_ns and not order.ord_status.terminal and not touched:
+                self._meet(order, trade.price, before, trade.qty, exact=False)
 
     def dividend(self, instrument: InstrumentID, amount: Decimal) -> Decimal:
         """Money for each unit held; what is short pays it."""
@@ -210,24 +205,30 @@ class HistoryBroker:
     # -- prices --------------------------------------------------------------------------------------------------------------------
 
     def _see(self, instrument: InstrumentID, price: Decimal, now_ns: int) -> None:
-        self.now_ns = max(self.now_ns, now_ns)
-        self._roll()
+        if now_ns > self.now_ns:
+            self.now_ns = now_ns
+            if now_ns // DAY_NS != self._day:
+                self._roll()
         if self._expires_ns:
             self._expire()
         self._px[instrument] = price
         self._quotes.pop(instrument, None)
 
     def _roll(self) -> None:
-        """A new day: interest for what is borrowed, and the equity that the day begins with."""
+        """A new day: interest for what is borrowed, funding for swaps, and the equity that the day begins with."""
         day = self.now_ns // DAY_NS
         if day == self._day:
             return
         days, self._day = day - self._day if self._day else 0, day
         account = self._account
         if days:
-            short = sum((-qty * self._px[name] * self._instruments[name].multiplier for name, qty in account.units.items() if qty < 0), ZERO)
-            borrowed = max(ZERO, -account.moneys[self._currency]) + short
-            cost = borrowed * self._costs.borrow * days / _YEAR
+            worths = {name: self._instruments[name].pricing.worth(qty, self._px[name]) for name, qty in account.units.items()}
+            swaps = [name for name in worths if self._instruments[name].asset_class is AssetClass.PERPETUAL]
+            stand = sum((self._instruments[name].pricing.worth(account.units[name], account.avg_px[name]) for name in swaps), ZERO)  # cost no money
+            short = -sum((worth for name, worth in worths.items() if worth < 0 and name not in swaps), ZERO)
+            borrowed = max(ZERO, -account.moneys[self._currency] - stand) + short
+            funded = sum((worths[name] for name in swaps), ZERO)
+            cost = (borrowed * self._costs.borrow + funded * self._costs.funding) * days / _YEAR
             account.moneys[self._currency] -= cost
             self.interest += cost
         account.last_equity = self.worth()[0]
@@ -245,7 +246,7 @@ class HistoryBroker:
 
     def _share(self, bar: Bar) -> Decimal | None:
         """Most units that an order takes of a bar; None: its volume is not known."""
-        return bar.volume * self._costs.participation if bar.volume else None
+        return bar.volume * self._costs.participation if bar.volume or bar.instrument in self.counted else None
 
     def _at(self, instrument: InstrumentID, price: Decimal, most: Decimal | None, now_ns: int) -> None:
         """Everything that may trade at one price: market orders, limits it is beyond, stops it has passed."""
@@ -264,7 +265,7 @@ class HistoryBroker:
         if order.price is None:
             self._fill(order, price if exact else self._worse(order.side, price), most, maker=False)
         elif (order.price - price) * order.side.sign >= 0:
-            rested = (order.price - before) * order.side.sign < 0  # the market came to it
+            rested = (order.price - before) * order.side.sign < 0 or before == order.price != price  # the market came to it
             self._fill(order, order.price if rested else price, most, maker=rested)
 
     def _between(self, instrument: InstrumentID, start: Decimal, end: Decimal, most: Decimal | None, now_ns: int) -> None:

@@ -29,6 +29,7 @@ LOT = Decimal("0.000000001")
 _SCALES = tuple(8**level for level in range(7))  # minutes: 1, 8, … 262,144 (half a year)
 _MINUTES_PER_YEAR = 525_600
 _MASK = (1 << 64) - 1
+_LONG, _BARS_KEPT = 60, 4_096  # bars of so many minutes are remembered, and how many of them
 
 
 def mix(seed: int, index: int) -> int:
@@ -160,6 +161,7 @@ class Walk:
         self._scales = [(scale, self._step * math.sqrt(scale), mix(self._seed, scale)) for scale in _SCALES]
         self._log = math.log(listing.price / listing.unit / listing.tick)
         self._held: list[tuple[int, float, float]] = [(-1, 0.0, 0.0)] * len(_SCALES)  # each scale's last interval
+        self._next = (-1, 0)  # where the last minute ended is where the one after it begins
 
     def _at(self, number: int) -> int:
         """Price in units at the start of a minute, on the tick grid."""
@@ -174,7 +176,9 @@ class Walk:
 
     def minute(self, number: int) -> Minute:
         tick = self._listing.tick
-        first, last = self._at(number), self._at(number + 1)
+        first = self._next[1] if self._next[0] == number else self._at(number)
+        last = self._at(number + 1)
+        self._next = (number + 1, last)
         noise = mix(self._seed ^ 0x5DEECE66D, number)
         reach = int(first * self._step * 4096)  # one minute's standard deviation, in 4096ths
         above = (reach * (noise & 0xFFF) >> 24) // tick * tick
@@ -296,7 +300,14 @@ class Market:
         }
         self._seeds = {name: seed_of(seed, "depth " + name) for name in self.listings}
         self._ticks: dict[str, Tick] = {}
+        self._bars: dict[tuple[str, int, int, int, int], Bar | None] = {}
         self._derived: dict[str, Derived] = {}
+
+    def enlist(self, listing: Listing) -> None:
+        """List one more instrument, with a walk of its own."""
+        self.listings[listing.symbol] = listing
+        self._minute[listing.symbol] = lru_cache(maxsize=2048)(Walk(listing, self._seed).minute)
+        self._seeds[listing.symbol] = seed_of(self._seed, "depth " + listing.symbol)
 
     def derive(self, listing: Listing, source: Derived) -> None:
         """List one more instrument, made of those that are listed."""
@@ -426,7 +437,18 @@ class Market:
         return next((bar for number in over if (bar := self.bar(symbol, number * MINUTE_NS, (number,)))), None)
 
     def bar(self, symbol: str, start_ns: int, numbers: Iterable[int]) -> Bar | None:
-        """The bar that these minutes make; None when nothing traded in them."""
+        """The bar that these minutes make; None when nothing traded in them. Long ones are kept: a strategy asks for its days again and again."""
+        wanted = tuple(numbers)
+        if len(wanted) < _LONG:
+            return self._made(symbol, start_ns, wanted)
+        key = (symbol, start_ns, wanted[0], wanted[-1], len(wanted))
+        if key not in self._bars:
+            if len(self._bars) >= _BARS_KEPT:
+                del self._bars[next(iter(self._bars))]
+            self._bars[key] = self._made(symbol, start_ns, wanted)
+        return self._bars[key]
+
+    def _made(self, symbol: str, start_ns: int, numbers: Sequence[int]) -> Bar | None:
         parts = [minute for minute in map(self._minute[symbol], numbers) if minute.prints]
         if not parts:
             return None

@@ -23,7 +23,19 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
 from trading_system.domain.money import ONE, ZERO, round_qty
 from trading_system.domain.order import Approved, Order
-from trading_system.domain.ports import ClientIdScope, Clock, Connector, DepthData, Facts, Kinds, Link, NewsData, OrderRule, StreamState
+from trading_system.domain.ports import (
+    ClientIdScope,
+    Clock,
+    Connector,
+    CountsRequests,
+    DepthData,
+    Facts,
+    Kinds,
+    Link,
+    NewsData,
+    OrderRule,
+    StreamState,
+)
 from trading_system.domain.report import ExecutionReport
 from trading_system.sim.matching import MARKET, Book, Match
 from trading_system.sim.paper_account import PaperAccount, PaperOrder
@@ -107,6 +119,8 @@ class PaperBroker:
         self._tasks: set[asyncio.Task[None]] = set()
         if isinstance(data, DepthData):
             self.subscribe_depth = data.subscribe_depth
+        if isinstance(data, CountsRequests):
+            self.budgets = data.budgets
         if isinstance(data, NewsData):
             self.news, self.follow_news = data.news, data.follow_news
 
@@ -126,7 +140,7 @@ class PaperBroker:
                 market.book.add_stop(order.cl_ord_id, order.side, market.units(order.stop_px))
             elif order.price is not None:
                 market.book.submit(order.cl_ord_id, order.side, market.lots(order.left), market.units(order.price))
-        for instrument in {order.instrument for order in self._account.open_orders()}:
+        for instrument in dict.fromkeys(order.instrument for order in self._account.open_orders()):
             await self._catch_up(self._markets[instrument])
             self._watch(self._markets[instrument])
         self._save()
@@ -190,6 +204,8 @@ class PaperBroker:
         request, now_ns = approved.request, self._clock.now_ns()
         market = await self._market(request.instrument)
         instrument, quote = market.instrument, await self._fresh(request.instrument)
+        if instrument.inverse:
+            raise Rejected(f"a paper account settles in money, and {instrument.id} in {instrument.base}: use the broker's own paper", "inverse")
         touch = quote.touch(request.side)
         if touch is None:
             raise Rejected(f"nobody quotes {request.instrument}", "no_market")
