@@ -13,7 +13,6 @@ from tests.subjects import ALPACA, Subject
 from trading_system.app.desk import Desk
 from trading_system.app.hub import Hub
 from trading_system.app.recover import Recovery
-from trading_system.brokers import registry
 from trading_system.core.risk import Limits
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import InstrumentID, IntentID
@@ -70,7 +69,7 @@ class Bench:
 
     def connector(self, environment: str = "paper", credentials: Mapping[str, Secret] | None = None, options: Mapping[str, str] | None = None) -> Any:
         nonces = {"nonces": lambda: next(self._nonces)} if self.subject.facts.needs_nonces else {}
-        return registry.folder(self.subject.broker).connect(
+        return self.subject.connect(
             http=self.network.http(),
             dialer=self.network.dialer(),
             clock=self.clock,
@@ -112,11 +111,17 @@ class Bench:
     async def desk(self, limits: Limits | None = None, **how: Any) -> AsyncIterator[Desk]:
         """A desk that has come up, until the block ends in good order. how: as build."""
         desk, recovery = self.build(limits, **how)
+        async with self.running(desk, recovery):
+            yield desk
+
+    @asynccontextmanager
+    async def running(self, desk: Desk, recovery: Recovery) -> AsyncIterator[None]:
+        """One that was built comes up, until the block ends in good order."""
         journal = desk.journal
         try:
             await recovery.start()
             await desk.wait(lambda: all(desk.ready.values()), 10 * SECOND_NS)
-            yield desk
+            yield
         finally:
             await desk.drain()
             await recovery.aclose()

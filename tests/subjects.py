@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from trading_system.app.profile import profiled
 from trading_system.brokers import registry
 from trading_system.brokers.alpaca.twin import AlpacaTwin
 from trading_system.brokers.binance.twin import BinanceTwin
@@ -24,6 +25,7 @@ from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, OrderID
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.order import Order
 from trading_system.domain.ports import Facts
+from trading_system.settings.keys import parts_of
 from trading_system.settings.secret import Secret
 from trading_system.sim.clock import START_NS
 from trading_system.sim.exchange import NO_LATENCY, Latency
@@ -73,6 +75,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self) -> Facts:
         return registry.facts(self.broker)
 
+    def connect(self, **how: Any) -> Any:
+        """A connector, under its profile's name where it is one's."""
+        connector = registry.folder(self.broker).connect(**how)
+        return profiled(connector, self.broker) if parts_of(self.broker)[1] else connector
+
     def make(self, **changes: Any) -> Any:
         """A twin that lets as many requests and streams through as a test may want."""
         return self.twin(**({"seed": 5, "start_ns": START_NS, "requests_per_minute": 100_000} | self.wide | changes))
@@ -96,6 +103,7 @@ ALPACA = Subject(
     wide={"orders_streams": 50},
     symbol="AAPL",
 )
+ALPACA_IRA = msgspec.structs.replace(ALPACA, name="alpaca-ira", broker=BrokerName("alpaca-ira"))  # a profile
 ALPACA_SSE = msgspec.structs.replace(ALPACA, name="alpaca-sse", options={"order_events": "sse"})
 
 
@@ -172,9 +180,14 @@ KRAKEN = Subject(
 )
 
 
+async def quotes(connector: Any) -> None:
+    """Bybit counts all requests of an address together, in five seconds; orders leave three tenths of them alone."""
+    await asyncio.gather(*[connector.quote(InstrumentID("BTC/USDT")) for _ in range(420)])
+
+
 def _bybit(*, requests_per_minute: int, **changes: Any) -> BybitTwin:
-    """What the suite asks as one question is up to six here: three categories, among the living and in the history."""
-    return BybitTwin(requests_per_minute=requests_per_minute * 5, **changes)
+    """What the suite asks as one question is up to eight here: four categories, among the living and in the history."""
+    return BybitTwin(requests_per_minute=requests_per_minute * 7, **changes)
 
 
 BYBIT = Subject(
@@ -196,7 +209,14 @@ BYBIT = Subject(
     changes=lambda request: request.method == "POST" or b'"op":"order.' in request.body,
     places=lambda request: request.url.endswith("/v5/order/create") or b'"op":"order.create"' in request.body,
     replies=lambda frame: frame.startswith(b'{"reqId":'),
+    spends=quotes,
     symbol="SOLUSDT",
+)
+BYBIT_INVERSE = msgspec.structs.replace(
+    BYBIT,
+    name="bybit-inverse",
+    instruments={AssetClass.PERPETUAL: InstrumentID("SOL-PERP/USD"), AssetClass.CRYPTO: InstrumentID("BTC/USDT")},
+    symbol="SOLUSD",
 )
 BYBIT_WS = msgspec.structs.replace(BYBIT, name="bybit-ws", options={"order_entry": "websocket"})
 
@@ -297,6 +317,8 @@ IBKR = Subject(
         AssetClass.EQUITY: InstrumentID("AAPL"),
         AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
         AssetClass.FOREX: InstrumentID("EUR/USD"),
+        AssetClass.LISTED_FUTURE: InstrumentID("MCL-18DEC26/USD"),
+        AssetClass.BOND: InstrumentID("912810TM0"),
     },
     nobody=InstrumentID("NOBODY"),
     misspelt=InstrumentID("EURUSD"),
@@ -328,16 +350,27 @@ IBKR_WEB = Subject(
         AssetClass.EQUITY: InstrumentID("AAPL"),
         AssetClass.OPTION: InstrumentID("AAPL261120C00275000"),
         AssetClass.FOREX: InstrumentID("EUR/USD"),
+        AssetClass.LISTED_FUTURE: InstrumentID("MCL-18DEC26/USD"),
     },
     nobody=InstrumentID("NOBODY"),
     misspelt=InstrumentID("EURUSD"),
     statuses=tuple(f'"{name}":"{status}"'.encode() for name in ("status", "order_status") for status in ("PreSubmitted", "Submitted", "Filled")),
     changes=lambda request: "/order" in request.url and request.method in ("POST", "DELETE"),
     places=lambda request: request.method == "POST" and request.url.endswith("/orders"),
+    checks=lambda request: request.url.endswith("/orders/whatif"),
     spends=many_cancels,
     options={"transport": "web"},
     symbol="AAPL",
 )
 KRAKEN_WS = msgspec.structs.replace(KRAKEN, name="kraken-ws", options={"tier": "pro", "order_entry": "websocket"})
 SUBJECTS = (ALPACA, BINANCE, KRAKEN, BYBIT, OANDA, TRADIER, IBKR)
-WAYS = (*SUBJECTS, ALPACA_SSE, BINANCE_WS, KRAKEN_WS, BYBIT_WS, IBKR_WEB)  # the same brokers, and other ways to send orders or to hear of them
+WAYS = (
+    *SUBJECTS,
+    ALPACA_SSE,
+    ALPACA_IRA,
+    BINANCE_WS,
+    KRAKEN_WS,
+    BYBIT_WS,
+    BYBIT_INVERSE,
+    IBKR_WEB,
+)  # the same brokers, and other ways to send orders or to hear of them

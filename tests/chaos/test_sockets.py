@@ -43,6 +43,7 @@ each = pytest.mark.parametrize(
 
 _PLENTY = 1_000_000
 PLENTY = {  # of what the connectors pace themselves by
+    "REQUESTS_MAX": _PLENTY,
     "REQUESTS_PER_MINUTE": _PLENTY,
     "REQUESTS_PER_SECOND": _PLENTY,
     "ORDERS_PER_MINUTE": _PLENTY,
@@ -65,7 +66,7 @@ class Wired:
         symbol = self.subject.symbol
         mark = self.twin.exchange.mark(symbol, self.twin.now_ns)
         step = D("0.01") if mark > 10 else D("0.00001")  # currencies cost little, and move less
-        far = (mark * D("0.9")).quantize(100 * step)
+        far = (mark * D("0.9") / (100 * step)).to_integral_value() * 100 * step  # coarse: what the market does must not undo the difference
         passed = approved(plain_wish("1", ord_type=OrdType.LIMIT, time_in_force=TimeInForce.GTC, price=D(50)))
         cl_ord_id = ClOrdID(f"q1{''.join(chr(97 + int(digit)) for digit in f'{self._count:016d}')}")
         name = next(iter(self.subject.instruments.values()))

@@ -1,9 +1,11 @@
 """Options: a chain whose prices are what one trades at, several legs as one order, and what covers what."""
 
 import asyncio
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace as changed
@@ -11,14 +13,15 @@ from msgspec.structs import replace as changed
 from tests.conformance.between import Between, conform, order
 from tests.conformance.test_orders import WIDE, name
 from tests.desks import Bench, settled
-from tests.subjects import SUBJECTS, Subject
+from tests.subjects import IBKR_WEB, SUBJECTS, Subject
 from trading_system.app.desk import Desk
+from trading_system.app.verbs import VERBS
 from trading_system.core.risk import Limits
 from trading_system.domain.errors import BadRequest, RiskRefused
 from trading_system.domain.fix import OrdStatus, OrdType, Side, TimeInForce
 from trading_system.domain.ids import ClOrdID, InstrumentID, IntentID
 from trading_system.domain.instrument import AssetClass
-from trading_system.domain.option import OptionSnapshot, Right, option_name, underlying_of
+from trading_system.domain.option import OptionSnapshot, Right, option_name, parse_option, underlying_of
 from trading_system.domain.order import Leg, NewOrder, Order
 from trading_system.domain.ports import OptionData
 from trading_system.sim.clock import SECOND_NS
@@ -27,7 +30,8 @@ from trading_system.sim.network import Faults
 D = Decimal
 WITH_OPTIONS = [subject for subject in SUBJECTS if any(asset_class.is_option for asset_class in subject.instruments)]
 each_chain = pytest.mark.parametrize("subject", WITH_OPTIONS, ids=name)
-each_multileg = pytest.mark.parametrize("subject", [subject for subject in WITH_OPTIONS if subject.facts.legs_max], ids=name)
+MULTILEG = [subject for subject in (*WITH_OPTIONS, IBKR_WEB) if subject.facts.legs_max]
+each_multileg = pytest.mark.parametrize("subject", MULTILEG, ids=name)
 TELLING = [subject for subject in WITH_OPTIONS if subject.tells_settlements]
 each_told = pytest.mark.parametrize("subject", TELLING, ids=name)
 each_assigned = pytest.mark.parametrize("subject", [subject for subject in TELLING if subject.facts.legs_max], ids=name)
@@ -45,13 +49,29 @@ def about(subject: Subject) -> InstrumentID:
 async def chain(desk: Desk, subject: Subject, right: Right = Right.CALL, place: int = -3) -> list[OptionSnapshot]:
     """The options of one kind of a day some weeks off, from the strike at the money upwards."""
     source, stock = desk.brokers[subject.broker], about(subject)
-    assert isinstance(source, OptionData)
+    mid = (await desk.hub.fetch(subject.broker, stock)).mid
+    assert mid is not None
+    if not isinstance(source, OptionData):
+        return await named(desk, subject, right, mid)
     days = await source.expiries(stock)
     assert list(days) == sorted(days)
     lines = await source.chain(stock, days[place], right)
-    mid = (await desk.hub.fetch(subject.broker, stock)).mid
-    assert mid is not None
     return [line for line in lines if line.contract.strike >= mid]
+
+
+async def named(desk: Desk, subject: Subject, right: Right, mid: Decimal) -> list[OptionSnapshot]:
+    """The same without a chain: the first two that can be named, each with its price."""
+    example, lines = parse_option(subject.instruments[kind_of(subject)]), list[OptionSnapshot]()
+    for step in range(1, 20):
+        strike = (mid // 5 + step) * 5
+        contract = changed(example, strike=strike, right=right)
+        instrument = option_name(contract)
+        with suppress(BadRequest):
+            quote = await desk.hub.fetch(subject.broker, instrument)
+            lines.append(OptionSnapshot(instrument=instrument, contract=contract, quote=quote, implied_volatility=None, greeks=None))
+        if len(lines) == 2:
+            return lines
+    raise AssertionError(f"{subject.name} has no two options above {mid}")
 
 
 async def spread(desk: Desk, subject: Subject, intent: str, *, sell: bool = False, right: Right = Right.CALL) -> NewOrder:
@@ -90,6 +110,20 @@ async def rested(desk: Desk, whole: Order) -> Order:
     done = await settled(desk, whole)
     assert await desk.wait(lambda: len(legs_of(desk, whole)) == len(whole.legs) and all(leg.settled for leg in legs_of(desk, whole)), 60 * SECOND_NS)
     return done
+
+
+@each_chain
+def test_the_strikes_of_a_day_are_those_of_its_chain(tmp_path: Path, subject: Subject) -> None:
+    async def story(bench: Bench, between: Between) -> None:
+        async with bench.desk(WIDE) as desk:
+            asked = {"instrument": about(subject), "broker": subject.broker}
+            listed: Any = await VERBS["strikes"](desk, asked)
+            lines: Any = await VERBS["chain"](desk, asked | {"expiry": listed["expiry"]})
+
+            assert (listed["expiry"], listed["expiries"]) == (listed["expiries"][0], lines["expiries"])
+            assert listed["strikes"] == list(dict.fromkeys(line["strike"] for line in lines["options"]))
+
+    conform(tmp_path, subject, story)
 
 
 @each_chain

@@ -189,8 +189,8 @@ def test_a_large_order_fills_in_parts_and_every_part_is_told_once(tmp_path: Path
     async def story(bench: Bench, between: Between) -> None:
         async with bench.desk(WIDE) as desk:
             price = await priced(desk, subject, asset_class, "1")
-            price *= desk.multiplier(subject.broker, subject.instruments[asset_class])
-            qty = plain((D(90_000) / price).quantize(D(1) if asset_class is not AssetClass.CRYPTO else D("0.01"), rounding="ROUND_FLOOR"))
+            counted = desk.pricing(subject.broker, subject.instruments[asset_class]).worth(D(1), price)
+            qty = plain((D(90_000) / counted).quantize(D(1) if asset_class is not AssetClass.CRYPTO else D("0.01"), rounding="ROUND_FLOOR"))
             limit = {
                 "ord_type": OrdType.LIMIT,
                 "price": await priced(desk, subject, asset_class, "1.02"),

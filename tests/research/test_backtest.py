@@ -1,6 +1,7 @@
 """Backtests: the same desk, nothing of the future, the same result each time, and figures that add up."""
 
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from tests.cli.shell import CLEAN, TRADING
 from tests.factories import AAPL, BROKER, D
 from trading_system.app import strategies
 from trading_system.brokers import registry
@@ -19,15 +21,16 @@ from trading_system.cli.main import trading
 from trading_system.core.risk import Limits
 from trading_system.domain.errors import BadRequest
 from trading_system.domain.fix import Side
-from trading_system.domain.ids import InstrumentID
-from trading_system.domain.market import Bar
-from trading_system.domain.signal import DAY_NS, Allocation, Signal, Wish
+from trading_system.domain.ids import BrokerName, InstrumentID
+from trading_system.domain.market import Bar, BookSnapshot, Quote, Trade
+from trading_system.domain.signal import DAY_NS, Allocation, Outlook, Signal, Wish
 from trading_system.journal.record import Intent, Reported
 from trading_system.research import report
 from trading_system.research.backtest import Result, Setup, run
 from trading_system.research.data import (
     Action,
     Event,
+    adjusted,
     instrument_of,
     invented,
     merged,
@@ -75,6 +78,19 @@ def prices(*closes: str, name: InstrumentID = AAPL) -> list[Event]:
         )
         before = close
     return found
+
+
+def test_a_swap_in_a_dollar_coin_goes_short_over_the_past() -> None:
+    swap, bybit = InstrumentID("BTC-PERP/USDT"), registry.facts(BrokerName("bybit"))
+    limits = Limits(enable_shorts=True, crypto_max_position_pct=D(1), max_position_pct=D(1))
+    made = Setup(facts=bybit, instruments=(instrument_of(bybit.broker, swap),), cash=D(100_000), costs=FREE, limits=limits)
+    strategy = Scripted({1: [Allocation(instrument=swap, weight=D("-0.2"))], 3: [Allocation(instrument=swap, weight=D(0))]})
+    strategy.instruments = (swap,)
+    result = run([strategy], [prices("1000", "900", "800", "800", "800", name=swap)], made)
+
+    assert [(fill.side, fill.price) for fill in result.fills] == [(Side.SELL, D(1_000)), (Side.BUY, D(800))]
+    assert 100_190 < result.equity[-1][1] < 100_200  # a fifth of the 5,000 that it is for, less fees, and funding gained
+    assert {decided.taken for decided in result.decisions} == {True}
 
 
 class Scripted(Strategy):
@@ -215,7 +231,36 @@ def test_splits_and_dividends_are_no_profit_and_no_loss() -> None:
 
     assert result.dividends == 4
     assert result.equity[-1][1] == 5_004
-    assert [fill.qty for fill in result.fills] == [D(10), D(40)]
+    assert [fill.qty for fill in result.fills] == [D(40), D(40)]  # in units of after the split
+    assert [trip.profit for trip in trips_of(result.fills)] == [0]
+
+
+def test_a_split_sets_off_no_stop_and_looks_like_no_fall() -> None:
+    """Twenty days up by a percent each, with four for one on the tenth."""
+    days = prices(*(f"{100 * 1.01**day:.2f}" for day in range(20)))
+    after = prices(*(f"{25 * 1.01**day:.4f}" for day in range(20)))
+    actions = [Action(instrument=AAPL, now_ns=days[10].open_ns, split=D(4))]  # type: ignore[union-attr]
+    enter = Signal(instrument=AAPL, side=Side.BUY, edge=Outlook(mean=D("0.02"), deviation=D("0.03")), stop_px=D("24.9"))
+    script, plain = (Scripted({3: [enter]}) for _ in range(2))
+    result = run([script], [[*days[:10], *after[10:]]], setup(), actions=actions)
+    without = run([plain], [after], setup())
+
+    assert [(fill.side, fill.qty) for fill in result.fills] == [(fill.side, fill.qty) for fill in without.fills]
+    assert len(result.fills) == 1
+    assert result.equity[-1][1] == pytest.approx(without.equity[-1][1], rel=1e-4)
+
+
+def test_actions_before_a_split_count_in_units_of_after_it() -> None:
+    book = BookSnapshot(instrument=AAPL, bids=((D(99), D(1)),), asks=((D(101), D(2)),), transact_ns=5, recv_ns=5)
+    quote = Quote(instrument=AAPL, bid_px=D(99), bid_qty=D(1), ask_px=D(101), ask_qty=D(2), transact_ns=6, recv_ns=6)
+    trade = Trade(instrument=AAPL, price=D(100), qty=D(3), trade_id="", transact_ns=10, recv_ns=10)
+    splits = [Action(instrument=AAPL, now_ns=at_ns, split=D(2)) for at_ns in (10, 20)]
+    paid = Action(instrument=AAPL, now_ns=7, dividend=D(4))
+    (found,), dividends = adjusted([[book, quote, trade]], [paid, *splits])
+
+    assert (found[0].bids, found[0].asks) == (((D("24.75"), D(4)),), ((D("25.25"), D(8)),))  # type: ignore[union-attr]
+    assert (found[1].bid_px, found[1].ask_qty, found[2].price, found[2].qty) == (D("24.75"), D(8), D(50), D(6))  # type: ignore[union-attr]
+    assert [action.dividend for action in dividends] == [D(1)]
 
 
 def test_figures_add_up() -> None:
@@ -383,6 +428,34 @@ def test_the_report_stands_alone_and_the_tables_hold_every_fill(tmp_path: Path) 
 def test_prices_have_to_be_named() -> None:
     for args in ([], ["--data", "/nowhere.csv", "--invented", "5"]):
         assert CliRunner().invoke(trading, ["backtest", "ma-cross", *args], env=SILENT).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("backtest", "buy-and-hold", "--data", "AAPL=zero.csv"), "is no time"),
+        (("backtest", "buy-and-hold", "--data", "aa pl=zero.csv"), "is no instrument"),
+        (("backtest", "buy-and-hold", "--set", "instrument=a_b", "--invented", "50"), "is no instrument"),
+        (("sweep", "ma-cross", "--grid", "fast=", "--invented", "50"), "names no values"),
+        (("sweep", "ma-cross", "--grid", "fast=30,40", "--invented", "50"), "fast is below slow"),
+    ],
+)
+def test_input_that_makes_no_sense_is_said(args: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zero.csv").write_text("time,open,high,low,close\n0,1,1,1,1\n")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([*TRADING, *args], env=CLEAN | SILENT, capture_output=True, text=True, check=False, timeout=30)
+
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_names_may_be_written_small_and_days_without_dashes(tmp_path: Path) -> None:
+    (tmp_path / "days.csv").write_text("date,open,high,low,close\n20240101,100,100,100,100\n20240102,101,101,101,101\n")
+    events = read_events(tmp_path / "days.csv", AAPL)
+    made = strategies.make("buy-and-hold", {"instrument": " aapl"})
+
+    assert [event.open_ns for event in events] == [1_704_067_200 * 10**9, 1_704_153_600 * 10**9]  # type: ignore[union-attr]
+    assert made.instruments == ("AAPL",)
+    assert len(run([made], [invented(AAPL, 30, 3)], setup()).fills) == 1
 
 
 def test_every_strategy_that_is_here_can_be_made_and_run() -> None:

@@ -11,9 +11,12 @@ from tests.factories import AAPL, BROKER, D
 from trading_system.brokers import registry
 from trading_system.cli.main import trading
 from trading_system.domain.errors import BadRequest
-from trading_system.research.backtest import Setup
-from trading_system.research.data import instrument_of, invented
+from trading_system.domain.market import Bar
+from trading_system.research.backtest import Setup, run
+from trading_system.research.data import Action, instrument_of, invented
+from trading_system.research.stats import summary
 from trading_system.research.sweep import Trial, deflated, expected_best, grid, overfitting, sampled, sweep, verdict
+from trading_system.strategy.buy_and_hold import BuyAndHold
 
 SETUP = Setup(facts=registry.facts(BROKER), instruments=(instrument_of(BROKER, AAPL),), cash=D(5_000))
 
@@ -72,6 +75,16 @@ def test_what_is_too_little_says_so() -> None:
     assert overfitting([[0.1] * 100]) is None
     assert deflated([0.0] * 10, 0.0) == 0
     assert verdict([Trial(parameters={}, sharpe=None, total_return=0, max_drawdown=0, trips=0, returns=())]) is None
+
+
+def test_a_sweep_knows_splits_and_dividends() -> None:
+    days = invented(AAPL, 100, 3)
+    begins = [day.open_ns for day in days if isinstance(day, Bar)]
+    actions = [Action(instrument=AAPL, now_ns=begins[50], split=D(4)), Action(instrument=AAPL, now_ns=begins[60], dividend=D(1))]
+    (trial,) = sweep("buy-and-hold", [{}], [days], SETUP, actions=actions)
+
+    assert trial.total_return == summary(run([BuyAndHold()], [days], SETUP, actions=actions)).total_return
+    assert trial.total_return != summary(run([BuyAndHold()], [days], SETUP)).total_return
 
 
 def test_a_sweep_at_the_command_line() -> None:

@@ -300,6 +300,29 @@ def an_option_is_bought_and_sold() -> None:
 
 
 @step
+def an_inverse_swap_is_sold_and_closed() -> None:
+    (listed,) = session.get_instruments_info(category="inverse", symbol="BTCUSD")["result"]["list"]
+    assert (listed["contractType"], listed["settleCoin"], listed["lotSizeFilter"]["qtyStep"]) == ("InversePerpetual", "BTC", "1")
+    heard: list[Any] = []
+    stream = patient(WebSocket(testnet=False, channel_type="private", api_key=KEY, api_secret=SECRET, private_auth_expire=10))
+    stream.execution_stream(lambda message: heard.extend(message["data"]))
+    time.sleep(1)
+    what = {"category": "inverse", "symbol": "BTCUSD", "orderType": "Market", "qty": "2000"}
+    sold = session.place_order(**what, side="Sell")["result"]["orderId"]
+    assert D(reaches(sold, "Filled", category="inverse")["cumExecQty"]) == 2_000
+    (position,) = session.get_positions(category="inverse", settleCoin="BTC")["result"]["list"]
+    assert (position["symbol"], position["side"], position["size"]) == ("BTCUSD", "Sell", "2000")
+    closed = session.place_order(**what, side="Buy", reduceOnly=True)["result"]["orderId"]
+    reaches(closed, "Filled", category="inverse")
+    assert session.get_positions(category="inverse")["result"]["list"] == []
+    until(lambda: sum(D(row["execQty"]) for row in heard if row["side"] == "Buy") == 2_000, "the close is told")
+    log = session.get_transaction_log(accountType="UNIFIED", category="inverse")["result"]["list"]
+    assert {row["execId"]: row["execPnl"] for row in heard}.items() <= {row["tradeId"]: row["cashFlow"] for row in log}.items()
+    assert {row["currency"] for row in log} == {"BTC"}
+    stream.exit()
+
+
+@step
 def options_by_socket() -> None:
     symbol = contract()["symbol"]
     heard: dict[str, list[Any]] = {"book": [], "trade": [], "ticker": []}

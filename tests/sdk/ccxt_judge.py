@@ -37,7 +37,7 @@ def exchange() -> Any:
         made.urls["api"] |= {"public": URL, "private": URL}
         made.urls["api"]["ws"] = {name: WS_URL + ("/v2" if name.endswith("V2") else "") for name in streams}
     if NAME == "bybit":
-        made.options["fetchMarkets"] = {"types": ["linear", "spot", "option"]}
+        made.options["fetchMarkets"] = {"types": ["linear", "inverse", "spot", "option"]}
         made.has["fetchCurrencies"] = False
     return made
 
@@ -81,7 +81,7 @@ class Judge:
         found = await self.ex.fetch_ticker(SYMBOL)
         self.price = float(found["last"] or found["bid"])
         holds(found["bid"] is None or found["bid"] <= found["ask"], found)
-        self.amount = float(self.ex.amount_to_precision(SYMBOL, 300 / self.price))
+        self.amount = float(self.ex.amount_to_precision(SYMBOL, 300 if self.ex.market(SYMBOL)["inverse"] else 300 / self.price))
 
     async def order_book(self) -> None:
         book = await self.ex.fetch_order_book(SYMBOL, 10 if NAME != "bybit" else 50)
@@ -99,6 +99,7 @@ class Judge:
     async def balance(self) -> None:
         found = await self.ex.fetch_balance()
         quote = self.ex.market(SYMBOL)["settle"] or self.ex.market(SYMBOL)["quote"]
+        quote = "USDT" if self.ex.market(SYMBOL)["inverse"] else quote  # which stands behind all contracts
         holds(found[quote]["free"] > 1000, found[quote])
 
     async def create_limit(self) -> None:

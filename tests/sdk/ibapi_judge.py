@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from ibapi.client import EClient
-from ibapi.contract import Contract
+from ibapi.contract import ComboLeg, Contract
 from ibapi.execution import ExecutionFilter
 from ibapi.order import Order
 from ibapi.order_cancel import OrderCancel
@@ -60,6 +60,7 @@ KEPT = frozenset(
         "accountSummaryEnd",
         "contractDetails",
         "contractDetailsEnd",
+        "bondContractDetails",
         "tickPrice",
         "tickSize",
         "tickString",
@@ -188,6 +189,71 @@ def an_order_fills() -> None:
     shown = about("openOrder", number)
     assert shown[0][2].permId == about("orderStatus", number)[0][5] > 0
     until(lambda: app.heard["position"])
+
+
+@step
+def a_future_fills() -> None:
+    wanted, months, number = Contract(), next(ids), next(orders)
+    wanted.symbol, wanted.secType, wanted.exchange, wanted.currency = "MES", "FUT", "CME", "USD"
+    app.reqContractDetails(months, wanted)
+    until(lambda: about("contractDetailsEnd", months))
+    found = min((args[1] for args in about("contractDetails", months)), key=lambda details: details.contract.lastTradeDateOrContractMonth)
+    assert (found.contract.multiplier, found.timeZoneId) == ("5", "US/Central")
+    app.placeOrder(number, found.contract, order("BUY", 1, "MKT", orderRef="judge-f"))
+    until(lambda: "Filled" in statuses(number))
+    (done,) = until(lambda: [args for args in app.heard["execDetails"] if args[2].orderId == number])
+    assert (done[1].secType, done[1].lastTradeDateOrContractMonth) == ("FUT", found.contract.lastTradeDateOrContractMonth)
+
+
+@step
+def a_bond_fills() -> None:
+    wanted, asked, number = Contract(), next(ids), next(orders)
+    wanted.symbol, wanted.secType, wanted.exchange, wanted.currency = "912810TM0", "BOND", "SMART", "USD"
+    app.reqContractDetails(asked, wanted)
+    until(lambda: about("contractDetailsEnd", asked))
+    ((_, found),) = about("bondContractDetails", asked)
+    assert (found.cusip, found.maturity, found.contract.exchange) == ("912810TM0", "20421115", "SMART")
+    app.placeOrder(number, found.contract, order("BUY", 2, "MKT", orderRef="judge-b"))
+    until(lambda: "Filled" in statuses(number))
+
+
+@step
+def a_fund_is_bought_for_money_when_the_day_is_over() -> None:
+    wanted, asked, number = Contract(), next(ids), next(orders)
+    wanted.symbol, wanted.secType, wanted.exchange, wanted.currency = "VFIAX", "FUND", "FUNDSERV", "USD"
+    app.reqContractDetails(asked, wanted)
+    until(lambda: about("contractDetailsEnd", asked))
+    ((_, found),) = about("contractDetails", asked)
+    app.placeOrder(number, found.contract, order("BUY", 0, "MKT", cashQty=700, orderRef="judge-fund"))
+    until(lambda: statuses(number))
+    assert "Filled" not in statuses(number)
+    app.cancelOrder(number, OrderCancel())
+    until(lambda: "Cancelled" in statuses(number))
+
+
+@step
+def a_spread_fills_leg_by_leg() -> None:
+    wanted, months, number = Contract(), next(ids), next(orders)
+    wanted.symbol, wanted.secType, wanted.exchange, wanted.currency, wanted.right = "AAPL", "OPT", "SMART", "USD", "C"
+    app.reqContractDetails(months, wanted)
+    until(lambda: about("contractDetailsEnd", months))
+    bid, listed = price(), [args[1].contract for args in about("contractDetails", months)]
+    day = max(contract.lastTradeDateOrContractMonth for contract in listed)
+    calls = sorted(
+        (one for one in listed if one.lastTradeDateOrContractMonth == day and one.strike >= bid),
+        key=lambda one: one.strike,
+    )
+    bag = Contract()
+    bag.symbol, bag.secType, bag.exchange, bag.currency, bag.comboLegs = "AAPL", "BAG", "SMART", "USD", []
+    for contract, action in zip(calls, ("BUY", "SELL"), strict=False):
+        leg = ComboLeg()
+        leg.conId, leg.ratio, leg.action, leg.exchange = contract.conId, 1, action, "SMART"
+        bag.comboLegs.append(leg)
+    app.placeOrder(number, bag, order("BUY", 1, "LMT", lmtPrice=20, orderRef="judge-g"))
+    until(lambda: "Filled" in statuses(number))
+    done = until(lambda: [args for args in app.heard["execDetails"] if args[2].orderId == number])
+    assert [args[1].secType for args in done] == ["BAG", "OPT", "OPT"]
+    assert [leg.action for leg in about("openOrder", number)[0][1].comboLegs] == ["BUY", "SELL"]
 
 
 @step

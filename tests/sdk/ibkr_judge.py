@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from ib_async import IB, Crypto, Forex, LimitOrder, MarketOrder, Option, Order, Stock, StopOrder, Trade
+from ib_async import IB, ComboLeg, Contract, Crypto, Forex, Future, LimitOrder, MarketOrder, Option, Order, Stock, StopOrder, Trade
 
 PORT, ACCOUNT = int(sys.argv[1]), sys.argv[2]
 WAIT_S = 10
@@ -88,6 +88,101 @@ async def options() -> None:
 
 
 @step
+async def a_future_is_paid_by_the_day() -> None:
+    months = [details.contract for details in await ib.reqContractDetailsAsync(Future("MES", exchange="CME", currency="USD"))]
+    nearest = min(months, key=lambda contract: contract.lastTradeDateOrContractMonth)
+    assert (nearest.multiplier, nearest.tradingClass) == ("5", "MES")
+    (found,) = await ib.qualifyContractsAsync(Future("MES", nearest.lastTradeDateOrContractMonth, "CME", currency="USD"))
+    assert found.conId == nearest.conId
+    (details,) = await ib.reqContractDetailsAsync(found)
+    assert (details.timeZoneId, details.minTick) == ("US/Central", 0.25)
+    trade = ib.placeOrder(found, MarketOrder("BUY", 2, account=ACCOUNT, tif="DAY"))
+    await until(lambda: trade.isDone() and sum(fill.execution.shares for fill in trade.fills) == 2)
+    assert {fill.contract.multiplier for fill in trade.fills} == {"5"}
+    await ib.reqAccountUpdatesAsync(ACCOUNT)
+    (held,) = [item for item in ib.portfolio() if item.contract.secType == "FUT"]
+    assert abs(held.marketValue - 2 * 5 * held.marketPrice) < 0.01
+    assert abs(held.averageCost - 5 * sum(fill.execution.price * fill.execution.shares for fill in trade.fills) / 2) < 0.01
+    values = {value.tag: float(value.value) for value in ib.accountValues() if value.currency == "USD"}
+    assert abs(values["CashBalance"] - values["NetLiquidation"]) < 0.02
+    closed = ib.placeOrder(found, MarketOrder("SELL", 2, account=ACCOUNT, tif="DAY"))
+    await until(closed.isDone)
+
+
+@step
+async def a_bond_is_found_by_its_cusip() -> None:
+    (details,) = await ib.reqContractDetailsAsync(Contract(symbol="912810TM0", secType="BOND", exchange="SMART", currency="USD"))
+    assert (details.cusip, details.maturity, details.contract.symbol) == ("912810TM0", "20421115", "US-T")
+    trade = ib.placeOrder(details.contract, MarketOrder("BUY", 3, account=ACCOUNT, tif="DAY"))
+    await until(lambda: trade.isDone() and sum(fill.execution.shares for fill in trade.fills) == 3)
+    await ib.reqAccountUpdatesAsync(ACCOUNT)
+    (held,) = [item for item in ib.portfolio() if item.contract.secType == "BOND"]
+    assert abs(held.marketValue - 3 * 10 * held.marketPrice) < 0.01
+    closed = ib.placeOrder(details.contract, MarketOrder("SELL", 3, account=ACCOUNT, tif="DAY"))
+    await until(closed.isDone)
+
+
+@step
+async def a_fund_is_bought_for_money_when_the_day_is_over() -> None:
+    (details,) = await ib.reqContractDetailsAsync(Contract(symbol="VFIAX", secType="FUND", exchange="FUNDSERV", currency="USD"))
+    ticker = ib.reqMktData(details.contract)
+    await until(lambda: ticker.close > 0)
+    assert not ticker.bid > 0
+    ib.cancelMktData(details.contract)
+    for order, words in (
+        (MarketOrder("BUY", 3, account=ACCOUNT, tif="DAY"), "Cash Quantity"),
+        (limit("BUY", 1, 500), "Unsupported order type"),
+    ):
+        refused = ib.placeOrder(details.contract, order)
+        await until(refused.isDone)
+        assert words in refused.log[-1].message, refused.log
+    trade = ib.placeOrder(details.contract, MarketOrder("BUY", 0, account=ACCOUNT, tif="DAY", cashQty=700))
+    await until(lambda: trade.orderStatus.status in ("PreSubmitted", "Submitted"))
+    await asyncio.sleep(1)
+    assert not trade.fills
+    ib.cancelOrder(trade.order)
+    await until(trade.isDone)
+
+
+@step
+async def a_spread_fills_leg_by_leg() -> None:
+    (chain,) = await ib.reqSecDefOptParamsAsync("AAPL", "", "STK", 265598)
+    listed = [one.contract for one in await ib.reqContractDetailsAsync(Option("AAPL", chain.expirations[-3], right="C", exchange="SMART"))]
+    price = await bid()
+    near, far = sorted((contract for contract in listed if contract.strike >= price), key=lambda contract: contract.strike)[:2]
+    legs = [ComboLeg(near.conId, 1, "BUY", "SMART"), ComboLeg(far.conId, 1, "SELL", "SMART")]
+    bag = Contract(symbol="AAPL", secType="BAG", exchange="SMART", currency="USD", comboLegs=legs)
+    state = await asyncio.wait_for(ib.whatIfOrderAsync(bag, limit("BUY", 1, 5)), WAIT_S)
+    assert float(state.initMarginChange) > 0
+    low = ib.placeOrder(bag, limit("BUY", 1, 0.01, orderRef="judge-low"))
+    await until(lambda: low.orderStatus.status == "Submitted")
+    assert [leg.action for leg in (await ib.reqAllOpenOrdersAsync())[-1].contract.comboLegs] == ["BUY", "SELL"]
+    ib.cancelOrder(low.order)
+    await until(low.isDone)
+    trade = ib.placeOrder(bag, limit("BUY", 1, 9, orderRef="judge-spread"))
+    await until(lambda: trade.isDone() and len(trade.fills) == 3)
+    whole, *parts = trade.fills
+    assert (whole.contract.secType, {part.contract.conId for part in parts}) == ("BAG", {near.conId, far.conId})
+    assert {part.execution.execId.count(".") for part in parts} == {4}
+    net = sum(part.execution.price * (1 if part.execution.side == "BOT" else -1) for part in parts)
+    assert abs(net - whole.execution.price) < 1e-6
+    await until(lambda: all(part.commissionReport.execId for part in parts))
+    closed = ib.placeOrder(bag, limit("SELL", 1, -0.01))
+    await until(lambda: closed.isDone() and not any(one.position for one in ib.positions()))
+
+
+@step
+async def a_coin_is_bought_for_money() -> None:
+    (btc,) = await ib.qualifyContractsAsync(Crypto("BTC", "PAXOS", "USD"))
+    trade = ib.placeOrder(btc, Order(action="BUY", orderType="MKT", tif="IOC", cashQty=500, account=ACCOUNT))
+    await until(lambda: trade.isDone() and trade.fills)
+    bought = sum(float(fill.execution.shares) for fill in trade.fills)
+    assert 400 < bought * trade.orderStatus.avgFillPrice <= 500
+    closed = ib.placeOrder(btc, Order(action="SELL", totalQuantity=bought, orderType="MKT", tif="IOC", account=ACCOUNT))
+    await until(lambda: closed.isDone() and not any(one.position for one in ib.positions()))
+
+
+@step
 async def prices() -> None:
     ticker = ib.reqMktData(AAPL, "", False, False)
     await until(lambda: ticker.bid > 0 and ticker.ask >= ticker.bid and ticker.last > 0)
@@ -123,9 +218,9 @@ async def a_market_order_fills_with_its_fees() -> None:
     assert trade.orderStatus.status == "Filled"
     assert {fill.execution.orderRef for fill in trade.fills} == {"judge-1"}
     assert sum(fill.commissionReport.commission for fill in trade.fills) > 0
-    (held,) = await until(ib.positions)
+    (held,) = await until(lambda: [one for one in ib.positions() if one.position])
     assert (held.position, held.contract.symbol) == (300, "AAPL")
-    assert (await until(ib.portfolio))[0].marketPrice > 0
+    assert (await until(lambda: [one for one in ib.portfolio() if one.position]))[0].marketPrice > 0
 
 
 @step

@@ -69,6 +69,7 @@ def order(**changes: Any) -> OrderRequest:
     return OrderRequest(**(fields | changes))
 
 
+COINS = {QuestionType.CASH_QUANTITY: True, "Question o10288": True}
 YES = {QuestionType.PRICE_PERCENTAGE_CONSTRAINT: True, QuestionType.STOP_ORDER_RISKS: True}
 
 
@@ -109,10 +110,12 @@ def contracts() -> None:
 @step
 def options() -> None:
     found = client.search_contract_by_symbol("AAPL").data[0]
-    month = next(section["months"] for section in found["sections"] if section["secType"] == "OPT").split(";")[0]
+    month = next(section["months"] for section in found["sections"] if section["secType"] == "OPT").split(";")[-1]
     strikes = client.search_strikes_by_conid(str(AAPL), "OPT", month).data["call"]
     rows = client.search_secdef_info_by_conid(str(AAPL), "OPT", month, strike=str(strikes[len(strikes) // 2]), right="C").data
     assert {row["right"] for row in rows} == {"C"}
+    above = client.search_secdef_info_by_conid(str(AAPL), "OPT", month, strike=str(strikes[len(strikes) // 2 + 1]), right="C").data
+    SEEN["legs"] = next((row["conid"], other["conid"]) for row in rows for other in above if row["maturityDate"] == other["maturityDate"])
 
 
 @step
@@ -129,6 +132,12 @@ def history() -> None:
     rows = client.marketdata_history_by_conid(str(AAPL), bar="5min", period="2h").data["data"]
     assert len(rows) > 10
     assert all(row["l"] <= row["o"] <= row["h"] for row in rows)
+
+
+@step
+def a_trial_places_nothing() -> None:
+    told = client.whatif_order(order(coid="judge-0"), ACCOUNT).data
+    assert float(told["initial"]["change"].replace(",", "")) > 0
 
 
 @step
@@ -183,6 +192,19 @@ def cancel_twice() -> None:
 
 
 @step
+def a_bracket_is_answered_with_every_number_and_goes_with_its_entry() -> None:
+    profit, stop = order(coid="b.target", parent_id="b", side="SELL", price=SEEN["far"] + 5), order(coid="b.stop", parent_id="b", side="SELL")
+    stop.order_type, stop.price = "STP", SEEN["far"] - 5
+    rows = client.place_order([order(coid="b"), profit, stop], YES).data
+    assert [row["local_order_id"] for row in rows] == ["b", "b.target", "b.stop"]
+    client.cancel_order(rows[0]["order_id"])
+    end = time.monotonic() + WAIT_S
+    while {client.order_status(row["order_id"]).data["order_status"] for row in rows} != {"Cancelled"}:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@step
 def a_market_order_fills() -> None:
     client.suppress_messages(["o163", "o10331"])
     client.place_order(order(order_type="MKT", price=None, tif="DAY", coid="judge-3"), {})
@@ -193,6 +215,64 @@ def a_market_order_fills() -> None:
     assert rows[0]["order_ref"] == "judge-3"
     assert float(rows[0]["commission"]) > 0
     assert client.positions().data[0]["position"] == 1
+
+
+@step
+def a_future_wants_to_know_who_orders() -> None:
+    rows = client.security_future_by_symbol("MES").data["MES"]
+    con_id = min(rows, key=lambda row: row["expirationDate"])["conid"]
+    known = client.contract_information_by_conid(str(con_id)).data
+    assert (known["instrument_type"], known["multiplier"]) == ("FUT", "5")
+    fields = {"conid": con_id, "order_type": "MKT", "price": None, "tif": "DAY"}
+    refused(lambda: client.place_order(order(**fields, coid="judge-f0"), {}))
+    client.place_order(order(**fields, coid="judge-f1", manual_indicator=False, ext_operator=ACCOUNT), {})
+    end = time.monotonic() + WAIT_S
+    while not [row for row in client.trades("1").data if row["order_ref"] == "judge-f1"]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (held,) = [row for row in client.positions().data if row["assetClass"] == "FUT"]
+    assert abs(held["mktValue"] - 5 * held["mktPrice"]) < 0.01
+    ledger = client.get_ledger().data["USD"]
+    stocks = sum(row["mktValue"] for row in client.positions().data if row["assetClass"] == "STK")
+    assert abs(ledger["cashbalance"] + stocks - client.portfolio_summary().data["netliquidation"]["amount"]) < 5
+
+    far = order(**fields | {"order_type": "LMT", "price": 30.0}, coid="judge-f2", manual_indicator=False, ext_operator=ACCOUNT)
+    resting = client.place_order(far, YES).data["order_id"]
+    refused(lambda: client.cancel_order(resting))
+    client.delete(f"iserver/account/{ACCOUNT}/order/{resting}", params={"manualIndicator": "false", "extOperator": ACCOUNT})
+    end = time.monotonic() + WAIT_S
+    while client.order_status(resting).data["order_status"] != "Cancelled":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@step
+def a_spread_fills_leg_by_leg() -> None:
+    near, far = SEEN["legs"]
+    legs = {"conid": None, "conidex": f"28812380;;;{near}/1,{far}/-1", "price": 20.0, "tif": "DAY"}
+    told = client.whatif_order(order(**legs), ACCOUNT).data
+    assert float(told["initial"]["change"].replace(",", "")) > 0
+    placed = client.place_order(order(**legs, coid="judge-6"), {}).data
+    end = time.monotonic() + WAIT_S
+    while len(rows := [row for row in client.trades("1").data if row["order_ref"] == "judge-6"]) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert {row["sec_type"]: row.get("commission") is not None for row in rows} == {"BAG": False, "OPT": True}
+    row = next(row for row in client.live_orders().data["orders"] if str(row["orderId"]) == placed["order_id"])
+    assert (row["secType"], row["conidex"], row["status"]) == ("BAG", legs["conidex"], "Filled")
+
+
+@step
+def a_coin_is_bought_for_an_amount_of_money() -> None:
+    found = client.search_contract_by_symbol("BTC", sec_type="CRYPTO").data[0]
+    wish = {"conid": int(found["conid"]), "order_type": "MKT", "price": None, "tif": "IOC", "quantity": None}
+    refused(lambda: client.place_order(order(**wish | {"quantity": 0.01}, coid="judge-7"), COINS))
+    client.place_order(order(**wish, cash_qty=500, coid="judge-8"), COINS)
+    end = time.monotonic() + WAIT_S
+    while not (rows := [row for row in client.trades("1").data if row["order_ref"] == "judge-8"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert 450 < sum(float(row["price"]) * row["size"] for row in rows) <= 500
 
 
 @step

@@ -21,6 +21,7 @@ TWINS = {
     "kraken ETH/USD": KrakenTwin,
     "bybit SOL/USDT": BybitTwin,
     "bybit SOL/USDT:USDT": BybitTwin,
+    "bybit BTC/USD:BTC": BybitTwin,
 }
 
 

@@ -13,7 +13,7 @@ from trading_system.sim.host import serve
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-judges" / "bin" / "python"
 INSTALLED = any((ROOT / ".venv-judges").glob("lib/python*/site-packages/ibind"))
-MIN_STEPS = 17
+MIN_STEPS = 22
 
 
 @pytest.mark.judge

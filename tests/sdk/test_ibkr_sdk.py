@@ -38,11 +38,11 @@ async def judged(interpreter: str, script: str, title: str, capsys: pytest.Captu
 @pytest.mark.judge
 @pytest.mark.timeout(120)
 async def test_ib_async_works_against_the_twin(capsys: pytest.CaptureFixture[str]) -> None:
-    assert await judged(sys.executable, "ibkr_judge.py", "ib_async", capsys) == 15
+    assert await judged(sys.executable, "ibkr_judge.py", "ib_async", capsys) == 20
 
 
 @pytest.mark.judge
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not INSTALLED, reason="no nautilus-ibapi in .venv-judges")
 async def test_ibs_own_client_works_against_the_twin(capsys: pytest.CaptureFixture[str]) -> None:
-    assert await judged(str(PYTHON), "ibapi_judge.py", "nautilus-ibapi", capsys) == 8
+    assert await judged(str(PYTHON), "ibapi_judge.py", "nautilus-ibapi", capsys) == 12

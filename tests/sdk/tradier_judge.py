@@ -213,6 +213,23 @@ def spreads() -> None:
 
 
 @step
+def combos() -> None:
+    """Neither SDK has a method that makes one; both read what stands there, and one sends the form as it is given."""
+    call = calls()[1]
+    form = {"class": "combo", "symbol": "AAPL", "type": "debit", "duration": "day", "price": away(0.9)}
+    form |= {"side[0]": "buy", "quantity[0]": 100, "side[1]": "sell_to_open", "quantity[1]": 1, "option_symbol[1]": call}
+    number = lumi.orders.send(lumi.orders.ORDER_ENDPOINT, form)["order"]["id"]
+    row = reaches(number, "open")
+    assert (row["class"], [leg["class"] for leg in row["leg"]]) == ("combo", ["equity", "option"])
+    read = uva(uvatradier.Account).get_orders()
+    assert list(read[read["id"] == number]["class"]) == ["combo"]
+    lumi.orders.modify(number, limit_price=away(1.01))
+    assert reaches(number, "filled")["exec_quantity"] == 1
+    out = {**form, "type": "market", "side[0]": "sell", "side[1]": "buy_to_close", "price": ""}
+    reaches(lumi.orders.send(lumi.orders.ORDER_ENDPOINT, out)["order"]["id"], "filled")
+
+
+@step
 def linked_orders() -> None:
     low, high = away(0.9), away(1.1)
     entry = OrderLeg(stock_symbol="AAPL", side="buy", quantity=1, type="limit", price=low)

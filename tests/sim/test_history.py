@@ -13,7 +13,8 @@ from tests.factories import AAPL, BROKER, NOW, D, approved, wish
 from trading_system.brokers import registry
 from trading_system.domain.errors import BadRequest, Rejected
 from trading_system.domain.fix import ExecType, OrdStatus, OrdType, Side, TimeInForce
-from trading_system.domain.ids import ClOrdID
+from trading_system.domain.ids import ClOrdID, InstrumentID
+from trading_system.domain.instrument import AssetClass
 from trading_system.domain.market import Bar, Quote, Trade
 from trading_system.domain.order import Attached, Order
 from trading_system.domain.report import ExecutionReport
@@ -70,8 +71,8 @@ class Past:
         return sum((position.qty for position in self.broker.snapshot().positions), D(0))
 
 
-def seen(costs: Costs = FREE, cash: str = "10000") -> Past:
-    past = Past(costs, cash)
+def seen(costs: Costs = FREE, cash: str = "10000", **instrument: Any) -> Past:
+    past = Past(costs, cash, **instrument)
     past.bar("100", "101", "99", "100")
     return past
 
@@ -194,18 +195,64 @@ def test_what_is_borrowed_costs_interest_and_what_is_short_too() -> None:
         past.send("1000")
 
 
-def test_splits_and_dividends_leave_the_worth_as_it_was() -> None:
+@pytest.mark.parametrize(("side", "qty"), [(Side.BUY, 150), (Side.SELL, 90)])
+def test_a_swap_borrows_nothing_and_who_is_long_pays_who_is_short(side: Side, qty: int) -> None:
+    lent = msgspec.structs.replace(FREE, margin=D(2), borrow=D(5), funding=D("0.365"))
+    past = seen(lent, asset_class=AssetClass.PERPETUAL)
+    past.send(str(qty), side)
+    past.bar("100", "100", "100", "100")
+    past.bar("110", "110", "110", "110")
+
+    assert past.broker.interest == side.sign * qty * (100 + 110) * D("0.001")  # two nights
+    assert past.broker.snapshot().equity == 10_000 + side.sign * qty * 10 - past.broker.interest
+
+
+def test_swaps_have_their_class_by_their_name() -> None:
+    swap = instrument_of(BROKER, InstrumentID("BTC-PERP/USDT"))
+
+    assert (swap.asset_class, swap.base, swap.currency, swap.shortable) == (AssetClass.PERPETUAL, "BTC", "USD", True)
+    with pytest.raises(BadRequest, match="BTC-PERP/USDT, on the same prices"):
+        instrument_of(BROKER, InstrumentID("BTC-PERP/USD"))
+
+
+def test_a_dividend_is_paid_on_what_is_held() -> None:
     past = seen()
     past.send("10")
     past.bar("100", "101", "99", "100")
-    resting = past.send("1", ord_type=OrdType.LIMIT, price=D(90))
     before = past.broker.snapshot().equity
 
-    assert past.broker.split(AAPL, D(4)) == D(30)
-    assert past.broker.snapshot().equity == before
-    assert past.status(resting) is OrdStatus.CANCELED
-    assert past.broker.dividend(AAPL, D("0.5")) == D(20)
-    assert past.broker.snapshot().equity == before + 20
+    assert past.broker.dividend(AAPL, D("0.5")) == D(5)
+    assert past.broker.snapshot().equity == before + 5
+
+
+def test_what_trades_jump_over_is_met_where_they_land() -> None:
+    past = Past(costs=Costs(spread=D(0), slippage=D(0)))
+
+    def trade(place: int, price: str) -> None:
+        past.broker.show_trade(Trade(instrument=AAPL, price=D(price), qty=D(50), trade_id="", transact_ns=START + place, recv_ns=0))
+
+    trade(1, "100")
+    past.send("10")  # on the last print of a Friday
+    trade(2, "120")
+    past.send("10", Side.SELL, ord_type=OrdType.STOP, stop_px=D(95), reduce_only=True)
+    trade(3, "119")
+    trade(4, "60")
+    past.send("5", ord_type=OrdType.LIMIT, price=D(50))
+    trade(5, "50")  # others may have been before it
+    trade(6, "45")
+
+    assert past.fills() == [("o1", D(10), D(120)), ("o2", D(10), D(60)), ("o3", D(5), D(50))]
+
+
+def test_of_a_bar_in_which_nobody_traded_nothing_is_to_be_had_where_bars_say_how_much() -> None:
+    past = seen()
+    past.broker.counted = {AAPL}
+    past.send("10")
+    past.bar("100", "101", "99", "100", volume="0")
+    assert past.fills() == []
+    past.bar("100", "101", "99", "100", volume="100")
+
+    assert [qty for _, qty, _ in past.fills()] == [D(10)]
 
 
 def test_quotes_and_trades_of_the_past_fill_what_they_reach() -> None:

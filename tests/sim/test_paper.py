@@ -272,6 +272,22 @@ def test_several_streams_of_one_market_end_with_the_last_order(tmp_path: Path) -
     story(tmp_path, act)
 
 
+def test_inverse_contracts_are_for_those_who_keep_coins(tmp_path: Path) -> None:
+    swap = InstrumentID("BTC-PERP/USD")
+
+    async def told(bench: Bench) -> None:
+        broker = PaperBroker(bench.connector(), path=bench.folder / "paper.json", clock=bench.clock, rng=random.Random(3), currency="USDT")
+        await broker.connect()
+        (listed,) = await broker.instruments((swap,))
+        state = risk_state(facts=broker.facts, instrument=listed, quote=await broker.quote(swap), account=await broker.account(), limits=WIDE)
+        approved = check(wish("a", "500", broker=BYBIT.broker, instrument=swap), msgspec.structs.replace(state, equity=mark("10000000")))
+        with pytest.raises(Rejected, match="the broker's own paper"):
+            await broker.submit(approved)
+        await broker.aclose()
+
+    on_bench(tmp_path, told, subject=BYBIT)
+
+
 VENUES = {"binance": (BINANCE, InstrumentID("ETH/USDT")), "kraken": (KRAKEN, InstrumentID("ETH/USD")), "bybit": (BYBIT, InstrumentID("ETH/USDT"))}
 
 

@@ -5,15 +5,19 @@ from pathlib import Path
 
 import msgspec
 
-from tests.simulation import core_world, world
+from tests.simulation import core_world, failover_world, world
 from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.stage import Verdict
 
 CORPUS = Path(__file__).with_name("seeds.txt")
+IN_MEMORY = {core_world.LAYER: core_world.CoreWorld, failover_world.LAYER: failover_world.FailoverWorld}
 WORLDS = {world.LAYER: world.World, **EXCHANGES}  # of the full stack, by layer
-KINDS = {"core": (*core_world.KINDS, "slow_disk", "step_clock"), **dict.fromkeys(WORLDS, (*world.KINDS, "slow_disk", "step_clock"))}
+KINDS = {
+    **dict.fromkeys(IN_MEMORY, (*core_world.KINDS, "slow_disk", "step_clock")),
+    **dict.fromkeys(WORLDS, (*world.KINDS, "slow_disk", "step_clock")),
+}
 SOCKET_KINDS = ("refused", "lost_send", "lost_frame", "disconnect", "mute")  # what can go wrong where all there is is a bare socket
-VENUES_MAX = {"core": 3, **dict.fromkeys(WORLDS, 1)}
+VENUES_MAX = {"core": 3, **dict.fromkeys((*WORLDS, failover_world.LAYER), 1)}
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +57,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(parts)
 
     def options(self) -> core_world.Options | world.Options:
-        if self.layer == core_world.LAYER:
-            return core_world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt)
+        if self.layer in IN_MEMORY:
+            return core_world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt, layer=self.layer)
         return world.Options.of(self.seed, skip=self.skip, off=self.off, venues=self.venues, tilt=self.tilt, layer=self.layer)
 
 
@@ -67,7 +71,9 @@ def run(case: Case) -> Verdict:
     """A world that breaks down is a violation too."""
     options = case.options()
     try:
-        return core_world.run_core(options) if isinstance(options, core_world.Options) else world.run_twin(WORLDS[case.layer], options)
+        if isinstance(options, core_world.Options):
+            return core_world.run_core(IN_MEMORY[case.layer], options)
+        return world.run_twin(WORLDS[case.layer], options)
     except Exception as error:  # noqa: BLE001  whatever it was, it is what this case found
         return Verdict(
             layer=case.layer,

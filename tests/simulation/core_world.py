@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -32,6 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     off: frozenset[str] = frozenset()
     limits: Limits
     venues: tuple[tuple[Semantics, VenueFaults], ...]
+    layer: str = LAYER
 
     @classmethod
     def of(
@@ -42,8 +43,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         off: frozenset[str] = frozenset(),
         venues: int = 3,
         tilt: frozenset[str] = frozenset(),
+        layer: str = LAYER,
     ) -> "Options":
-        rng = random.Random(f"core options {seed}")
+        """Of another layer: at least two venues, and one of them goes now and then."""
+        rng = random.Random(f"{layer} options {seed}")
         plan = plan_of(rng, rng.randrange(8, 26), rng.choice((0, 0, 1, 1, 2, 3)), tilt)
         limits = Limits(
             max_position_pct=Decimal(rng.choice(("0.05", "0.10", "0.30"))),
@@ -53,8 +56,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             max_orders_per_minute=1000,
             max_orders_per_second=100,
         )
-        drawn = tuple((Semantics.draw(rng), _faults(rng, off, tilt)) for _ in range(rng.choice((1, 1, 2, 3))))
-        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, venues=drawn[:venues])
+        drawn = tuple((Semantics.draw(rng), _faults(rng, off, tilt)) for _ in range(rng.choice((1, 1, 2, 3) if layer == LAYER else (2, 2, 3))))
+        if layer != LAYER:
+            plan = (*plan, *["outage"] * rng.randrange(1, 4))
+            plan = tuple(rng.sample(plan, len(plan)))
+        return cls(seed=seed, plan=plan, skip=skip, off=off, limits=limits, venues=drawn[:venues], layer=layer)
 
 
 def _faults(rng: random.Random, off: frozenset[str], tilt: frozenset[str]) -> VenueFaults:
@@ -107,7 +113,7 @@ class CoreWorld(Stage):
     """A desk on venues in memory."""
 
     def __init__(self, options: Options, clock: VirtualClock) -> None:
-        super().__init__(LAYER, options.seed, options.plan, options.skip, options.limits, clock, options.off)
+        super().__init__(options.layer, options.seed, options.plan, options.skip, options.limits, clock, options.off)
         self.venues: dict[BrokerName, Venue] = {}
         for place, (semantics, faults) in enumerate(options.venues, 1):
             name = BrokerName(f"venue{place}")
@@ -156,6 +162,6 @@ class CoreWorld(Stage):
             self.venues[broker].cancel(rng.choice(rows))
 
 
-def run_core(options: Options) -> Verdict:
+def run_core(world: Callable[[Options, VirtualClock], CoreWorld], options: Options) -> Verdict:
     """One world from its options."""
-    return run_virtual(lambda clock: CoreWorld(options, clock).run())
+    return run_virtual(lambda clock: world(options, clock).run())

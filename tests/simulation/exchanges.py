@@ -20,6 +20,7 @@ from trading_system.brokers.bybit.twin.forms import Refusal as BybitRefusal
 from trading_system.brokers.ibkr.twin import TwsTwin
 from trading_system.brokers.ibkr.twin.forms import Form, Wanted
 from trading_system.brokers.ibkr.twin.forms import Refusal as IbkrRefusal
+from trading_system.brokers.ibkr.twin.orders import exec_name
 from trading_system.brokers.ibkr.twin.web import WebTwin
 from trading_system.brokers.ibkr.wire import join, split
 from trading_system.brokers.kraken.twin import KrakenTwin
@@ -35,11 +36,13 @@ from trading_system.domain.option import Right, is_option, option_name, parse_oc
 from trading_system.domain.order import NewOrder
 from trading_system.journal.replay import Books
 from trading_system.sim.clock import SECOND_NS, START_NS, VirtualClock
-from trading_system.sim.exchange import Exchange
+from trading_system.sim.exchange import Exchange, Execution
 from trading_system.transport.message import Request, Response
 
 DEAD_MAN_EVERY = OPTIONS_EVERY = COMMISSION_FIRST_EVERY = 3
 STRANGERS_CLIENT = 99
+FUTURES_EVERY = 2
+FUTURES = {InstrumentID("MCL-18DEC26/USD"): "MCLZ6"}  # by our name: TWS's
 THROUGH_S = 0.001  # so long a message takes through a desk
 
 
@@ -216,11 +219,19 @@ class KrakenWorld(TwinWorld):
         return True
 
 
+def _inverse(instrument: InstrumentID) -> bool:
+    return instrument.endswith("-PERP/USD")
+
+
 class BybitTruth(KeptTruth):
     """A pair and its swap are one symbol to Bybit, and two markets to the exchange."""
 
     def symbol(self, instrument: InstrumentID) -> str:
         return instrument.replace("/", "-") if is_option(instrument) else instrument.replace("-PERP/", "")
+
+    def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        """An inverse contract counts a dollar."""
+        return Decimal(1) if _inverse(instrument) else super().mid(broker, instrument)
 
     def kept(self) -> Iterable[tuple[str, TwinOrder]]:
         return [(order.order_id, self._shown(order)) for order in self._exchange.orders.values()]
@@ -231,7 +242,13 @@ class BybitWorld(TwinWorld):
 
     broker = BrokerName("bybit")
     options_share = 0.6
-    names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"))
+    names = (InstrumentID("BTC/USDT"), InstrumentID("ETH/USDT"), InstrumentID("BTC-PERP/USDT"), InstrumentID("BTC-PERP/USD"))
+
+    def counted(self, name: InstrumentID, price: Decimal) -> Decimal:
+        return Decimal(1) if _inverse(name) else super().counted(name, price)
+
+    def step(self, name: InstrumentID) -> Decimal:
+        return Decimal(1) if _inverse(name) else super().step(name)
 
     def make(self, seed: int) -> BybitTwin:
         """In every third world options are traded, too: two calls from the money upwards."""
@@ -257,9 +274,8 @@ class BybitWorld(TwinWorld):
         return ClOrdID(asked["args"][0]["orderLinkId"]) if asked["op"] == "order.create" else None
 
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
-        linear = "-PERP" in instrument
         body = {
-            "category": "linear" if linear else "spot",
+            "category": "inverse" if _inverse(instrument) else "linear" if "-PERP" in instrument else "spot",
             "symbol": instrument.replace("-PERP", "").replace("/", ""),
             "side": side.capitalize(),
             "orderType": "Market",
@@ -420,9 +436,11 @@ class TradierTruth(KeptTruth):
 
 
 class TradierWorld(TwinWorld):
-    """A desk on the Tradier twin, and options with it."""
+    """A desk on the Tradier twin, and options with it, by themselves and together with shares."""
 
     broker = BrokerName("tradier")
+    combos = True
+    options_share = 0.4
     names = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("F"))
 
     def make(self, seed: int) -> TradierTwin:
@@ -451,9 +469,22 @@ class TradierWorld(TwinWorld):
 class IbkrTruth(KeptTruth):
     """What was sent to TWS, under the number that never changes and the one that its client gave it."""
 
-    def __init__(self, twin: TwsTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
+    def __init__(self, twin: TwsTwin | WebTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
         super().__init__(twin.exchange, clock, books)
+        self._twin = twin
         self._placed = twin.trading.placed
+
+    grain = Decimal("0.01")  # what futures make is told in cents
+
+    def symbol(self, instrument: InstrumentID) -> str:
+        return FUTURES.get(instrument, instrument)
+
+    def exec_id(self, execution: Execution) -> str:
+        return exec_name(execution.exec_id, leg=self._exchange.orders[execution.order_id].parent is not None)
+
+    def mid(self, broker: BrokerName, instrument: InstrumentID) -> Decimal:
+        """Of a future, for all that its price is per."""
+        return super().mid(broker, instrument) * (Decimal(self._twin.universe.lines[FUTURES[instrument]].multiplier) if instrument in FUTURES else 1)
 
     def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
         return [shown for _, shown in self.kept()]
@@ -471,13 +502,36 @@ class IbkrTruth(KeptTruth):
             if placed.order is None and not part:  # exits of what was never sent off are nothing
                 yield name, TwinOrder(ref, OrdStatus.REJECTED, ZERO, ZERO, foreign=foreign)
             elif placed.order is not None:
-                shown = self._shown(placed.order)
-                status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
-                yield name, replace(shown, cl_ord_id=ref, foreign=foreign, status=status)
+                for place, order in enumerate([placed.order, *self._exchange.legs(placed.order)]):
+                    shown = self._shown(order)
+                    status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
+                    number = f"{name}.{self._twin.universe.lines[order.symbol].con_id}" if place else name
+                    yield number, replace(shown, cl_ord_id=f"external:{number}" if place else ref, foreign=foreign, status=status)
 
 
-class IbkrWorld(TwinWorld):
-    """A desk on the TWS twin, and options with it. TWS loses IB, is started anew with ids that were used before, and has our client id taken."""
+class _IbWorld(TwinWorld):
+    """What both ways into IB trade."""
+
+    coins = False
+
+    def _with_futures(self, options: Options) -> None:
+        if options.seed % FUTURES_EVERY == 0:
+            self.names = (*self.names[:2], *FUTURES)
+
+    async def wish(self, rng: random.Random, broker: BrokerName, name: InstrumentID, intent: str, *, big: bool = False) -> NewOrder:
+        """Of a future a few: each is worth a hundred times its price."""
+        order = await super().wish(rng, broker, name, intent, big=big)
+        if name not in FUTURES:
+            return order
+        self.hit["future"] += 1
+        held = self.desk.books.ledger.position(broker, name)
+        few = Decimal(rng.randrange(1, 4))
+        return replace(order, order_qty=min(few, held) if order.side is Side.SELL else few, cash_order_qty=None)
+
+
+class IbkrWorld(_IbWorld):
+    """A desk on the TWS twin, and options with it; in every second world a future. TWS loses IB, is started anew with ids that were used before, and
+    has our client id taken."""
 
     broker = BrokerName("ibkr")
     tells_others = False
@@ -485,6 +539,7 @@ class IbkrWorld(TwinWorld):
     client_id = 1
 
     def __init__(self, options: Options, clock: VirtualClock) -> None:
+        self._with_futures(options)
         super().__init__(options, clock)
         self.trouble = asyncio.create_task(self._trouble(random.Random(f"tws {options.seed}")))
         self.keep.add(self.trouble)
@@ -578,8 +633,11 @@ class IbkrWorld(TwinWorld):
         """The account's number is no secret to the owner's own journal; TWS has no key."""
         return False
 
+    def time_in_force(self, rng: random.Random | None, kind: OrdType, name: InstrumentID) -> TimeInForce:
+        return TimeInForce.DAY
+
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
-        line = self.twin.universe.lines[instrument]
+        line = self.twin.universe.lines[FUTURES.get(instrument, str(instrument))]
         self._strangers_id += 1
         wanted = Wanted(line.con_id, "", "", "", ZERO, "", "", "", "", "", "", "")
         form = Form(order_id=self._strangers_id, contract=wanted, action=side.upper(), qty=qty, order_type="MKT", tif="DAY", ref=cl_ord_id)
@@ -591,33 +649,22 @@ class IbkrWorld(TwinWorld):
         return not list(self.twin.trading.placed.values())[-1].withdrawn
 
 
-class IbkrWebTruth(KeptTruth):
+class IbkrWebTruth(IbkrTruth):
     """What was sent to the Web API, under the number that never changes."""
 
-    def __init__(self, twin: WebTwin, clock: VirtualClock, books: Callable[[], Books]) -> None:
-        super().__init__(twin.exchange, clock, books)
-        self._placed = twin.trading.placed
-
-    def orders(self, broker: BrokerName) -> Iterable[TwinOrder]:
-        return [shown for _, shown in self.kept()]
-
-    def kept(self) -> Iterable[tuple[str, TwinOrder]]:
-        for placed in self._placed.values():
-            ref = placed.form.ref
-            foreign = not is_ours(ref) or ref.startswith(STRANGER)
-            if placed.order is not None:
-                shown = self._shown(placed.order)
-                status = OrdStatus.NEW if shown.status is OrdStatus.PENDING_NEW else shown.status  # what IB holds is accepted
-                yield str(placed.perm_id), replace(shown, cl_ord_id=ref, foreign=foreign, status=status)
+    def _name(self, perm_id: int, order_id: int) -> str:
+        return str(perm_id)
 
 
-class IbkrWebWorld(TwinWorld):
-    """A desk on the twin of the Web API, and options with it: its day ends, another login takes the session, it is out for maintenance."""
+class IbkrWebWorld(_IbWorld):
+    """A desk on the twin of the Web API, and options with it; in every second world a future. Its day ends, another login takes the session, it is
+    out for maintenance."""
 
     broker = BrokerName("ibkr")
     names = (InstrumentID("AAPL"), InstrumentID("SPY"), InstrumentID("F"))
 
     def __init__(self, options: Options, clock: VirtualClock) -> None:
+        self._with_futures(options)
         super().__init__(options, clock)
         self.trouble = asyncio.create_task(self._trouble(random.Random(f"web {options.seed}")))
         self.keep.add(self.trouble)
@@ -674,7 +721,7 @@ class IbkrWebWorld(TwinWorld):
         return False
 
     def trade(self, instrument: InstrumentID, side: Side, qty: Decimal, cl_ord_id: str) -> bool:
-        con_id = self.twin.universe.lines[instrument].con_id
+        con_id = self.twin.universe.lines[FUTURES.get(instrument, str(instrument))].con_id
         wanted = {"conid": con_id, "side": side.upper(), "orderType": "MKT", "tif": "DAY", "quantity": str(qty), "cOID": cl_ord_id}
         self.twin.advance(self.clock.now_ns())
         try:

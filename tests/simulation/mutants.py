@@ -1,7 +1,7 @@
 """Planted bugs: each patch in mutants/ is put into a copy of src/, and hunted by seeds until a violation shows.
 
-A patch is a unified diff whose first line says what bug it plants; a second one may say which faults and actions the hunt is tilted to, where a bug
-shows in few seeds only, or the layers to hunt in, where its paths do not tell. Its hunks are found by their text, not by line numbers, so that they
+A patch is a unified diff whose first line says what bug it plants; the next ones may say which faults and actions the hunt is tilted to, where a bug
+shows in few seeds only, and the layers to hunt in, where its paths do not tell. Its hunks are found by their text, not by line numbers, so that they
 survive code that moves; a hunk that is not there, or there twice, is an error: `python -m tests.simulation.mutants --refresh COMMIT` writes such a
 patch anew, by merging what it did to the source of that commit into today's. `--hunt core,stack` (or `--hunt kraken`) is what runs inside the copy.
 """
@@ -54,9 +54,10 @@ def tilt_of(patch: Path) -> frozenset[str]:
 
 
 def _said(patch: Path, what: str) -> tuple[str, ...]:
-    """What the second line names, after what it is."""
-    line, start = patch.read_text().splitlines()[1], f"# {what}: "
-    return tuple(line.removeprefix(start).split(",")) if line.startswith(start) else ()
+    """What a line at its beginning names, after what it is."""
+    start = f"# {what}: "
+    found = (line.removeprefix(start).split(",") for line in patch.read_text().splitlines()[1:3] if line.startswith(start))
+    return tuple(next(found, ()))
 
 
 def read_patch(patch: Path) -> list[Hunk]:

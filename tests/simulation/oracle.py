@@ -8,7 +8,8 @@ a stranger of our form its halt · I17 an execution that the stream told is book
 At each crash: I4 the disk holds a prefix of what was told, in its order. At rest: I1, I3 cash and positions to the last digit, I4 replay gives
 the live state, I6 nobody is stuck, I8 no false terminal, I10 every fill once, I14 no secret on disk (full stack), I16 nothing waits.
 In the stage's last act: I17 what the stream does not tell is noticed within a minute, and what it tells at once.
-I11, protective stops: guards.py, in the full stack, whose venue takes stops.
+Where openings may go over: I1 an intent is sent to one venue, I18 none beside an order or a position of ours at the first one.
+I11, protective stops, neither too few nor too many: guards.py, in the full stack, whose venue takes stops.
 """
 
 from collections import Counter
@@ -22,13 +23,13 @@ from trading_system.app.desk import Desk
 from trading_system.core.lifecycle import Applied
 from trading_system.core.options import standard_multiplier
 from trading_system.core.risk import Halt, Level, Limits
-from trading_system.domain.fix import Doubt, ExecType, OrdStatus
+from trading_system.domain.fix import Doubt, ExecType, OrdStatus, Side
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, is_ours
 from trading_system.domain.money import ZERO
 from trading_system.domain.option import underlying_of
-from trading_system.domain.order import Approved, Order
+from trading_system.domain.order import Approved, Order, shares_of
 from trading_system.domain.report import ExecutionReport
-from trading_system.journal.record import Alert, ClosedUnsent, Doubted, HaltSet, Intent, Record, Reported, encode
+from trading_system.journal.record import Alert, ClosedUnsent, Doubted, HaltSet, Intent, Record, Reported, Routed, encode
 from trading_system.journal.replay import Books, replay
 from trading_system.sim.clock import SECOND_NS, VirtualClock
 
@@ -86,11 +87,14 @@ class Oracle:
         self.told: list[bytes] = []  # every record the desk folded, in order: what the disk must hold a prefix of
         self.sent: dict[tuple[BrokerName, InstrumentID], list[Approved]] = {}
         self.halts: dict[str, Halt] = {}  # the owner's, from when the desk said they are set until it was told to resume
+        self.homes: dict[str, BrokerName] = {}  # by intent: where it was asked for, where openings may go over
         self.flattens = 0  # how often the owner asked for it
         self.seen_in_doubt: set[ClOrdID] = set()
         self.answered: set[ClOrdID] = set()  # in this life: the venue's answer came as it was given
         self._intents: dict[ClOrdID, Approved] = {}
         self._sends: Counter[str] = Counter()
+        self._at: dict[tuple[BrokerName, InstrumentID], BrokerName] = {}  # where openings go, by where they are asked for
+        self._went: dict[str, BrokerName] = {}  # by intent: where it was sent
         self._send_ns: list[int] = []
         self._durable: set[ClOrdID] = set()
         self._durable_seq = 0
@@ -120,6 +124,7 @@ class Oracle:
         self.answered = set()
         self._doubt_since, self._awaited_alert, self._awaited_halt, self._send_ns = {}, None, None, []
         self._before = {order.cl_ord_id: order for order in desk.books.blotter}
+        self._at = {key: routed.to for key, routed in desk.books.routes.items()}
         desk.listeners.append(lambda record, applied: self.on_record(record, applied) if alive() else None)
 
     def on_record(self, record: Record, applied: Applied | None) -> None:
@@ -133,6 +138,8 @@ class Oracle:
             case Intent(approved=approved):
                 self._intents[approved.cl_ord_id] = approved
                 self._judge_approval(approved)
+            case Routed():
+                self._judge_move(record)
             case Reported() if applied is not None:
                 self._judge_order(record, applied)
             case Doubted(cl_ord_id=cl_ord_id) if cl_ord_id in self.answered:
@@ -181,12 +188,46 @@ class Oracle:
         if not (asked or (self.flattens and approved.request.intent.startswith("flatten-"))):
             self.hold(f"I1 nobody asked for {approved.request.intent}")
         self._judge_halts(approved)
-        if approved.request.legs:
+        self._judge_place(approved)
+        if approved.request.legs and shares_of(approved.request.legs) is None:
             return  # a net price has no units of one instrument: what legs may do is the gate's own test's to show
         self.sent.setdefault((broker, approved.request.instrument), []).append(approved)
         self.judge_exposure(approved)
-        if approved.reducing:
+        if _closes(approved):
             self._judge_exit(approved)
+
+    def _judge_place(self, approved: Approved) -> None:
+        """I18: an opening leaves for another venue than the one it was asked for at only while nothing of ours on its instrument lives there."""
+        request = approved.request
+        home = self.homes.get(request.intent)
+        if home is None:
+            return
+        if self._went.setdefault(request.intent, request.broker) != request.broker:
+            self.hold(f"I1 {request.intent} is sent to {self._went[request.intent]} and to {request.broker}")
+        if home == request.broker or approved.reducing:
+            return
+        for text in self._alive_at(home, request.instrument):
+            self.hold(f"I18 {approved.cl_ord_id} leaves for {request.broker} beside {text}")
+
+    def _judge_move(self, record: Routed) -> None:
+        """I18: what moves is held, and worked on, neither where it is asked for nor where it was."""
+        key = (record.home, record.instrument)
+        for name in dict.fromkeys((record.home, self._at.get(key, record.home))):
+            if self.desk.books.ledger.position(name, record.instrument):
+                self.hold(f"I18 {record.instrument} goes from {self._at.get(key, record.home)} to {record.to} and is held at {name}")
+            for text in self._alive_at(name, record.instrument):
+                self.hold(f"I18 {record.instrument} goes to {record.to} beside {text}")
+        self._at[key] = record.to
+
+    def _alive_at(self, name: BrokerName, instrument: InstrumentID) -> list[str]:
+        """Openings of ours that live at a venue, or may: it has them, they are under way, or the desk does not know."""
+        found = []
+        for earlier in self.sent.get((name, instrument), ()):
+            order, known = self.truth.order(name, earlier.cl_ord_id), self.desk.books.blotter.get(earlier.cl_ord_id)
+            live = self.truth.under_way(name, earlier.cl_ord_id) if order is None else not order.status.terminal
+            if not earlier.reducing and (live or (known is not None and not known.settled)):
+                found.append(f"{earlier.cl_ord_id}, which may live at {name}")
+        return found
 
     def surprise(self, broker: BrokerName, instrument: InstrumentID, qty: Decimal) -> None:
         """The position moved by something that the desk could not know of beforehand."""
@@ -194,15 +235,15 @@ class Oracle:
 
     def judge_exposure(self, approved: Approved) -> None:
         """I2, when an order leaves and when it arrives: with everything that may still fill, the limits hold at this order's own price."""
-        if approved.reducing:
+        if _closes(approved):
             return
-        broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
+        broker, instrument, (side, units) = approved.request.broker, approved.request.instrument, _moves(approved)
         crypto = self.coins and "/" in instrument
         equity = self.truth.equity() * SLACK
         exposure = side.sign * self.truth.position(broker, instrument) + self._opening(broker, instrument, side.sign)
         exposure -= sum((qty * side.sign for qty in self._moved(broker, instrument) if qty * side.sign > 0), ZERO)
         pct = self.limits.crypto_max_position_pct if crypto else self.limits.max_position_pct
-        worth = exposure * approved.reserve_px
+        worth = exposure * approved.reserve_px / units
         if worth > pct * equity:
             self.hold(f"I2 {instrument} at {broker} may reach {worth:.0f} with {approved.cl_ord_id}, the limit is {pct * equity:.0f}")
         gross, keys = ZERO, set()
@@ -232,13 +273,14 @@ class Oracle:
         """What opening orders of one side may still fill, open at the venue or under way. exits: all orders; but: not one being replaced."""
         total = ZERO
         for approved in self.sent.get((broker, instrument), ()):
-            if (approved.reducing and not exits) or approved.request.side.sign != sign or approved.cl_ord_id == but:
+            side, units = _moves(approved)
+            if (_closes(approved) and not exits) or side.sign != sign or approved.cl_ord_id == but:
                 continue
             order = self.truth.order(broker, approved.cl_ord_id)
             if order is not None:
-                total += order.leaves
+                total += order.leaves * units
             elif self.truth.under_way(broker, approved.cl_ord_id):
-                total += approved.reserve_qty
+                total += approved.reserve_qty * units
         return total
 
     def _judge_halts(self, approved: Approved) -> None:
@@ -266,7 +308,7 @@ class Oracle:
 
     def _judge_exit(self, approved: Approved) -> None:
         """What passes as an exit closes what is there, and together with all else on its side no more than that."""
-        broker, instrument, side = approved.request.broker, approved.request.instrument, approved.request.side
+        broker, instrument, (side, _) = approved.request.broker, approved.request.instrument, _moves(approved)
         held = -side.sign * self.truth.position(broker, instrument) + sum(map(abs, self._moved(broker, instrument)), ZERO)
         if approved.orig_cl_ord_id is not None:  # the venue refuses to change what has begun to fill: either this one closes it, or that one did
             replaced = self.truth.order(broker, approved.orig_cl_ord_id)
@@ -293,7 +335,8 @@ class Oracle:
         scope = f"{order.broker}:{order.instrument}"
         if applied.anomaly is not None and scope not in self.desk.books.halts:
             self._awaited_halt = scope
-        if before is None and order.external and is_ours(order.cl_ord_id) and order.broker not in self.desk.books.halts:
+        halted = self.desk.books.halts.get(order.broker)
+        if before is None and order.external and is_ours(order.cl_ord_id) and (halted is None or "STRANGER" not in halted.rules):
             self.hold(f"I15 a stranger's {order.cl_ord_id} goes by without a halt")
         over = order.cum_qty > order.order_qty > 0
         if over and applied.anomaly is None and (before is None or before.stated_cum_qty <= before.order_qty):
@@ -406,6 +449,18 @@ class Oracle:
         for exec_id in truth:
             if booked[exec_id] != 1:
                 self.hold(f"I10 {exec_id} is booked {booked[exec_id]} times")
+
+
+def _moves(approved: Approved) -> tuple[Side, Decimal]:
+    """Which way an order moves its own instrument, and by how much for each of it: of a combo its shares are that."""
+    shares = shares_of(approved.request.legs)
+    return (approved.request.side, Decimal(1)) if shares is None else (shares.side, Decimal(shares.ratio_qty))
+
+
+def _closes(approved: Approved) -> bool:
+    """Whether it passed the gate as one that only shrinks that position."""
+    legs = zip(approved.request.legs, approved.opens, strict=True)
+    return approved.reducing or any(leg.instrument == approved.request.instrument and not opens for leg, opens in legs)
 
 
 def _scopes(broker: BrokerName, instrument: InstrumentID, *, coins: bool) -> set[str]:

@@ -10,22 +10,28 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
-from tests.simulation import core_world, world
-from tests.simulation.cases import SOCKET_KINDS, Case, corpus, plain, run, shrink
+from tests.simulation import core_world, failover_world, world
+from tests.simulation.cases import IN_MEMORY, SOCKET_KINDS, Case, corpus, plain, run, shrink
 from tests.simulation.exchanges import EXCHANGES
 from tests.simulation.mutants import PATCHES, ROOT, Caught, hunt
 from tests.simulation.stage import WEIGHTS, Verdict
 
-TWICE = {core_world.LAYER: 100, world.LAYER: 100, **dict.fromkeys(EXCHANGES, 30)}  # seeds that run twice more, with other hash seeds
+TWICE = {
+    core_world.LAYER: 100,
+    failover_world.LAYER: 30,
+    world.LAYER: 100,
+    **dict.fromkeys(EXCHANGES, 30),
+}  # seeds that run twice more, with other hash seeds
 PROGRESS_S = 5
 SHRINK_MAX = 3  # failures that are shrunk; the others are printed as they are
 OWN = {  # what a layer alone has
+    failover_world.LAYER: (failover_world.OUTAGE, "went over", "came back"),
     world.LAYER: ("bracket", "oco", "trailing stop", "option", "spread", "by websocket", "by sse", "stops at rest"),
     **dict.fromkeys(EXCHANGES, ("stops at rest", world.BY_FRAME)),
-    "ibkr": ("stops at rest", world.BY_FRAME, "link lost", "TWS started anew", "client id taken"),
-    "ibkrweb": ("stops at rest", "session ended", "session taken", "maintenance"),  # its orders leave by REST alone …
+    "ibkr": ("stops at rest", world.BY_FRAME, "spread", "future", "link lost", "TWS started anew", "client id taken"),
+    "ibkrweb": ("stops at rest", "option", "spread", "future", "session ended", "session taken", "maintenance"),  # its orders leave by REST alone …
     "oanda": ("stops at rest", "bracket", "trailing stop", "if touched"),  # … and so do these
-    "tradier": ("stops at rest",),
+    "tradier": ("stops at rest", "option", "spread", "combo"),
 }
 SPARED = {"oanda": ("lost_send",)}  # what a layer cannot have: OANDA's lines take nothing
 ENOUGH = 300  # seeds from which on a kind of fault that was never hit is a failure
@@ -136,11 +142,16 @@ def main() -> int:
         print("\n".join(digests()))
         return 0
     problems: list[str] = []
-    counts = {core_world.LAYER: arguments.core_seeds, world.LAYER: arguments.seeds, **dict.fromkeys(EXCHANGES, arguments.exchange_seeds)}
+    counts = {
+        core_world.LAYER: arguments.core_seeds,
+        failover_world.LAYER: arguments.seeds,
+        world.LAYER: arguments.seeds,
+        **dict.fromkeys(EXCHANGES, arguments.exchange_seeds),
+    }
     for layer, count in counts.items():
         if arguments.only not in ("", layer):
             continue
-        kinds = {core_world.LAYER: core_world.KINDS, "ibkr": SOCKET_KINDS}.get(layer, world.KINDS)
+        kinds = {**dict.fromkeys(IN_MEMORY, core_world.KINDS), "ibkr": SOCKET_KINDS}.get(layer, world.KINDS)
         bad, hits = seeds(layer, arguments.first, count)
         show(bad)
         problems += [f"{case.line()} failed" for case, _ in bad] + coverage(layer, hits, kinds, count)

@@ -24,6 +24,8 @@ from trading_system.core.risk import Level, Limits
 from trading_system.domain.errors import DeskError
 from trading_system.domain.fix import Doubt, OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID, IntentID
+from trading_system.domain.instrument import AssetClass
+from trading_system.domain.market import Quote
 from trading_system.domain.option import parse_option, underlying_of
 from trading_system.domain.order import Attached, Leg, NewOrder, Order, Replace
 from trading_system.domain.ports import Connector
@@ -101,10 +103,12 @@ class Stage(ABC):
     tells_others = True  # whether streams tell of what other clients of the same account do
     numbered = False  # whether streams count their messages: after a lost one they begin anew, and the desk waits for that
     protects = False  # whether the layer's venues take stops
+    failover: frozenset[AssetClass] = frozenset()  # kinds whose openings may go to another venue
     dead_man: frozenset[BrokerName] = frozenset()  # venues whose own dead man's switch the desk uses
     coins = True  # whether what is written with a slash is a coin
     contracts: tuple[InstrumentID, ...] = ()  # two calls that the layer's venue trades, the lower strike first
     options_share = 0.2  # of what is submitted, where there are contracts
+    combos = False  # whether the venue takes shares and options as one order
 
     def __init__(
         self,
@@ -296,6 +300,7 @@ class Stage(ABC):
             limits=self.limits,
             clock=self.desk_clock,
             environment="paper",
+            failover=self.failover,
             step=self.on_step,
         )
         self.oracle.meet(self.desk, partial(self._alive, self.life))
@@ -398,9 +403,11 @@ class Stage(ABC):
         assert mid is not None
         position = self.desk.books.ledger.position(broker, name)
         side = Side.SELL if position > 0 and not big and rng.random() < 0.5 else Side.BUY
-        room = self.oracle.truth.equity() * (self.limits.crypto_max_position_pct if crypto else self.limits.max_position_pct) / mid
+        room = (
+            self.oracle.truth.equity() * (self.limits.crypto_max_position_pct if crypto else self.limits.max_position_pct) / self.counted(name, mid)
+        )
         share = Decimal(rng.randrange(55, 80) if big else rng.randrange(1, 30)) / 100
-        qty = (room * share).quantize(Decimal("0.01") if crypto else Decimal(1), rounding="ROUND_UP")
+        qty = (room * share).quantize(self.step(name), rounding="ROUND_UP")
         if side is Side.SELL:
             qty = min(qty, position)
         kind = OrdType.MARKET if rng.random() < 0.35 else OrdType.LIMIT
@@ -424,6 +431,14 @@ class Stage(ABC):
             repeat=big,
         )
 
+    def counted(self, name: InstrumentID, price: Decimal) -> Decimal:
+        """What one unit counts at this price."""
+        return price
+
+    def step(self, name: InstrumentID) -> Decimal:
+        """What quantities are whole numbers of."""
+        return Decimal("0.01") if self.coins and "/" in name else Decimal(1)
+
     def grid(self, name: InstrumentID) -> Decimal:
         """The steps of prices, as coarse as any instrument's here."""
         return Decimal("0.01")
@@ -443,6 +458,8 @@ class Stage(ABC):
         order = NewOrder(broker=broker, instrument=low, side=Side.BUY, ord_type=OrdType.LIMIT, order_qty=Decimal(1), intent=IntentID(intent))
         near, far = [await self.desk.hub.fetch(broker, name) for name in self.contracts]
         away = Decimal(rng.choice(("0.05", "0.05", "-0.50")))
+        if self.combos and rng.random() < 0.5:
+            return await self._combo(rng, changed(order, instrument=underlying_of(low)), near, away)
         if rng.random() < 0.5:
             self.hit["option"] += 1
             side = Side.SELL if sell else Side.BUY
@@ -452,6 +469,16 @@ class Stage(ABC):
         net = sides[0].sign * (near.touch(sides[0]) or Decimal(1)) + sides[1].sign * (far.touch(sides[1]) or Decimal(1))
         underlying = underlying_of(low)
         return changed(order, instrument=underlying, legs=(Leg(low, sides[0], 1), Leg(high, sides[1], 1)), price=net + away)
+
+    async def _combo(self, rng: random.Random, order: NewOrder, call: Quote, away: Decimal) -> NewOrder:
+        """A buy-write, or shares that go again: for a call that was sold, or for one that is new."""
+        self.hit["combo"] += 1
+        shares = await self.desk.hub.fetch(order.broker, order.instrument)
+        held, short = (self.desk.books.ledger.position(order.broker, name) for name in (order.instrument, call.instrument))
+        out = held >= 100 and (short < 0 or rng.random() < 0.5)
+        sides = (Side.SELL, Side.BUY) if out else (Side.BUY, Side.SELL)
+        net = sides[0].sign * (shares.touch(sides[0]) or Decimal(100)) + sides[1].sign * (call.touch(sides[1]) or Decimal(1))
+        return changed(order, legs=(Leg(order.instrument, sides[0], 100), Leg(call.instrument, sides[1], 1)), price=net + away)
 
     async def _coin_option(self, rng: random.Random, broker: BrokerName, intent: str) -> NewOrder:
         self.hit["option"] += 1

@@ -13,8 +13,10 @@ QUICK = (
     "alpaca_sends_again",
     "binance_sends_again",
     "blind_retry_same_id",
-    "bybit_refusal_is_doubt",
+    "bybit_sends_again",
     "check_then_await",
+    "failover_beside_a_doubt",
+    "failover_forgets_the_intent",
     "halt_not_persisted",
     "kraken_no_answer_is_not_sent",
     "no_back_fill",
@@ -30,6 +32,11 @@ def test_a_core_seed_holds_every_invariant(case: Case) -> None:
     assert run(case).violations == ()
 
 
+@pytest.mark.parametrize("seed", range(1, 101))
+def test_two_brokers_of_which_one_dies_hold_every_invariant(seed: int) -> None:
+    assert run(Case(layer="failover", seed=seed)).violations == ()
+
+
 @pytest.mark.parametrize("seed", range(1, 61))
 def test_a_full_stack_seed_holds_every_invariant(seed: int) -> None:
     assert run(Case(layer="stack", seed=seed)).violations == ()
@@ -40,7 +47,9 @@ def test_a_seed_of_an_exchange_holds_every_invariant(case: Case) -> None:
     assert run(case).violations == ()
 
 
-@pytest.mark.parametrize("case", [Case(layer="core", seed=11), *(plain(layer, 3) for layer in ("core", "stack", *EXCHANGES))], ids=Case.line)
+@pytest.mark.parametrize(
+    "case", [Case(layer="core", seed=11), *(plain(layer, 3) for layer in ("core", "failover", "stack", *EXCHANGES))], ids=Case.line
+)
 def test_a_seed_is_the_same_run_every_time(case: Case) -> None:
     assert run(case) == run(case)
 

@@ -346,7 +346,7 @@ class TwinWorld(Stage):
     ) -> None:
         self.strangers += 1
         side = rng.choice((Side.BUY, Side.BUY, Side.SELL)) if self.oracle.truth.position(broker, instrument) >= 4 else Side.BUY
-        qty = Decimal("0.01") if self.coins and "/" in instrument else Decimal(rng.randrange(1, 5))
+        qty = self.step(instrument) * (1 if self.coins and "/" in instrument else rng.randrange(1, 5))
         if silent:
             self.network.faults = Faults(lost_frame=1.0)
             asyncio.get_running_loop().call_later(2, self._speak)
