@@ -8,13 +8,13 @@ CORE_SEEDS ?= 4000
 EXCHANGE_SEEDS ?= 300
 KILLS  ?= 140
 
-.PHONY: demo test check bench prove judges lock clean
+.PHONY: demo test check bench prove judges browser lock clean
 
 demo: $(VENV)/.default
 	@$(BIN)/trading demo
 
-test: $(VENV)/.dev judges
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: $(VENV)/.dev judges browser
+	@$(BIN)/pytest -n 3 --dist loadfile -m "not prove"
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -24,7 +24,8 @@ check: $(VENV)/.dev
 	@$(BIN)/pytest tests/test_tidy.py
 	@$(BIN)/pytest tests/core tests/domain src/trading_system/domain --cov=trading_system.core --cov=trading_system.domain --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
 
-prove: $(VENV)/.dev
+prove: $(VENV)/.dev judges
+	@$(BIN)/pytest -n 2 --dist loadfile -m prove
 	@$(BIN)/python -m tests.simulation.prove --core-seeds $(CORE_SEEDS) --seeds $(SEEDS) --exchange-seeds $(EXCHANGE_SEEDS)
 	@$(BIN)/python -m tests.journal.prove
 	@$(BIN)/python -m tests.recovery.prove --kills $(KILLS)
@@ -33,6 +34,7 @@ bench: $(VENV)/.dev judges .venv-peers/.done .venv-backtesters/.done
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.streams
 	@$(BIN)/python -m bench.backtest
+	@$(BIN)/python -m bench.plan
 
 # The brokers' own SDKs live apart from ours: they are judges, not dependencies.
 judges: .venv-judges/.done
@@ -41,6 +43,16 @@ judges: .venv-judges/.done
 	@echo "Installing the brokers' own SDKs into .venv-judges …"
 	@$(PYTHON) -m venv .venv-judges
 	@.venv-judges/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/judges.txt
+	@touch $@
+
+# A Chromium for the tests of the page, where there is a node to fetch it with; without one they are skipped, and say so.
+browser: .browser/.done
+
+.browser/.done: requirements/browser/package-lock.json
+	@mkdir -p .browser && cp requirements/browser/* .browser/
+	@if command -v npm >/dev/null; then echo "Fetching Chromium into .browser …"; \
+	  (cd .browser && npm ci --silent --no-audit --no-fund && TMPDIR=$$PWD node unpack.mjs >/dev/null && rm -rf node_modules) || echo "no Chromium: the page is not tested here"; \
+	else echo "no npm here: the page is not tested in a browser"; fi
 	@touch $@
 
 # Other projects that the benchmark compares with.
@@ -77,4 +89,4 @@ lock:
 	@requirements/lock.sh
 
 clean:
-	rm -rf .venv .venv-judges .venv-peers .venv-backtesters .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-judges .venv-peers .venv-backtesters .browser .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

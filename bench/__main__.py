@@ -26,7 +26,6 @@ from trading_system.core.risk import Limits, check
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID, IntentID, derive_cl_ord_id
 from trading_system.domain.order import NewOrder
-from trading_system.domain.ports import Kinds
 from trading_system.journal.record import Alert
 from trading_system.journal.store import Journal
 from trading_system.settings.secret import Secret
@@ -220,7 +219,9 @@ def per_call(call: Callable[[], object], count: int = 20_000) -> float:
 
 
 def decoding() -> None:
-    session = DataSession("ws://x", Secret("benchkey1"), Secret("benchkey2"), {"F": FORD}, Kinds())
+    session = DataSession("ws://x", Secret("benchkey1"), Secret("benchkey2"))
+    session.want({"quotes": [FORD], "trades": [], "bars": []})
+    assert session.on_frame(QUOTE, 1).events
     ours = per_call(lambda: session.on_frame(QUOTE, 1))
     plain = per_call(lambda: json.loads(QUOTE, parse_float=Decimal))
     builtin = per_call(lambda: msgspec.json.decode(QUOTE))

@@ -12,6 +12,7 @@ from trading_system.app.config import Config, load_config
 from trading_system.app.desk import Desk
 from trading_system.brokers import registry
 from trading_system.domain.errors import BadRequest, DeskError
+from trading_system.domain.fix import OrdType, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID
 from trading_system.domain.instrument import Instrument
 from trading_system.settings.keys import CREDENTIALS
@@ -59,11 +60,14 @@ async def pair(desk: Desk, base: str) -> InstrumentID:
 
 
 async def sample(desk: Desk) -> tuple[Instrument, Decimal]:
-    """What the examples look at and trade where nothing is named, and how little of it: a thousandth of a bitcoin, else a euro, else a share.
-    Raises BadRequest: the broker has none of them."""
+    """What the examples look at and trade where nothing is named, and how little of it: a thousandth of a bitcoin where its orders may rest, else a
+    euro, else a share. Raises BadRequest: the broker has none of them."""
+    facts = desk.brokers[BROKER].facts
     for name, qty in (("BTC/USD", "0.001"), ("BTC/USDT", "0.001"), ("EUR/USD", "1"), ("AAPL", "1")):
         with suppress(BadRequest):
-            return await desk.instrument(BROKER, InstrumentID(name)), Decimal(qty)
+            found = await desk.instrument(BROKER, InstrumentID(name))
+            if facts.rule(found.asset_class, OrdType.LIMIT, TimeInForce.GTC, fractional=False) is not None:
+                return found, Decimal(qty)
     raise BadRequest(f"{BROKER} lists neither bitcoin nor euros in dollars, nor shares of Apple")
 
 

@@ -1,12 +1,15 @@
-"""Order events by server-sent events: on your keys it listens for a while (--order: with a resting order of its own), without keys on the twin."""
+"""Server-sent events, the broker's and the desk's own: with your keys it listens (--order: places an order that rests), without on the twin."""
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from pathlib import Path
+
+import aiohttp
 
 from trading_system.app import build
 from trading_system.app.config import Config, load_config
@@ -18,6 +21,9 @@ from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
 from trading_system.domain.money import plain
 from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Link, StreamState
+from trading_system.web.server import Listening
+from trading_system.web.serving import serving
+from trading_system.web.tokens import Scope
 
 BROKER, BTC = BrokerName("alpaca"), InstrumentID("BTC/USD")
 WITHIN_NS = 15_000_000_000
@@ -73,6 +79,27 @@ async def order(desk: Desk) -> None:
     await desk.cancel(placed.cl_ord_id)
 
 
+async def own_events(desk: Desk, config: Config, folder: Path) -> None:
+    """What the desk journaled last, over HTTP: three events, then the line is cut, and the rest comes behind the last id that was read."""
+    async with serving(desk, config, folder, Listening()) as server, aiohttp.ClientSession() as session:
+        token = server.tokens.add("sse-example", (Scope.READ,), desk.clock.now_ns(), days=1)
+        end = desk.journal.seq
+        begin = last = max(0, end - 10)
+        print(f"   the desk's own events: {server.url}v1/events", flush=True)
+        for until in (begin + 3, end):
+            headers = {"Authorization": f"Bearer {token}", "Last-Event-ID": str(last)}
+            async with session.get(f"{server.url}v1/events", headers=headers) as answer:
+                while last < until:
+                    line = await asyncio.wait_for(answer.content.readline(), EVENTS_WITHIN_S)
+                    if line.startswith(b'data: {"seq"'):
+                        event = json.loads(line.removeprefix(b"data: "))
+                        assert event["seq"] == last + 1
+                        last = event["seq"]
+                        print(f"   {last:>3}  {event['record']['type']}", flush=True)
+            print(f"   the line is cut behind {last}" if until < end else "   and everything came, once", flush=True)
+        server.tokens.remove("sse-example")
+
+
 async def story(*, wants_order: bool, seconds: int) -> None:
     config = load_config()
     async with AsyncExitStack() as stack:
@@ -99,6 +126,7 @@ async def story(*, wants_order: bool, seconds: int) -> None:
             await desk.wait(lambda: all(desk.ready.values()), WITHIN_NS)
             await order(desk)
             await first(heard.canceled, listening, EVENTS_WITHIN_S, "the order's events did not come")
+            await own_events(desk, config, folder or build.state_folder(config))
         else:
             print(f"   listening for {seconds} s; place an order on Alpaca's page to see it here")
             await asyncio.wait((listening,), timeout=seconds)
