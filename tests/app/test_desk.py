@@ -445,13 +445,8 @@ def test_money_that_moved_beside_an_order_proves_no_absence(tmp_path: Path) -> N
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:
             account = desk.brokers[BROKER].account
-
-            async def poorer() -> AccountSnapshot:
-                snapshot = await account()
-                return msgspec.structs.replace(snapshot, cash=snapshot.cash - 30)
-
             (order,) = await _lost(bench, desk)
-            desk.brokers[BROKER].account = poorer  # type: ignore[method-assign]
+            _beside_moving_money(desk)
             await asyncio.sleep(900)
             stays = desk.books.blotter.get(order.cl_ord_id)
             desk.brokers[BROKER].account = account  # type: ignore[method-assign]
@@ -459,6 +454,88 @@ def test_money_that_moved_beside_an_order_proves_no_absence(tmp_path: Path) -> N
             assert stays is not None
             assert stays.doubt is Doubt.ESCALATED
             assert await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.PROVEN_ABSENT, 60 * SECOND_NS)  # type: ignore[union-attr]
+
+    on_bench(tmp_path, story)
+
+
+def _beside_moving_money(desk: Desk) -> None:
+    """Every look at the account finds money that no order explains, so nothing is ever proven absent."""
+    account = desk.brokers[BROKER].account
+
+    async def poorer() -> AccountSnapshot:
+        snapshot = await account()
+        return msgspec.structs.replace(snapshot, cash=snapshot.cash - 30)
+
+    desk.brokers[BROKER].account = poorer  # type: ignore[method-assign]
+
+
+def test_a_persons_word_closes_what_stays_in_doubt_and_a_late_order_halts(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            (order,) = await _lost(bench, desk)
+            _beside_moving_money(desk)
+            with pytest.raises(BadRequest, match="still being asked about"):
+                await desk.resolve(order.cl_ord_id, by="ann")
+            await asyncio.sleep(900)
+            closed = await desk.resolve(order.cl_ord_id, by="ann")
+
+            assert (closed.ord_status, closed.doubt, "ann has looked" in closed.text) == (OrdStatus.REJECTED, Doubt.PROVEN_ABSENT, True)
+            assert desk.books.blotter.total.notional == 0
+            assert replay(entry.record for entry in desk.journal.read()).blotter.get(order.cl_ord_id) == closed
+            with pytest.raises(BadRequest, match="not in doubt: rejected"):
+                await desk.resolve(order.cl_ord_id, by="ann")
+            desk.on_report(_accepted(order))
+            assert desk.books.halts[f"{BROKER}:{AAPL}"].rule == "REAPPEARED"
+
+    on_bench(tmp_path, story)
+
+
+def test_a_desk_that_lived_too_briefly_to_escalate_takes_a_persons_word_too(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            (order,) = await _lost(bench, desk)
+        await asyncio.sleep(300)
+        async with bench.desk() as desk:
+            assert desk.books.blotter.get(order.cl_ord_id).doubt is Doubt.IN_DOUBT  # type: ignore[union-attr]
+            assert (await desk.resolve(order.cl_ord_id, by="ann")).doubt is Doubt.PROVEN_ABSENT
+
+    on_bench(tmp_path, story)
+
+
+def test_the_brokers_word_counts_for_more_than_a_persons(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        desk, recovery = bench.build()
+        blind = Blind(desk.brokers[BROKER])
+        async with bench.running(desk, recovery):
+            await mid(desk)
+            blind.on = True
+            order = await desk.submit(wish("a", "10"))
+            await asyncio.sleep(900)
+            bench.network.faults = Faults(refused=1.0)
+            blind.on = False
+            with pytest.raises(Unavailable):
+                await desk.resolve(order.cl_ord_id, by="ann")
+            bench.network.faults = Faults(enabled=False)
+            there = await desk.resolve(order.cl_ord_id, by="ann")
+
+            assert (there.order_id is not None, there.doubt, there.ord_status) == (True, Doubt.NONE, OrdStatus.FILLED)
+
+    on_bench(tmp_path, story)
+
+
+def test_what_the_stream_tells_while_the_broker_is_asked_once_more_stands(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            (order,) = await _lost(bench, desk)
+            _beside_moving_money(desk)
+            await asyncio.sleep(900)
+
+            async def told(_: str) -> None:
+                desk.on_report(_accepted(order))
+
+            desk.brokers[BROKER].order_status = told  # type: ignore[method-assign,assignment]
+            with pytest.raises(BadRequest, match="not in doubt: new"):
+                await desk.resolve(order.cl_ord_id, by="ann")
 
     on_bench(tmp_path, story)
 
@@ -566,11 +643,15 @@ def test_an_order_in_doubt_at_a_broker_that_is_gone_waits_for_a_person(tmp_path:
 
             assert order is not None
             assert (order.doubt, desk.books.blotter.reserved(GONE, BTC).buy_qty) == (Doubt.ESCALATED, D("0.01"))
-            assert told == [f"{stray} is in doubt; kraken is not on this desk: put its key back, or look for it on the broker's own page"]
+            look = f"put its key back, or look for it on the broker's own page; is it not there, `trading resolve {stray}`"
+            assert told == [f"{stray} is in doubt; kraken is not on this desk: {look}"]
             assert bought.ord_status is OrdStatus.FILLED
             with pytest.raises(Unavailable, match="kraken is not on this desk"):
                 await desk.cancel(stray)
             assert ["kraken is not on this desk" in one.text for one in await desk.cancel_all()] == [True]
+            assert stray in [row["cl_ord_id"] for row in await VERBS["orders"](desk, {})]  # type: ignore[attr-defined]
+            closed = await desk.resolve(stray, by="ann")
+            assert (closed.doubt, desk.books.blotter.reserved(GONE, BTC).buy_qty) == (Doubt.PROVEN_ABSENT, D(0))
 
     on_bench(tmp_path, story)
 

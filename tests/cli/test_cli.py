@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.shell import CLEAN, TRADING, Shell, wait_for
+from tests.factories import approved, wish
+from trading_system.domain.ids import BrokerName, ClOrdID
+from trading_system.journal.record import Intent
+from trading_system.journal.store import Journal
 
 
 def test_a_day_at_the_command_line(shell: Shell) -> None:
@@ -40,6 +45,25 @@ def test_a_halt_needs_no_broker_and_resume_is_typed_twice(shell: Shell) -> None:
     assert shell.run("resume", stdin="resume\nresum\n").returncode == 2
     assert shell.run("resume", stdin="resume\nresume\n").returncode == 0
     assert shell.run("buy", "F", "1", "--dry-run").returncode == 0
+
+
+async def test_a_person_closes_an_order_that_nobody_can_be_asked_about(shell: Shell) -> None:
+    """The key of its broker is gone; the command line shows the order, has the word typed, and says what came of it."""
+    shell.ask("orders")
+    stray = ClOrdID("q1bbbbbbbbbbbbbbbb")
+    journal = Journal(shell.home / "twin" / "journal.sqlite")
+    await journal.append(Intent(approved=replace(approved(wish(broker=BrokerName("kraken"))), cl_ord_id=stray)), durable=True)
+    await journal.aclose()
+    (lost,) = shell.ask("orders")
+    unknown = shell.run("resolve", "q1cccccccccccccccc")
+    refused = shell.run("resolve", stray, stdin="perhaps\n")
+    closed = shell.run("resolve", stray, stdin="absent\n")
+
+    assert (lost["cl_ord_id"], lost["doubt"], f"trading resolve {stray}" in lost["text"]) == (stray, "escalated", True)
+    assert (unknown.returncode, "no order" in unknown.stderr) == (2, True)
+    assert (refused.returncode, "buy 10 AAPL at kraken" in refused.stderr, "the word is absent" in refused.stderr) == (2, True, True)
+    assert (closed.returncode, f"{stray} is closed" in closed.stdout) == (0, True), closed.stderr
+    assert shell.ask("orders") == []
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ from trading_system.sizing.sizer import Aims
 
 _MINUTE_NS = 60_000_000_000
 INTENT_MAX_NS = 10_000_000_000  # an order that waited longer than this between gate and socket is not sent: the machine stood still
+ESCALATE_NS = 300_000_000_000  # an order in doubt for this long is a person's business
 CANCELS_MAX = 3  # requests to cancel one order; after that the broker is only asked how it stands
 _LOOKS_MAX = 3  # at an account that moves while it is looked at
 _ROOM_WAIT_NS = 5_000_000_000  # how long an exit waits for the stop in its way to go
@@ -409,6 +410,33 @@ class Desk:
             if about is not None and about.cl_ord_id == order.cl_ord_id:
                 break
         return report
+
+    async def resolve(self, cl_ord_id: ClOrdID, by: str) -> Order:
+        """Close an order that stayed in doubt, on the word of a person who looked for it on the broker's own page and did not find it. The broker is
+        asked once more: where it knows the order, that counts, and the order given back is not closed. Should it turn up later, its instrument halts.
+
+        Raises BadRequest: it is not one for a person. Unavailable: the broker of this desk cannot be asked now; try again.
+        """
+        self._for_a_person(cl_ord_id)
+        if self._known(cl_ord_id).broker in self.brokers:
+            report = await self.question(self._known(cl_ord_id))
+            if report is not None:
+                return self.on_report(report)
+        order = self._for_a_person(cl_ord_id)  # the stream may have told of it meanwhile
+        text = f"not at {order.broker}: {by} has looked for it on the broker's own page"
+        closed = ClosedUnsent(cl_ord_id=cl_ord_id, text=text, proven_absent=True, now_ns=self.clock.now_ns())
+        self._fold(closed)
+        await self.journal.append(closed, durable=True)
+        return self._known(cl_ord_id)
+
+    def _for_a_person(self, cl_ord_id: ClOrdID) -> Order:
+        order = self._known_or_refuse(cl_ord_id)
+        if order.doubt not in (Doubt.IN_DOUBT, Doubt.ESCALATED):
+            raise BadRequest(f"{cl_ord_id} is not in doubt: {order.ord_status}; `trading orders --all` shows it")
+        left_ns = order.sent_ns + ESCALATE_NS - self.clock.now_ns()
+        if order.doubt is Doubt.IN_DOUBT and left_ns > 0:  # a short-lived desk is not there to escalate it
+            raise BadRequest(f"{cl_ord_id} is still being asked about, and may yet turn up; look for it in {left_ns // 1_000_000_000 + 1} s")
+        return order
 
     def _asked(self, order: Order) -> Connector:
         """Whom to ask about an order. Raises Unavailable: its broker is not on this desk."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from decimal import Decimal
 
-from trading_system.app.desk import CANCELS_MAX, Desk
+from trading_system.app.desk import CANCELS_MAX, ESCALATE_NS, Desk
 from trading_system.app.outside import Outside
 from trading_system.app.protect import Protector
 from trading_system.app.venue_deadman import VenueDeadMan
@@ -30,11 +30,11 @@ WATERMARK_NS = 60 * SECOND_NS  # how often the journal learns how far fills were
 WATERMARK_IDLE_NS = 3600 * SECOND_NS  # while nothing fills: a year of quiet is few records
 LIVE_WITHIN_NS = 3 * SECOND_NS  # how long the start waits for a stream, so that one look is enough
 ALERT_NS = 10 * SECOND_NS  # an order in doubt for this long is an alert
-ESCALATE_NS = 300 * SECOND_NS  # and for this long a person's business
 RESOLVE_MAX_NS = 30 * SECOND_NS  # the slowest pace of asking
 SKEW_NS = SECOND_NS // 2  # clocks further apart than this are worth an alert
 PULSE_NS = 5 * SECOND_NS  # how often the desk notes that it runs
 UNSEEN_NS = 300 * SECOND_NS  # a critical alert must be seen within this, on a live desk
+_LOOK = "look for it on the broker's own page; is it not there, `trading resolve"
 NOT_FOUND_MIN = 3  # answers "not found", after the horizon, before an order counts as absent
 
 
@@ -195,7 +195,7 @@ class Recovery:
 
     def _leave_to_a_person(self, order: Order) -> None:
         """Its broker is not on this desk, so nobody here can ask. It keeps what it reserves."""
-        text = f"{order.broker} is not on this desk: put its key back, or look for it on the broker's own page"
+        text = f"{order.broker} is not on this desk: put its key back, or {_LOOK} {order.cl_ord_id}`"
         if order.text != text:
             self.desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=self.desk.clock.now_ns()))
             self.desk.alert("critical", f"{order.cl_ord_id} is in doubt; {text}")
@@ -209,7 +209,7 @@ class Recovery:
         await desk.clock.sleep_ns(ESCALATE_NS - ALERT_NS)
         current = desk.books.blotter.get(order.cl_ord_id)
         if order.cl_ord_id in self._resolving and current is not None and current.doubt is Doubt.IN_DOUBT:
-            text = f"in doubt for {ESCALATE_NS // SECOND_NS} s: look for it on the broker's own page"
+            text = f"in doubt for {ESCALATE_NS // SECOND_NS} s: {_LOOK} {order.cl_ord_id}`"
             desk.record(Escalated(cl_ord_id=order.cl_ord_id, text=text, now_ns=desk.clock.now_ns()))
             desk.alert("critical", f"{order.cl_ord_id} at {order.broker} {text}")
 

@@ -1,7 +1,7 @@
 """What can be asked of a desk, by name: the one list that the command line and the socket share. Arguments come in as text and are parsed here."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import date
 from decimal import Decimal
@@ -74,14 +74,12 @@ async def check(desk: Desk, args: Args) -> object:
 
 async def orders(desk: Desk, args: Args) -> object:
     """Working orders, or with all=true every order this journal knows."""
-    names = _brokers(desk, args)
     found = tuple(desk.books.blotter) if args.get("all") else desk.books.blotter.unsettled()
-    return [views.order_view(order) for order in found if order.broker in names]
+    return [views.order_view(order) for order in _of_broker(desk, args, found)]
 
 
 async def fills(desk: Desk, args: Args) -> object:
-    names = _brokers(desk, args)
-    rows = [(fill.transact_ns, views.fill_view(order, fill)) for order in desk.books.blotter if order.broker in names for fill in order.fills]
+    rows = [(fill.transact_ns, views.fill_view(order, fill)) for order in _of_broker(desk, args, desk.books.blotter) for fill in order.fills]
     return [view for _, view in sorted(rows, key=lambda row: row[0])]
 
 
@@ -346,6 +344,11 @@ async def resume(desk: Desk, args: Args) -> object:
     return views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
 
 
+async def resolve(desk: Desk, args: Args) -> object:
+    """A person has looked for an order that stayed in doubt, and it is not there."""
+    return views.order_view(await desk.resolve(_cl_ord_id(args), by=str(args.get("by") or "the owner")))
+
+
 async def alerts(desk: Desk, args: Args) -> object:
     """What nobody has acknowledged yet, oldest first."""
     return [views.alert_view(number, alert) for number, alert in desk.books.alerts.items()]
@@ -421,7 +424,7 @@ def _of_journal(ask: Callable[[Journal, Args], Awaitable[object]]) -> Verb:
 
 _ORDERS = (submit, spread, replace, cancel, flatten)
 _PRICES = (quote, book, bars, chain, strikes, hours, search, news)
-_CHANGES = (*_ORDERS, halt, resume, acknowledge, arm)
+_CHANGES = (*_ORDERS, halt, resume, resolve, acknowledge, arm)
 _QUESTIONS = (account, check, positions, orders, fills, *_PRICES, equity, gains, size, why, alerts, status, portfolio, limits, brokers)
 VERBS: Mapping[str, Verb] = {verb.__name__: verb for verb in (*_CHANGES, *_QUESTIONS)} | {
     name: _of_journal(ask) for name, ask in JOURNAL_VERBS.items()
@@ -482,6 +485,12 @@ def _now(desk: Desk, order: Order) -> Order:
 
 def _brokers(desk: Desk, args: Args) -> tuple[BrokerName, ...]:
     return tuple(desk.brokers) if args.get("broker") is None else (_broker(desk, args),)
+
+
+def _of_broker(desk: Desk, args: Args, orders: Iterable[Order]) -> list[Order]:
+    """Those of the broker that was asked for; without one all, those of a broker that has left this desk too."""
+    name = None if args.get("broker") is None else _broker(desk, args)
+    return [order for order in orders if name in (None, order.broker)]
 
 
 def _broker(desk: Desk, args: Args) -> BrokerName:

@@ -52,6 +52,7 @@ _COMMANDS = {
     "convexity": ("plan", "What a payoff gains from moves as such: trading convexity --payoff stop --stop 0.05 --vol 0.10."),
     "halt": ("risk", "Stop taking risk, now. Exits still pass."),
     "resume": ("risk", "Clear a halt; typed twice."),
+    "resolve": ("risk", "Close an order in doubt that you looked for at the broker, and that is not there."),
     "alerts": ("risk", "What nobody has acknowledged yet; --ack says that you have seen it."),
     "deadman": ("risk", "A watchdog: cancels this desk's entries when its heartbeat stops."),
     "arm": ("risk", "Let live orders out, up to an amount, until a time."),

@@ -1,4 +1,4 @@
-"""halt, resume, alerts, deadman, arm."""
+"""halt, resume, resolve, alerts, deadman, arm."""
 
 import sys
 from datetime import datetime
@@ -52,6 +52,29 @@ def resume(scope: str, confirm: str | None, adopt: bool, as_json: bool) -> None:
         emit(risk)
     elif halts:
         click.secho("Trading again." if not risk["halts"] else f"Still halted: {', '.join(item['scope'] for item in risk['halts'])}", fg="green")
+
+
+@click.command()
+@click.argument("cl_ord_id")
+@click.option("--confirm", help="The word absent, where nobody can be asked.")
+@as_json
+def resolve(cl_ord_id: str, confirm: str | None, as_json: bool) -> None:
+    about = [order for order in call("orders", {}) if order["cl_ord_id"] == cl_ord_id]
+    for order in about:
+        what = f"{order['side']} {order['order_qty'] or order['cash_order_qty']} {order['instrument']} at {order['broker']}"
+        click.secho(f"{what}, sent {clock(order['sent_ns'])}: {order['text']}", fg="yellow", err=True)
+    if about and confirm is None:
+        confirm = click.prompt("Look among the orders and the trades on the broker's own page. Type absent if it is in neither", err=True)
+    if about and confirm != "absent":
+        raise click.UsageError("nothing was done: the word is absent")
+    order = call("resolve", {"cl_ord_id": cl_ord_id})
+    if as_json:
+        emit(order)
+    elif order["doubt"] == "proven_absent":
+        click.secho(f"{cl_ord_id} is closed: {order['text']}. What it kept back is free again.", fg="green")
+    else:
+        said = f"{order['ord_status']}, {order['cum_qty']} filled"
+        click.secho(f"{order['broker']} knows it after all, and that counts: {said}. Nothing was closed.", fg="yellow")
 
 
 @click.command()

@@ -91,7 +91,7 @@ class Anomaly(StrEnum):
     OVERFILL = "overfill"  # more filled than was asked: booked, because the money moved
     CONFLICTING_FILL = "conflicting_fill"  # one execution id, two different executions: not booked
     CONTRADICTION = "contradiction"  # the table's `!`
-    REAPPEARED = "reappeared"  # an order we had proven absent
+    REAPPEARED = "reappeared"  # an order that had been proven absent, or that a person had not found
     MISMATCH = "mismatch"  # another instrument or side than the order's
 
 

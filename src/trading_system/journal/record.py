@@ -56,7 +56,7 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag="doubted"):
 
 
 class ClosedUnsent(msgspec.Struct, frozen=True, kw_only=True, tag="closed_unsent"):
-    """Certainly not at the broker. proven_absent: found out by the full rule, with the evidence in text. rejected: the broker said no."""
+    """Certainly not at the broker. proven_absent: by the full rule, or by a person's word; text says which. rejected: the broker said no."""
 
     cl_ord_id: ClOrdID
     text: str

@@ -115,6 +115,18 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="POST",
+        path="/v1/orders/{cl_ord_id}/resolve",
+        name="resolve",
+        summary="Close an order in doubt that a person looked for at the broker, and that is not there.",
+        answer=shapes.Order,
+        scope=Scope.ARM,
+        verb="resolve",
+        body=shapes.Absent,
+        in_path="cl_ord_id",
+        word="absent",
+    ),
+    Route(
+        method="POST",
         path="/v1/cancel-all",
         name="cancel_all",
         summary="Cancel every order.",

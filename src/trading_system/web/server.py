@@ -296,7 +296,7 @@ class WebServer:
         if route.word and args.pop("confirm", None) != route.word:
             raise Refused(400, "BadRequest", f"nothing was done: confirm is the word {route.word}")
         args |= {"intent": _intent(token.name, key)} if route.intent else {}
-        args |= {"by": token.name} if route.verb in ("halt", "resume", "acknowledge", "arm") else {}
+        args |= {"by": token.name} if route.verb in ("halt", "resume", "resolve", "acknowledge", "arm") else {}
         asked = b" ".join((route.method.encode(), request.path.encode(), b"" if body is None else msgspec.json.encode(body, order="deterministic")))
         if self._draining:
             raise Refused(503, "Unavailable", "the desk is being stopped; nothing was done", {"Retry-After": "5"})

@@ -104,6 +104,12 @@ class Flatten(Body, frozen=True, kw_only=True):
     broker: Name | None = None
 
 
+class Absent(Body, frozen=True, kw_only=True):
+    """confirm is the word absent."""
+
+    confirm: Words
+
+
 class Acknowledge(Body, frozen=True, kw_only=True):
     """number: of one alert; 0: all of them."""
 
