@@ -59,6 +59,37 @@ def test_a_signal_becomes_an_order_with_its_stop_and_one_decision(tmp_path: Path
     on_bench(tmp_path, story)
 
 
+def test_a_wish_for_the_other_side_closes_first_and_shorts_in_whole_shares(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(enable_shorts=True, max_orders_per_second=100)) as desk:
+            await mid(desk)
+            held: list[D] = []
+            for weight in ("0.25", "-0.25", "-0.25", "-0.1", "0.25", "0.25"):
+                wanted = Allocation(instrument=AAPL, weight=D(weight))
+                decided = await decide(desk, wanted, strategy="s", intent=IntentID(f"s{len(held)}"), own=held[-1] if held else D(0))
+                order = await settled(desk, order_of(desk, decided))
+                held.append(desk.books.ledger.position(BROKER, AAPL))
+                assert (decided.taken, order.ord_status) == (True, OrdStatus.FILLED)
+
+            assert [(units > 0) - (units < 0) for units in held] == [1, 0, -1, -1, 0, 1]
+            assert held[2] % 1 == held[3] % 1 == 0
+            assert held[0] % 1 != 0
+
+    on_bench(tmp_path, story, multiplier=2)
+
+
+def test_a_short_signal_is_for_whole_shares(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(enable_shorts=True)) as desk:
+            stop_px = (await mid(desk) * D("1.025")).quantize(CENT)
+            down = await entry(desk, side=Side.SELL, edge=Outlook(mean=D("-0.02"), deviation=D("0.05")), stop_px=stop_px)
+            order = await settled(desk, order_of(desk, await decide(desk, down, strategy="s", intent=IntentID("s"))))
+
+            assert (order.ord_status, order.order_qty % 1) == (OrdStatus.FILLED, 0)
+
+    on_bench(tmp_path, story, multiplier=2)
+
+
 def test_a_stop_and_a_target_rest_at_a_broker_that_holds_both(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:

@@ -20,7 +20,7 @@ from trading_system.app.routing import BACK_NS, DOWN_NS, PRICES_BACK_NS, PRICES_
 from trading_system.app.runner import Runner
 from trading_system.app.verbs import submit
 from trading_system.core.risk import Level, Limits
-from trading_system.domain.errors import RiskRefused, Unavailable
+from trading_system.domain.errors import Halted, RiskRefused, Unavailable
 from trading_system.domain.fix import Doubt, OrdStatus, Side, TimeInForce
 from trading_system.domain.hours import Hours
 from trading_system.domain.ids import BrokerName, IntentID
@@ -29,7 +29,7 @@ from trading_system.domain.market import Quote
 from trading_system.domain.order import Order
 from trading_system.domain.ports import Kinds, StreamState
 from trading_system.domain.signal import Allocation
-from trading_system.journal.record import Routed
+from trading_system.journal.record import Intent, Record, Routed
 from trading_system.journal.replay import replay
 from trading_system.sim.clock import SECOND_NS, VirtualClock, run_virtual
 from trading_system.sim.network import SimNetwork
@@ -88,6 +88,44 @@ def routes(desk: Desk) -> list[tuple[BrokerName, BrokerName]]:
 
 def alerts(desk: Desk, word: str) -> list[str]:
     return [alert.text for alert in desk.books.alerts.values() if word in alert.text]
+
+
+def test_a_halt_at_home_holds_for_what_has_gone_over(tmp_path: Path) -> None:
+    async def story(desk: Desk, network: SimNetwork) -> None:
+        Outage(network, HOME)
+        await asyncio.sleep(3)
+        await seconds(desk, DOWN_NS)
+        assert (await buy(desk, "a")).broker == OTHER
+        halt, wanted = await desk.halt(HOME, Level.HALT, "not there"), Allocation(instrument=AAPL, weight=D("0.3"), broker=HOME)
+        for flat in (False, True):
+            with pytest.raises(Halted, match="not there"):
+                await buy(desk, f"b {flat}", "4")
+            assert (await decide(desk, wanted, strategy="s", intent=IntentID(f"c {flat}"))).rule == halt.rule
+            assert (await buy(desk, f"d {flat}", "3", broker=OTHER)).ord_status is OrdStatus.FILLED  # nobody halted that one
+            held = desk.books.ledger.position(OTHER, AAPL)
+            assert (await buy(desk, f"e {flat}", str(held), side=Side.SELL, reduce_only=True)).broker == OTHER
+
+    told(tmp_path, story)
+
+
+def test_a_halt_at_home_stops_what_is_on_its_way_elsewhere(tmp_path: Path) -> None:
+    async def story(desk: Desk, network: SimNetwork) -> None:
+        Outage(network, HOME)
+        await asyncio.sleep(3)
+        await seconds(desk, DOWN_NS)
+        append = desk.journal.append
+
+        async def halted_meanwhile(record: Record, *, durable: bool) -> int:
+            if isinstance(record, Intent):
+                await desk.halt(HOME, Level.HALT, "just now")
+            return await append(record, durable=durable)
+
+        desk.journal.append = halted_meanwhile  # type: ignore[method-assign]
+        order = await desk.submit(wish("a", "3"))
+
+        assert (order.broker, order.ord_status, "just now" in order.text) == (OTHER, OrdStatus.REJECTED, True)
+
+    told(tmp_path, story)
 
 
 def test_an_opening_goes_over_when_its_broker_is_down_and_its_exit_goes_where_it_is_held(tmp_path: Path) -> None:

@@ -285,7 +285,8 @@ class Oracle:
 
     def _judge_halts(self, approved: Approved) -> None:
         request = approved.request
-        scopes = _scopes(request.broker, request.instrument, coins=self.coins)
+        places = {request.broker, self.homes.get(request.intent, request.broker)}
+        scopes = {scope for name in places for scope in _scopes(name, request.instrument, coins=self.coins)}
         for halt in (*self.desk.books.halts.values(), *self.halts.values()):
             if halt.scope in scopes and not approved.reducing:
                 self.hold(f"I5 {approved.cl_ord_id} leaves while {halt.scope} is halted by {halt.rule}")

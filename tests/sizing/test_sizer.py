@@ -57,6 +57,15 @@ def test_an_outlook_is_invested_by_its_mean_over_its_variance() -> None:
     assert taken(size(down, STATE)) == replace(taken(size(TREND, STATE)), side=Side.SELL)
 
 
+@pytest.mark.parametrize(
+    ("held", "weight", "side", "qty"), [(2_000.0, "-0.2", Side.SELL, 20), (-2_000.0, "0.3", Side.BUY, 20), (0.0, "-0.2", Side.SELL, 20)]
+)
+def test_the_other_side_is_reached_by_way_of_flat(held: float, weight: str, side: Side, qty: int) -> None:
+    found = taken(size(Allocation(instrument=AAPL, weight=D(weight)), replace(STATE, held=held)))
+
+    assert (found.side, found.qty) == (side, D(qty))
+
+
 def test_a_record_is_believed_less_one_standard_error() -> None:
     returns = tuple(map(D, ["0.02", "0.01", "-0.005", "0.015"] * 10))
     record = replace(TREND, edge=Record(returns=returns))

@@ -151,6 +151,47 @@ def test_a_context_keeps_so_many_bars_and_says_where_it_has_no_price() -> None:
         ctx.enter("SPY", Side.BUY, edge=None)
 
 
+class Turner(Strategy):
+    instruments = ("AAPL",)
+
+    def on_timer(self, ctx: Context) -> Allocation:
+        return ctx.hold("AAPL", -0.2)
+
+    def on_bar(self, ctx: Context, bar: Bar) -> Allocation | None:
+        return self.on_timer(ctx) if ctx.position("AAPL") > 0 and len(ctx.bars("AAPL")) == 1 else None
+
+
+def _fill(position: str, now_ns: int) -> Filled:
+    return Filled(instrument=AAPL, side=Side.SELL, qty=D(1), price=D(100), position=D(position), now_ns=now_ns)
+
+
+def test_who_turns_asks_again_when_flat() -> None:
+    host = Host(Turner())
+    host.take(Started(positions={AAPL: D(2)}, now_ns=0))
+    (wish,) = host.take(Ticked(now_ns=MINUTE_NS))
+
+    assert host.take(_fill("1", MINUTE_NS)) == []
+    assert host.take(_fill("0", 2 * MINUTE_NS)) == [wish]
+    assert host.take(_fill("0", 2 * MINUTE_NS)) == []
+    host.take(_fill("2", 3 * MINUTE_NS))
+    host.take(Ticked(now_ns=4 * MINUTE_NS))
+    assert host.take(_fill("0", 5 * MINUTE_NS + 1)) == []  # too long ago: something else closed it
+
+
+def test_a_newer_bar_ends_a_turn() -> None:
+    strategy = Turner()
+    strategy.bars = "1m"
+    host = Host(strategy)
+    host.take(Started(positions={AAPL: D(2)}, now_ns=0))
+    (wish,) = host.take(bar(0, "100", MINUTE_NS))
+    assert host.take(_fill("0", 2 * MINUTE_NS)) == [wish]
+    host = Host(strategy)
+    host.take(Started(positions={AAPL: D(2)}, now_ns=0))
+    assert host.take(bar(0, "100", MINUTE_NS)) == [wish]
+    assert host.take(bar(1, "100", MINUTE_NS)) == []
+    assert host.take(_fill("0", 3 * MINUTE_NS)) == []
+
+
 def test_the_cross_enters_when_fast_passes_slow_and_leaves_when_it_falls_back() -> None:
     closes = ["10"] * 5 + ["11", "12", "13"]
     entered = wishes(MaCross("AAPL", fast=2, slow=4), closes)

@@ -190,7 +190,7 @@ def _state(desk: "Desk", wish: Wish, instrument: Instrument, px: Decimal, state:
     return SizingState(
         price=float(px),
         unit=None if unit is None else float(unit),
-        lot=instrument.whole_lot if isinstance(wish, Signal) and _linked(desk, instrument, wish) else instrument.lot,
+        lot=instrument.whole_lot if _in_whole_lots(desk, instrument, wish, position) else instrument.lot,
         min_qty=instrument.min_qty,
         min_notional=float(instrument.min_notional * (rate or ONE)),
         equity=float(ours),
@@ -249,6 +249,12 @@ def _linked(desk: "Desk", instrument: Instrument, signal: Signal) -> bool:
     tif = facts.usual_time(instrument.asset_class, ord_type)
     both = signal.stop_px is not None and signal.target_px is not None
     return both and facts.link(instrument.asset_class, Contingency.BRACKET, ord_type, tif) is not None
+
+
+def _in_whole_lots(desk: "Desk", instrument: Instrument, wish: Wish, held: Decimal) -> bool:
+    """What the broker holds linked, and what is sold short: nobody lends a fraction of a share."""
+    sells = wish.side is Side.SELL if isinstance(wish, Signal) else wish.weight < 0
+    return (sells and held <= 0) or (isinstance(wish, Signal) and _linked(desk, instrument, wish))
 
 
 def within(own: Decimal, position: Decimal) -> Decimal:

@@ -147,6 +147,7 @@ class Desk:
         self._warned: set[tuple[str, int]] = set()
         self._shown_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # the broker's last mark of what was held
         self._paid_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # coins that contracts paid in, and what those traded at
+        self._homes: dict[ClOrdID, BrokerName] = {}  # of orders on their way to another broker: where they were asked for
         self._owned: set[asyncio.Task[Order]] = set()
         self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
         self.standstills = 0
@@ -204,7 +205,12 @@ class Desk:
             self.making_room[key] -= 1
             self.making_room += Counter()  # drops the zeros
             self.guarding[request.broker] -= must_stay
-        return await self._send(approved)  # which reserves at once: from here on the order itself keeps its room
+        if home not in (None, request.broker):
+            self._homes[cl_ord_id] = home
+        try:
+            return await self._send(approved)  # which reserves at once: from here on the order itself keeps its room
+        finally:
+            self._homes.pop(cl_ord_id, None)
 
     async def _make_room(self, request: NewOrder) -> None:
         """Stops hold the units that an exit wants to sell: those in its way go first. What is left afterwards is guarded anew."""
@@ -291,8 +297,9 @@ class Desk:
         level = self.pulled()
         if level is not None and not approved.reducing:
             raise NotSent(f"the file {level.upper()} is in the state folder")
+        places = () if approved.reducing else (request.broker, self._homes.get(approved.cl_ord_id, request.broker))
         for halt in self.books.halts.values():
-            if covers(halt, request.broker, request.instrument, instrument.asset_class) and not approved.reducing:
+            if any(covers(halt, name, request.instrument, instrument.asset_class) for name in places):
                 raise NotSent(f"halted between the gate and the socket: {halt.text}")
 
     def _outcome(self, approved: Approved, error: DeskError) -> Order:

@@ -13,7 +13,7 @@ from msgspec.structs import replace as changed
 
 from trading_system.app.hub import Consumer, Event
 from trading_system.core.blotter import Key
-from trading_system.core.risk import covers
+from trading_system.core.risk import covers, refuse_halted
 from trading_system.domain.errors import BadRequest, DeskError, RiskRefused
 from trading_system.domain.hours import is_open
 from trading_system.domain.ids import BrokerName, InstrumentID
@@ -124,13 +124,16 @@ class Routing:
         return self._lives(*key)
 
     def stands(self, home: BrokerName, request: NewOrder) -> None:
-        """The last look before the gate, with no await between. Raises RiskRefused: the place that was chosen is not the right one any more."""
+        """The last look before the gate, with no await between. Raises RiskRefused: the place that was chosen is not the right one any more, or is
+        one beside a halt at home, which the gate of that place does not know."""
         if request.legs or self._closes(request) or not self._concerns(home, request.instrument):
             return
         here = self._lives(home, request.instrument)
         if here != request.broker:
             limit = f"openings on {request.instrument} asked for at {home} go to {here}"
             raise RiskRefused("ROUTE", limit, f"this one was on its way to {request.broker}", "Ask again, with the same intent.")
+        asset_class = self._desk.instruments[request.broker, request.instrument].asset_class
+        refuse_halted(self._desk.books.halts.values(), home, request.instrument, asset_class)
 
     @property
     def _at_work(self) -> bool:

@@ -1,7 +1,7 @@
 """The gate: limits, latched halts, and the rules every order passes. Nothing else makes an Approved."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -420,10 +420,14 @@ def _equity(state: RiskState) -> Decimal:
 
 
 def _halted(terms: Terms, state: RiskState) -> None:
-    if terms.reducing:
-        return
-    for halt in state.halts:
-        if covers(halt, terms.request.broker, terms.request.instrument, state.instrument.asset_class):
+    if not terms.reducing:
+        refuse_halted(state.halts, terms.request.broker, terms.request.instrument, state.instrument.asset_class)
+
+
+def refuse_halted(halts: Iterable[Halt], broker: BrokerName, instrument: InstrumentID, asset_class: AssetClass) -> None:
+    """Raises Halted: one of them is in the way of new risk there."""
+    for halt in halts:
+        if covers(halt, broker, instrument, asset_class):
             raise Halted(halt.rule, f"no new risk while {halt.scope} is halted", halt.text, "Exits still pass; `trading resume` clears the halt.")
 
 

@@ -62,8 +62,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, tag="signal"):
 
 
 class Allocation(msgspec.Struct, frozen=True, kw_only=True, tag="allocation"):
-    """A wish to hold this fraction of equity in something, whatever is held now; 0 closes. Exempt from Kelly and the convexity score, and marked so;
-    every limit holds for it. Raises ValueError: what is no number."""
+    """A wish to hold this fraction of equity in something, whatever is held now; 0 closes, and the other side of what is held is reached by way of
+    flat. Exempt from Kelly and the convexity score, and marked so; every limit holds for it. Raises ValueError: what is no number."""
 
     instrument: InstrumentID
     weight: Decimal

@@ -109,7 +109,8 @@ def size(wish: Wish, state: SizingState) -> Sized | NoTrade:
 
 
 def _allocated(wish: Allocation, state: SizingState) -> tuple[Side, float, str]:
-    apart = float(wish.weight) * state.equity - state.held
+    aim = float(wish.weight) * state.equity
+    apart = (aim if aim * state.held >= 0 else 0.0) - state.held  # from long to short, or back, by way of flat
     return (Side.BUY if apart > 0 else Side.SELL), abs(apart), "ALLOCATION"
 
 

@@ -73,6 +73,9 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True, tag="stopped"):
 Happening = Quote | Trade | Bar | Filled | Held | Started | Ticked | Stopped
 
 
+_TURN_NS = 60_000_000_000  # how long a strategy without bars may take to become flat on its way to the other side
+
+
 class Context:
     """What a strategy may know: the time, what it holds itself, and prices as far as they have come."""
 
@@ -233,15 +236,35 @@ class Host:
         self.ctx = Context(broker)
         self._period_ns = parse_period(strategy.bars) if strategy.bars else 0
         self._builders: dict[InstrumentID, Builder] = {}
+        self._turning: dict[InstrumentID, tuple[Allocation, int]] = {}  # from long to short, or back: asked for again once it is flat
 
     def take(self, event: Happening) -> list[Wish]:
         """Raises what the strategy raises."""
+        return self._noted(self._take(event), event.instrument if isinstance(event, Filled) else None)
+
+    def _noted(self, wishes: list[Wish], filled: InstrumentID | None = None) -> list[Wish]:
+        """With one for the other side of what has just become flat, unless a newer wish, a newer bar, or for who has none a minute came between."""
+        ctx = self.ctx
+        for wish in wishes:
+            self._turning.pop(wish.instrument, None)
+            if isinstance(wish, Allocation) and wish.weight * ctx.position(wish.instrument) < 0:
+                self._turning[wish.instrument] = wish, ctx.now_ns
+        if filled is None or filled not in self._turning or ctx.position(filled):
+            return wishes
+        turned, asked_ns = self._turning.pop(filled)
+        return [*wishes, turned] if self._period_ns or ctx.now_ns - asked_ns <= _TURN_NS else wishes
+
+    def _over(self, bar: Bar) -> list[Wish]:
+        self.ctx.take(bar)
+        self._turning.pop(bar.instrument, None)
+        return _listed(self.strategy.on_bar(self.ctx, bar))
+
+    def _take(self, event: Happening) -> list[Wish]:
         strategy, ctx = self.strategy, self.ctx
         match event:
             case Bar():
                 if event.period_ns == self._period_ns:
-                    ctx.take(event)
-                    return _listed(strategy.on_bar(ctx, event))
+                    return self._over(event)
                 return self._built(self._builder(event.instrument).bar(event)) if self._period_ns else []
             case Quote():
                 ctx.take(event)
@@ -271,7 +294,7 @@ class Host:
     def passed(self, now_ns: int) -> list[Wish]:
         """Time went on and nothing came: bars that are over are told."""
         self.ctx.now_ns = max(self.ctx.now_ns, now_ns)
-        return [wish for builder in tuple(self._builders.values()) for wish in self._built(builder.over(now_ns))]
+        return self._noted([wish for builder in tuple(self._builders.values()) for wish in self._built(builder.over(now_ns))])
 
     def warm(self, bar: Bar) -> None:
         """A bar of the past: known, and not acted on."""
@@ -284,11 +307,7 @@ class Host:
         return known
 
     def _built(self, bars: Sequence[Bar]) -> list[Wish]:
-        wishes: list[Wish] = []
-        for bar in bars:
-            self.ctx.take(bar)
-            wishes += _listed(self.strategy.on_bar(self.ctx, bar))
-        return wishes
+        return [wish for bar in bars for wish in self._over(bar)]
 
 
 def _listed(wishes: Wishes) -> list[Wish]:
