@@ -32,6 +32,16 @@ def test_the_hardest_file_counts_and_a_missing_folder_is_no_file(tmp_path: Path)
         assert (tmp_path / level.upper()).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_in_trading_home_stops_the_desks_of_all_its_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    pull(tmp_path, Level.HALT, "stop")
+
+    assert pulled(folder) is Level.HALT
+    pull(folder, Level.KILL, "")
+    assert pulled(folder) is Level.KILL
+
+
 def test_a_file_halts_a_running_desk_and_cancels_its_entries(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:

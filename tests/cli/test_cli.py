@@ -47,6 +47,32 @@ def test_a_halt_needs_no_broker_and_resume_is_typed_twice(shell: Shell) -> None:
     assert shell.run("buy", "F", "1", "--dry-run").returncode == 0
 
 
+def test_check_says_what_is_halted_and_a_file_in_trading_home_halts_too(shell: Shell) -> None:
+    sound = shell.run("check")
+    shell.run("halt", "--scope", "alpaca:AAPL")
+    halted = shell.run("check")
+    shell.run("resume", "--confirm", "resume")
+    (shell.home / "HALT").touch()
+    by_file, refused = shell.run("check"), shell.run("buy", "F", "1")
+    (shell.home / "HALT").unlink()
+
+    assert (sound.returncode, "order stream live, books agree\n" in sound.stdout) == (0, True), sound.stderr
+    assert (halted.returncode, "books agree, halted" in halted.stdout, "HALTED alpaca:AAPL: OWNER" in halted.stdout) == (7, True, True)
+    assert (by_file.returncode, "the file HALT is in the state folder" in by_file.stdout, "✅" in by_file.stdout) == (7, True, False)
+    assert (refused.returncode, "HALT is in the state folder" in refused.stderr) == (7, True), refused
+
+
+def test_two_exits_are_placed_for_what_is_held(shell: Shell) -> None:
+    shell.ask("buy", "AAPL", "4")
+    price = float(shell.ask("quote", "AAPL")["bid_px"])
+    first = shell.ask("oco", "AAPL", "4", "--take-profit", f"{price * 1.2:.2f}", "--stop-loss", f"{price * 0.9:.2f}")
+    exits = shell.ask("orders")
+
+    assert (first["side"], first["ord_type"], first["time_in_force"], first["contingency"]) == ("sell", "limit", "gtc", "oco")
+    assert sorted(order["ord_type"] for order in exits) == ["limit", "stop"]
+    assert shell.run("flatten").returncode == 0
+
+
 async def test_a_person_closes_an_order_that_nobody_can_be_asked_about(shell: Shell) -> None:
     """The key of its broker is gone; the command line shows the order, has the word typed, and says what came of it."""
     shell.ask("orders")

@@ -112,12 +112,19 @@ CANCELED = {"ord_status": "canceled", "doubt": "none"}
         (("flatten",), {"positions": [{"dust": False}], "orders": [], "problems": []}, 1),
         (("flatten",), {"positions": [{"dust": True}], "orders": [], "problems": []}, 0),
         (("flatten",), {"positions": [{}], "orders": [], "problems": ["closed"]}, 1),
-        (("check",), {"accounts": [{"broker": "alpaca", "tradable": True}], "risk": {"ready": {"alpaca": False}}}, 1),
-        (("check",), {"accounts": [{"broker": "alpaca", "tradable": False}], "risk": {"ready": {"alpaca": True}}}, 1),
+        (("check",), {"accounts": [{"broker": "alpaca", "tradable": True}], "risk": {"ready": {"alpaca": False}, "halts": []}, "dead_man": {}}, 1),
+        (("check",), {"accounts": [{"broker": "alpaca", "tradable": False}], "risk": {"ready": {"alpaca": True}, "halts": []}, "dead_man": {}}, 1),
+        (
+            ("check",),
+            {"accounts": [{"broker": "alpaca", "tradable": True}], "risk": {"ready": {"alpaca": True}, "halts": [{"scope": "all"}]}, "dead_man": {}},
+            7,
+        ),
     ],
 )
 def test_an_answer_that_is_not_what_was_asked_for_has_its_code(shell: Shell, args: tuple[str, ...], result: object, code: int) -> None:
-    assert answered(shell, (*args, "--json"), {"result": result}).returncode == code
+    done = answered(shell, (*args, "--json"), {"result": result})
+
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
 
 def answered(shell: Shell, args: tuple[str, ...], answer: object) -> "subprocess.CompletedProcess[str]":

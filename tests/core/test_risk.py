@@ -227,6 +227,8 @@ def test_shorts_are_refused_unless_allowed_and_never_for_crypto() -> None:
     refused("SHORT", wish("5", Side.SELL))
     refused("SHORT", wish("5", Side.SELL), position=D(4))
     refused("SHORT", coin_wish(side=Side.SELL), **CRYPTO, limits=Limits(enable_shorts=True))
+    with pytest.raises(RiskRefused, match=r"2; .* Lower the quantity; coins are sold or they are not held\.$"):
+        approved(coin_wish("2", side=Side.SELL), **CRYPTO, limits=Limits(enable_shorts=True))
 
     assert approved(wish("5", Side.SELL), limits=Limits(enable_shorts=True)).reducing is False
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.factories import AAPL, FACTS, NOW, SECOND, D, quote, stock
 from trading_system.domain import errors
-from trading_system.domain.fix import OrdType, Side, TimeInForce
+from trading_system.domain.fix import Contingency, OrdType, Side, TimeInForce
 from trading_system.domain.hours import ALWAYS, Hours, Window, is_open, next_open_ns
 from trading_system.domain.ids import IntentID, derive_cl_ord_id, is_ours, parse_instrument, parse_intent
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import bounded, on_grid, parse_decimal, plain, round_price, round_qty
-from trading_system.domain.ports import OrderRule
+from trading_system.domain.ports import LinkRule, OrderRule
 from trading_system.domain.times import parse_rfc3339, rfc3339
 
 
@@ -163,3 +163,15 @@ def test_an_order_gets_the_usual_time_that_its_broker_takes() -> None:
     assert FACTS.usual_time(AssetClass.CRYPTO, OrdType.LIMIT) is TimeInForce.GTC
     assert alone.usual_time(AssetClass.FOREX, OrdType.MARKET) is TimeInForce.FOK
     assert alone.usual_time(AssetClass.FOREX, OrdType.STOP) is TimeInForce.DAY  # taken by none: the gate says so
+
+
+def test_linked_orders_stand_as_long_as_their_broker_takes_them() -> None:
+    line = LinkRule(AssetClass.FOREX, frozenset({Contingency.BRACKET}), frozenset({OrdType.MARKET}), frozenset({TimeInForce.FOK}), can_replace=False)
+    facts = msgspec.structs.replace(
+        FACTS,
+        links=(line, msgspec.structs.replace(line, asset_class=AssetClass.EQUITY, times_in_force=frozenset({TimeInForce.DAY, TimeInForce.GTC}))),
+    )
+
+    assert facts.usual_time(AssetClass.EQUITY, OrdType.MARKET, Contingency.BRACKET) is TimeInForce.GTC
+    assert facts.usual_time(AssetClass.FOREX, OrdType.MARKET, Contingency.BRACKET) is TimeInForce.FOK
+    assert facts.usual_time(AssetClass.FOREX, OrdType.MARKET, Contingency.OCO) is TimeInForce.GTC  # taken by none: the gate says so

@@ -481,6 +481,14 @@ class Desk:
             await self.enforce_kill(name)
         return halt
 
+    def in_force(self) -> tuple[Halt, ...]:
+        """Every halt, and the kill switch's file where no desk has made a halt of it yet."""
+        halts, level = tuple(self.books.halts.values()), self.pulled()
+        if level is None or any(halt.scope == "all" and halt.level.rank >= level.rank for halt in halts):
+            return halts
+        text = f"the file {level.upper()} is in the state folder, or above it in TRADING_HOME"
+        return (*halts, Halt(scope="all", level=level, rule="FILE", text=text, set_ns=self.clock.now_ns()))
+
     async def enforce_kill(self, name: BrokerName) -> None:
         """Cancel the working entries that a KILL covers, those found only now included. What cannot be asked now, is at the next look."""
         kills = [halt for halt in self.books.halts.values() if halt.level is Level.KILL]
@@ -497,7 +505,7 @@ class Desk:
         ended here has to be started again first."""
         level = self.pulled()
         if level is not None:
-            raise BadRequest(f"the file {level.upper()} is in the state folder: remove it first, then resume")
+            raise BadRequest(f"the file {level.upper()} is in the state folder, or above it in TRADING_HOME: remove it first, then resume")
         if self.ended and scope in ("*", "all"):
             raise BadRequest(f"a part of the desk has ended ({self.ended}): restart it, then resume")
         if scope != "*" and scope not in self.books.halts:

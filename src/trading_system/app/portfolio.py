@@ -84,7 +84,7 @@ def limits_of(desk: Desk) -> View:
         _limit("positions", Decimal(limits.max_concurrent_positions), Decimal(len(held)) / limits.max_concurrent_positions),
         _limit("open_orders", Decimal(limits.max_open_orders), Decimal(len(desk.books.blotter.working())) / limits.max_open_orders),
     ]
-    return {**risk_view(mark, desk.books.halts.values(), desk.ready), "limits": figures}
+    return {**risk_view(mark, desk.in_force(), desk.ready), "limits": figures}
 
 
 def brokers_of(desk: Desk) -> list[View]:

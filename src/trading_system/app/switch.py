@@ -22,8 +22,9 @@ _SIGNALS = {signal.SIGUSR1: Level.HALT, signal.SIGUSR2: Level.KILL}
 
 
 def pulled(folder: Path) -> Level | None:
-    """The hardest level whose file lies in the folder: KILL, HALT or REDUCE_ONLY; content does not matter. Works when nothing else does."""
-    return next((level for name, level in _FILES if os.path.lexists(os.path.join(folder, name))), None)
+    """The hardest level whose file lies in the folder or in the one above, TRADING_HOME, which is over paper, live and twin alike: KILL, HALT or
+    REDUCE_ONLY; content does not matter. Works when nothing else does."""
+    return next((level for name, level in _FILES if any(os.path.lexists(os.path.join(place, name)) for place in (folder, folder.parent))), None)
 
 
 def pull(folder: Path, level: Level, reason: str) -> None:
@@ -79,7 +80,8 @@ class Switch:
         while True:
             level = self._pulled()
             if level is not None and not self._in_force(level):
-                await self._halt(level, f"the file {level.upper()} is in the state folder{_said(self._folder / level.upper())}")
+                said = _said(self._folder / level.upper()) or _said(self._folder.parent / level.upper())
+                await self._halt(level, f"the file {level.upper()} is in the state folder{said}")
             now_ns = self._desk.clock.monotonic_ns()
             if self._alive and now_ns >= beat_ns:
                 with suppress(OSError):  # a disk that takes nothing must not take the kill switch along

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
 
+from msgspec.structs import replace as changed
+
 from trading_system.app import views
 from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
@@ -53,7 +55,7 @@ async def account(desk: Desk, args: Args) -> object:
 
 async def _accounts(desk: Desk, args: Args) -> views.View:
     snapshots = [await desk.refresh_account(name) for name in _brokers(desk, args)]
-    risk = views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
+    risk = views.risk_view(desk.books.mark, desk.in_force(), desk.ready)
     return {"accounts": [views.account_view(snapshot) for snapshot in snapshots], "risk": risk}
 
 
@@ -87,13 +89,12 @@ async def submit(desk: Desk, args: Args) -> object:
     """Place an order and wait a little for what becomes of it."""
     name = _broker(desk, args)
     instrument = await desk.instrument(name, _instrument(args))
-    usual = desk.brokers[name].facts.usual_time(instrument.asset_class, _ord_type(args))
     request = NewOrder(
         broker=name,
         instrument=instrument.id,
         side=_enum(Side, args, "side", None),
         ord_type=_ord_type(args),
-        time_in_force=_enum(TimeInForce, args, "time_in_force", usual),
+        time_in_force=_enum(TimeInForce, args, "time_in_force", TimeInForce.GTC),
         order_qty=_decimal(args, "order_qty"),
         cash_order_qty=_decimal(args, "cash_order_qty"),
         price=_decimal(args, "price"),
@@ -107,6 +108,9 @@ async def submit(desk: Desk, args: Args) -> object:
         repeat=bool(args.get("repeat")),
         intent=_parsed(parse_intent, _text(args, "intent")),
     )
+    if args.get("time_in_force") is None:
+        usual = desk.brokers[name].facts.usual_time(instrument.asset_class, request.ord_type, request.contingency)
+        request = changed(request, time_in_force=usual)
     within_ns = whole(args, "wait_ns", SETTLE_NS, READY_WITHIN_NS)
     order = await desk.submit(request)
     await desk.wait(lambda: _at_rest(desk, order), within_ns)
@@ -341,7 +345,7 @@ async def resume(desk: Desk, args: Args) -> object:
     for name in desk.brokers:
         desk.on_gap(name)
     await desk.wait(lambda: not desk.adopting & differing, SETTLE_NS)
-    return views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready)
+    return views.risk_view(desk.books.mark, desk.in_force(), desk.ready)
 
 
 async def resolve(desk: Desk, args: Args) -> object:
@@ -393,7 +397,7 @@ async def status(desk: Desk, args: Args) -> object:
         "dry_run": desk.dry_run,
         "brokers": list(desk.brokers),
         "accounts": [views.account_view(account) for account in desk.accounts.values()],
-        "risk": views.risk_view(desk.books.mark, desk.books.halts.values(), desk.ready),
+        "risk": views.risk_view(desk.books.mark, desk.in_force(), desk.ready),
         "working": len(desk.books.blotter.working()),
         "in_doubt": [order.cl_ord_id for order in doubtful],
         "journal_seq": desk.journal.seq,

@@ -23,20 +23,26 @@ def check(as_json: bool) -> None:
         emit(found)
     switches = found["dead_man"]
     sound = [_sound(account, found["risk"], switches.get(account["broker"]), show=not as_json) for account in found["accounts"]]
-    sys.exit(0 if all(sound) else 1)
+    halts = found["risk"]["halts"]
+    for halt in () if as_json else halts:
+        click.secho(f"HALTED {halt['scope']}: {halt['rule']} {halt['text']}", fg="red", bold=True)
+    sys.exit(1 if not all(sound) else 7 if halts else 0)
 
 
 def _sound(account: dict[str, Any], risk: dict[str, Any], switch: dict[str, Any] | None, *, show: bool) -> bool:
-    """Whether this account may be traded now, and why not."""
-    ok = bool(account["tradable"] and risk["ready"][account["broker"]])
+    """Whether this account may be traded but for what is halted, and why not."""
+    up = bool(account["tradable"] and risk["ready"][account["broker"]])
+    halts = [halt for halt in risk["halts"] if halt["scope"].partition(":")[0] in ("all", "crypto", account["broker"])]
     if show:
-        click.secho(f"{'✅' if ok else '⚠️ '} {account['broker']} {account['environment']} account {account['account']}", bold=True)
+        click.secho(f"{'✅' if up and not halts else '⚠️ '} {account['broker']} {account['environment']} account {account['account']}", bold=True)
         click.echo(f"   equity {money(account['equity'])} {account['currency']}, buying power {money(account['buying_power'])}")
         why = account["text"] or "the order stream is not up yet; try again, or see `trading doctor`"
-        click.echo(f"   {'order stream live, books agree' if ok else why}")
+        differ = {"MISMATCH", "CASH", "STRANGER"} & {halt["rule"] for halt in halts}
+        said = ["order stream live", *(["books agree"] if not differ else []), *(["halted"] if halts else [])]
+        click.echo(f"   {', '.join(said) if up else why}")
         if switch is not None:
             click.echo(f"   dead man's switch {'armed' if switch['armed'] else 'off: ' + switch['text']}")
-    return ok
+    return up
 
 
 @click.command()

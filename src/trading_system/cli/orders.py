@@ -77,7 +77,7 @@ def _linked(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--take-profit", "take_profit_px", help="Out with a gain: a limit order at this price."),
         click.option("--stop-loss", "stop_loss_px", help="Out with a loss: a stop at this price."),
         click.option("--stop-limit", "stop_loss_limit_px", help="Where the stop goes off, sell (or buy back) no worse than at this price."),
-        click.option("--tif", "time_in_force", default="gtc", show_default=True, help="How long the exits stand: day or gtc."),
+        click.option("--tif", "time_in_force", help="How long the exits stand: day or gtc (default: gtc, where the broker takes that)."),
         click.option("--repeat", is_flag=True, help="Mean the same order a second time within a few seconds."),
         click.option("--intent", help="A key of your own: the same key never becomes two orders, however often it is run."),
         click.option("--dry-run", is_flag=True, help="Walk the whole path and place nothing."),
@@ -106,7 +106,8 @@ def oco(*, short: bool, **options: Any) -> None:
     """The take-profit is the order itself, the stop stands beside it."""
     if options["take_profit_px"] is None or options["stop_loss_px"] is None:
         raise click.UsageError("name --take-profit and --stop-loss; for one exit alone use sell --limit or sell --stop")
-    _place("buy" if short else "sell", {**options, "price": options.pop("take_profit_px"), "reduce_only": True})
+    price = options.pop("take_profit_px")
+    _place("buy" if short else "sell", {**options, "price": price, "reduce_only": True})
 
 
 @click.command()

@@ -181,7 +181,10 @@ def arm(max_notional: str, until: str, as_json: bool) -> None:
     accounts = build.accounts_of(config)
     if accounts[0].environment != "live":
         raise RiskRefused(
-            "ARM", "live desks", "this one is a paper desk", "Set TRADING_MODE=live and the broker's own flag first: ALPACA_PAPER=false."
+            "ARM",
+            "live desks",
+            "this one is a paper desk",
+            "Set TRADING_MODE=live, and the broker's own switch where it has one (docs/brokers), first.",
         )
     findings = config.unsafe_files()
     if findings:

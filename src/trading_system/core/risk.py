@@ -511,6 +511,12 @@ def _exit_beyond(price: Decimal, entry: Side, reference: Decimal | None, rule: s
         raise RiskRefused("TICK", f"steps of {plain(state.instrument.tick(price))}", plain(price), "Round its price.")
 
 
+def _taken(state: RiskState, contingency: Contingency) -> str:
+    """The entries that the broker links so, as in "limit day/gtc"."""
+    lines = [line for line in state.facts.links if line.asset_class is state.instrument.asset_class and contingency in line.contingencies]
+    return ", ".join(f"{'/'.join(sorted(line.ord_types))} {'/'.join(sorted(line.times_in_force))}" for line in lines)
+
+
 def _linked(terms: Terms, state: RiskState) -> None:
     """Exits that the broker shall hold: of a kind it takes, on the grid, each on its own side of the price."""
     request, attached = terms.request, terms.request.attached
@@ -521,7 +527,7 @@ def _linked(terms: Terms, state: RiskState) -> None:
     whole = on_grid(terms.qty, state.instrument.whole_lot)
     if link is None or not whole or request.extended_hours or (terms.replaces is not None and not link.can_replace):
         what = f"{'' if whole else 'fractional '}{contingency} {request.ord_type} {tif} for {asset_class}"
-        advice = "See `trading brokers`; --protect is a stop that the desk keeps itself."
+        advice = f"It takes {_taken(state, contingency) or 'none'}, in whole lots; --protect is a stop that the desk keeps itself."
         raise RiskRefused("CAPABILITY", f"linked orders that {state.facts.title} holds", what, advice)
     exit_ = contingency is Contingency.OCO
     if terms.reducing and not exit_:
@@ -600,17 +606,19 @@ def _options(terms: Terms, state: RiskState) -> None:
 
 
 def _shorts(terms: Terms, state: RiskState) -> None:
-    advice = "Lower the quantity; ENABLE_SHORTS=true allows shorting."
+    allowed = "Lower the quantity; ENABLE_SHORTS=true allows shorting."
     combo = _shares_opened(terms, state)
     if combo is not None and combo[0].side is Side.SELL and (not state.limits.enable_shorts or not combo[1].shortable):
         free = plain(max(ZERO, combo[1].position - combo[1].reserved.sell_qty))
-        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty * combo[0].ratio_qty), advice)
+        raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty * combo[0].ratio_qty), allowed)
     if terms.request.side is Side.BUY or terms.reducing or state.instrument.asset_class.is_option:
         return
-    spot = state.instrument.asset_class is AssetClass.CRYPTO  # coins are sold or they are not held
+    spot = state.instrument.asset_class is AssetClass.CRYPTO
     short = terms.qty > state.position - state.reserved.sell_qty
     if short and (not state.limits.enable_shorts or not state.instrument.shortable or spot):
         free = plain(max(ZERO, state.position - state.reserved.sell_qty))
+        never = "coins are sold or they are not held" if spot else f"{state.instrument.id} cannot be sold short here"
+        advice = allowed if state.instrument.shortable and not spot else f"Lower the quantity; {never}."
         raise RiskRefused("SHORT", f"the {free} you can sell", plain(terms.qty), advice)
 
 

@@ -86,8 +86,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
                 return line
         return None
 
-    def usual_time(self, asset_class: AssetClass, ord_type: OrdType) -> TimeInForce:
-        """What an order gets for which nobody named a time in force: gtc for crypto and day for all else, where the broker takes it so."""
+    def usual_time(self, asset_class: AssetClass, ord_type: OrdType, contingency: Contingency = Contingency.NONE) -> TimeInForce:
+        """What an order gets for which nobody named a time in force: gtc for crypto and for linked orders, whose exits are to stand, and day for all
+        else, where the broker takes it so."""
+        if contingency is not Contingency.NONE:
+            stand = (TimeInForce.GTC, TimeInForce.DAY, TimeInForce.IOC, TimeInForce.FOK)
+            return next((tif for tif in stand if self.link(asset_class, contingency, ord_type, tif) is not None), TimeInForce.GTC)
         wanted = TimeInForce.GTC if asset_class.is_crypto else TimeInForce.DAY
         times = (wanted, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
         return next((tif for tif in times if self.rule(asset_class, ord_type, tif, fractional=False) is not None), wanted)
