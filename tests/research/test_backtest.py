@@ -31,6 +31,7 @@ from trading_system.research.data import (
     Action,
     Event,
     adjusted,
+    in_order,
     instrument_of,
     invented,
     merged,
@@ -284,6 +285,18 @@ def test_figures_add_up() -> None:
 
 
 # files and the command line
+
+
+def test_files_of_one_symbol_come_in_any_order_and_do_not_overlap() -> None:
+    early, late = invented(AAPL, 20, seed=1)[:10], invented(AAPL, 20, seed=1)[10:]
+
+    assert in_order([*late, *early], AAPL) == [*early, *late]
+    with pytest.raises(BadRequest, match="two bars of AAPL at the same time"):
+        in_order([*early, *late, *early[3:4]], AAPL)
+    monday = msgspec.structs.replace(late[-1], period_ns=3 * DAY_NS)
+    assert in_order([*early, monday], AAPL) == [*early, late[-1]]
+    with pytest.raises(BadRequest, match="different lengths"):
+        in_order([*early, *invented(AAPL, 20, seed=1, period_ns=DAY_NS // 24)[-5:]], AAPL)
 
 
 def test_files_say_what_they_hold(tmp_path: Path) -> None:

@@ -31,7 +31,12 @@ def test_a_grid_is_every_combination_and_a_sample_some_of_them() -> None:
     with pytest.raises(BadRequest, match="say what to try"):
         grid({})
     with pytest.raises(BadRequest, match="more than"):
-        grid({str(place): ["1"] * 20 for place in range(3)})
+        grid({str(place): [str(value) for value in range(20)] for place in range(3)})
+
+
+def test_a_value_that_is_named_twice_is_tried_once() -> None:
+    assert grid({"fast": ("5", "5", "9")}) == [{"fast": "5"}, {"fast": "9"}]
+    assert sampled({"fast": ("5", "5")}, 2, seed=1) == [{"fast": "5"}]
 
 
 def test_a_sweep_is_the_same_on_one_processor_and_says_what_it_could_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

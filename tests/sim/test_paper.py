@@ -240,6 +240,26 @@ def test_what_traded_while_nobody_was_there_has_filled_what_rested(tmp_path: Pat
     on_bench(tmp_path, told)
 
 
+def test_what_was_on_its_way_when_the_process_ended_is_worked_by_the_next(tmp_path: Path) -> None:
+    async def told(bench: Bench) -> None:
+        async with desk_of(bench, paper(bench)) as desk:
+            await desk.hub.fetch(BROKER, BTC)
+            sent = [await desk.submit(wish("market", "0.1", instrument=BTC))]
+            price = (await desk.hub.fetch(BROKER, BTC)).ask_px
+            assert price is not None
+            for kind, off in ((TimeInForce.IOC, "0.99"), (TimeInForce.IOC, "1.01")):
+                at = (price * D(off)).quantize(D("0.01"))
+                sent.append(await desk.submit(wish(f"now {off}", "0.01", instrument=BTC, price=at, time_in_force=kind)))
+            assert [order.ord_status for order in sent] == [OrdStatus.NEW] * 3
+        await bench.clock.sleep_ns(30 * SECOND_NS)
+        async with desk_of(bench, paper(bench)) as desk:
+            done = [await settled(desk, order) for order in sent]
+
+            assert [order.ord_status for order in done] == [OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.FILLED]
+
+    on_bench(tmp_path, told)
+
+
 def test_a_file_that_is_none_is_said_and_kept(tmp_path: Path) -> None:
     async def told(bench: Bench) -> None:
         (bench.folder / "paper.json").write_text("{")

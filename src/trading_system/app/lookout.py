@@ -66,10 +66,11 @@ class Lookout:
 
     def _streams(self) -> None:
         desk, now_ns = self._desk, self._desk.clock.monotonic_ns()
-        lost = {stream: heard for stream, heard in desk.hub.links.all().items() if heard.lost}
+        known = desk.hub.links.all()
+        lost = {stream: heard for stream, heard in known.items() if heard.lost}
         for stream in [stream for stream in self._gone if stream not in lost]:
             since_ns = self._gone.pop(stream)
-            if self._told.pop(stream, None) is not None:
+            if self._told.pop(stream, None) is not None and stream in known:  # else nobody reads it any more
                 desk.alert("info", f"{stream[0]}: the stream of {stream[1]} is back after {(now_ns - since_ns) // SECOND_NS} s")
         for stream, heard in lost.items():
             since_ns = self._gone.setdefault(stream, now_ns)

@@ -100,7 +100,7 @@ def _symbol(text: str) -> "InstrumentID":
 
 
 def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict[InstrumentID, list[Event]]":
-    from trading_system.research.data import between, invented, read_events
+    from trading_system.research.data import between, in_order, invented, read_events
     from trading_system.strategy.bars import parse_period
 
     found: dict[InstrumentID, list[Event]] = {}
@@ -118,7 +118,7 @@ def _streams(given: dict[str, Any], wanted: tuple[str, ...], bars: str) -> "dict
         events = read_events(Path(file if equals else text), _symbol(name) if equals else only)
         for event in between(events, _ns(given["start"]), _ns(given["end"])):
             found.setdefault(event.instrument, []).append(event)
-    found = {name: _in_session(events, given["hours"]) for name, events in found.items()}
+    found = {name: _in_session(in_order(events, name), given["hours"]) for name, events in found.items()}
     missing = [name for name in wanted if not found.get(_symbol(name))]
     if missing:
         raise click.UsageError(f"there are no prices of {', '.join(missing)} in that time; there are some of {', '.join(found) or 'nothing'}")

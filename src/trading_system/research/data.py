@@ -3,10 +3,11 @@
 import csv
 import heapq
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from random import Random
 
@@ -183,7 +184,7 @@ def _since_1970(number: int) -> int:
 
 def _with_periods(events: list[Event], name: str) -> list[Event]:
     """In the order of time; bars as long as the shortest step between two of one instrument."""
-    events.sort(key=lambda event: event.open_ns if isinstance(event, Bar) else event.transact_ns)
+    events.sort(key=_begins)
     steps: dict[InstrumentID, int] = {}
     last: dict[InstrumentID, int] = {}
     for event in events:
@@ -199,10 +200,24 @@ def _with_periods(events: list[Event], name: str) -> list[Event]:
     return [msgspec.structs.replace(event, period_ns=steps.get(event.instrument, day)) if isinstance(event, Bar) else event for event in events]
 
 
+def in_order(events: Iterable[Event], name: str) -> list[Event]:
+    """What several files hold of one instrument. Raises BadRequest: they overlap, or their bars are of different lengths."""
+    found = sorted(events, key=_begins)
+    bars = [event for event in found if isinstance(event, Bar)]
+    twice = next((after for before, after in pairwise(bars) if before.open_ns == after.open_ns), None)
+    if twice is not None:
+        raise BadRequest(f"the files have two bars of {name} at the same time ({twice.open_ns} ns): leave one of them out")
+    lengths = Counter(bar.period_ns for bar in bars)
+    if len([count for count in lengths.values() if count > 2]) > 1:  # two bars alone may lie around a week-end
+        raise BadRequest(f"the files have bars of {name} of different lengths: give those of one length")
+    least = min(lengths, default=0)
+    return [msgspec.structs.replace(event, period_ns=least) if isinstance(event, Bar) and event.period_ns != least else event for event in found]
+
+
 def between(events: Iterable[Event], start_ns: int | None, end_ns: int | None) -> list[Event]:
     """Those that begin in [start_ns, end_ns)."""
     low, high = -1 if start_ns is None else start_ns, 1 << 63 if end_ns is None else end_ns
-    return [event for event in events if low <= (event.open_ns if isinstance(event, Bar) else event.transact_ns) < high]
+    return [event for event in events if low <= _begins(event) < high]
 
 
 def adjusted(streams: Sequence[Sequence[Event]], actions: Sequence[Action]) -> tuple[Sequence[Sequence[Event]], list[Action]]:

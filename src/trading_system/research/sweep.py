@@ -54,6 +54,7 @@ def grid(given: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """Every combination. Raises BadRequest: too many, or none."""
     if not given:
         raise BadRequest("say what to try: --grid fast=5,10,20")
+    given = _once(given)
     count = math.prod(len(values) for values in given.values())
     if count > TRIALS_MAX:
         raise BadRequest(f"{count:,} combinations are more than {TRIALS_MAX:,}: fewer values, or --random {TRIALS_MAX}")
@@ -62,12 +63,17 @@ def grid(given: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 def sampled(given: Mapping[str, Sequence[str]], count: int, seed: int) -> list[dict[str, str]]:
     """So many different combinations of those values, by chance; all of them where there are no more."""
-    rng = Random(seed)  # noqa: S311 a search
+    rng, given = Random(seed), _once(given)  # noqa: S311 a search
     found: dict[tuple[str, ...], None] = {}
     everything = math.prod(len(values) for values in given.values())
     while len(found) < min(count, everything):
         found[tuple(rng.choice(list(values)) for values in given.values())] = None
     return [dict(zip(given, values, strict=True)) for values in found]
+
+
+def _once(given: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Each value once: a trial that is run twice would count twice when the best is judged."""
+    return {name: tuple(dict.fromkeys(values)) for name, values in given.items()}
 
 
 def sweep(

@@ -138,8 +138,10 @@ class PaperBroker:
             market = await self._market(order.instrument)
             if order.ord_type.has_stop and not order.triggered and order.stop_px is not None:
                 market.book.add_stop(order.cl_ord_id, order.side, market.units(order.stop_px))
-            elif order.price is not None:
+            elif order.price is not None and order.time_in_force not in _IMMEDIATE:
                 market.book.submit(order.cl_ord_id, order.side, market.lots(order.left), market.units(order.price))
+            else:  # on its way when the process ended, or half done: the first depth that is seen works it
+                market.hungry.add(order.cl_ord_id)
         for instrument in dict.fromkeys(order.instrument for order in self._account.open_orders()):
             await self._catch_up(self._markets[instrument])
             self._watch(self._markets[instrument])
