@@ -4,25 +4,29 @@ import asyncio
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from tests.desks import BROKER, BTC, Bench, on_bench, settled, wish
+from tests.desks import AAPL, BROKER, BTC, Bench, on_bench, settled, wish
 from trading_system.app.child import Child, Said, StrategyFailed, Told, Wants, told
 from trading_system.app.desk import Desk
-from trading_system.app.runner import FAILURES_MAX, Runner, positions_of
+from trading_system.app.runner import FAILURES_MAX, GRACE_NS, MISSES_MAX, Runner, positions_of
 from trading_system.brokers import registry
 from trading_system.core.risk import Limits
-from trading_system.domain.errors import BadRequest
+from trading_system.domain.errors import BadRequest, Unavailable
 from trading_system.domain.fix import Side
-from trading_system.domain.market import Bar
-from trading_system.domain.signal import Signal, Wish
-from trading_system.journal.record import Decided
+from trading_system.domain.ids import BrokerName
+from trading_system.domain.market import Bar, Quote
+from trading_system.domain.signal import DAY_NS, Signal, Wish
+from trading_system.domain.times import parse_rfc3339, rfc3339
+from trading_system.journal.record import Alert, Decided
 from trading_system.research.backtest import Setup, run
 from trading_system.research.data import instrument_of
 from trading_system.sim.clock import SECOND_NS
 from trading_system.sim.history import Costs
+from trading_system.strategy.bars import parse_period
 from trading_system.strategy.base import Belief, Context, Filled, Host, Started, Strategy, Ticked
 from trading_system.strategy.ma_cross import MaCross
 
@@ -133,7 +137,7 @@ def test_what_a_strategy_holds_is_known_after_a_restart_and_is_not_what_others_h
             await settled(desk, await desk.submit(wish("by-hand", "0.001", instrument=BTC)))
             strategy = Buys()
             runner = await at_work(desk, strategy, 8)
-            held = await positions_of(desk, "buys")
+            held = await positions_of(desk, "buys", BROKER)
 
             found = runner.divergence()
             assert (found.orders, found.filled, found.fill_ratio) == (1, 1, 1.0)
@@ -143,6 +147,7 @@ def test_what_a_strategy_holds_is_known_after_a_restart_and_is_not_what_others_h
             assert found.latency_s > 0
             assert len(strategy.fills) >= 1
             assert 0 < held[BTC] < desk.books.ledger.position(BROKER, BTC)
+            assert await positions_of(desk, "buys", BrokerName("tradier")) == {}
         async with bench.desk(Limits(max_concurrent_positions=5)) as again:
             later = Buys()
             runner = await at_work(again, later, 2)
@@ -178,6 +183,240 @@ def _named(name: str) -> Strategy:
     strategy = Buys()
     strategy.instruments = (name,)
     return strategy
+
+
+# bars
+
+OPEN_NS = parse_rfc3339("2026-10-07T13:30:00Z")  # a Wednesday in New York
+
+
+class Days(Strategy):
+    """Knows when it was told of which day, and holds a little from then on."""
+
+    instruments, bars, history = (str(AAPL),), "1d", 3
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, str]] = []
+        self.known: list[str] = []
+
+    def on_start(self, ctx: Context) -> None:
+        self.known = [_day(bar) for bar in ctx.bars(AAPL, 3)]
+
+    def on_bar(self, ctx: Context, bar: Bar) -> Iterator[Wish]:
+        self.told.append((bar.period_ns, _day(bar)))
+        yield ctx.hold(AAPL, 0.2)
+
+
+def _day(bar: Bar) -> str:
+    return rfc3339(bar.open_ns)[:10]
+
+
+@pytest.mark.parametrize("late_ns", [-5 * MINUTE_NS, 90 * MINUTE_NS])
+def test_a_stock_s_day_is_told_once_in_the_next_session_where_it_can_be_acted_on(tmp_path: Path, late_ns: int) -> None:
+    """Before the open it waits for it; in the middle of the session it is told at once; begun anew it knows it and does not act twice."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            strategy, started_ns = Days(), desk.clock.now_ns()
+            await at_work(desk, strategy, 8 * 60)
+            (decided,) = desk.books.decisions.values()
+
+            assert strategy.known == ["2026-10-01", "2026-10-02", "2026-10-05"]
+            assert strategy.told == [(DAY_NS, "2026-10-06")]
+            assert decided.taken
+            assert max(OPEN_NS + GRACE_NS, started_ns) <= decided.now_ns < max(OPEN_NS, started_ns) + MINUTE_NS + 2 * GRACE_NS
+            assert desk.books.ledger.position(BROKER, AAPL) > 0
+            again = Days()
+            await at_work(desk, again, 2 * 60)
+
+            assert (again.known[-1], again.told) == ("2026-10-06", [])
+
+    on_bench(tmp_path, story, start_ns=OPEN_NS + late_ns, hours="us")
+
+
+def test_after_the_close_the_day_waits_for_the_next_open(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            strategy = Days()
+            await at_work(desk, strategy, 5 * 60)
+
+            assert (strategy.known[-1], strategy.told) == ("2026-10-06", [])
+
+    on_bench(tmp_path, story, start_ns=OPEN_NS + 7 * 60 * MINUTE_NS, hours="us")
+
+
+def test_an_exit_that_is_refused_is_said_once(tmp_path: Path) -> None:
+    class Late(Buys):
+        instruments = (str(AAPL),)
+
+        def on_timer(self, ctx: Context) -> Iterator[Wish]:
+            yield ctx.hold(AAPL, 0.1) if not ctx.position(AAPL) else ctx.leave(AAPL)
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            await desk.instrument(BROKER, AAPL)
+            await settled(desk, await desk.submit(wish("late/by-hand", "2")))
+            await desk.clock.sleep_ns(MINUTE_NS)
+            await at_work(desk, Late(), 10)
+            said = [alert for alert in desk.books.alerts.values() if "wished to leave AAPL" in alert.text]
+
+            assert [(alert.severity, "AAPL is closed" in alert.text) for alert in said] == [("warning", True)]
+
+    on_bench(tmp_path, story, start_ns=OPEN_NS + (6 * 60 + 29) * MINUTE_NS + 30 * SECOND_NS, hours="us")
+
+
+class Counts(Strategy):
+    """Knows its bars."""
+
+    instruments, history = (str(BTC),), 3
+
+    def __init__(self, bars: str) -> None:
+        self.bars = bars
+        self.known: list[Bar] = []
+        self.told: list[Bar] = []
+
+    def on_start(self, ctx: Context) -> None:
+        self.known = list(ctx.bars(BTC))
+
+    def on_bar(self, ctx: Context, bar: Bar) -> None:
+        self.told.append(bar)
+
+
+@pytest.mark.parametrize(("bars", "count"), [("1m", 20), ("2m", 10), ("10m", 2)])
+def test_bars_that_the_broker_has_not_are_made_of_its_shorter_ones(tmp_path: Path, bars: str, count: int) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            strategy = Counts(bars)
+            await at_work(desk, strategy, 20 * 60 + 5)
+            period_ns = parse_period(bars)
+            opened = [bar.open_ns for bar in (*strategy.known, *strategy.told)]
+
+            assert {bar.period_ns for bar in (*strategy.known, *strategy.told)} == {period_ns}
+            assert len(strategy.known) >= 3
+            assert abs(len(strategy.told) - count) <= 1
+            assert opened == [opened[0] + place * period_ns for place in range(len(opened))]
+
+    on_bench(tmp_path, story)
+
+
+def test_bars_that_cannot_be_made_are_refused_at_the_start(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            with pytest.raises(
+                BadRequest, match=r"counts wants bars of 90s, and alpaca has none that they could be made of: Alpaca has bars of 1Min"
+            ):
+                await Runner(desk, BROKER, Inline(Counts("90s"))).start()
+
+    on_bench(tmp_path, story)
+
+
+def test_bars_that_do_not_come_are_told_a_person_once_and_that_they_are_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            strategy, asked, bars = Counts("1m"), 0, desk.routing.bars
+
+            async def lost(*args: Any) -> tuple[Bar, ...]:
+                nonlocal asked
+                asked += 1
+                if 3 <= asked < 3 + MISSES_MAX + 2:  # not at the start
+                    raise Unavailable("its line is cut")
+                return await bars(*args)
+
+            said: list[tuple[str, str]] = []
+            desk.listeners.append(lambda record, _: said.append((record.severity, record.text)) if isinstance(record, Alert) else None)
+            monkeypatch.setattr(desk.routing, "bars", lost)
+            await at_work(desk, strategy, 8 * 60)
+
+            assert [severity for severity, _ in said] == ["warning", "info"]
+            assert said[0][1].endswith("its line is cut")
+            assert len(strategy.told) == 8
+
+    on_bench(tmp_path, story)
+
+
+# more than it can take
+
+
+class Slow(Inline):
+    """Thinks for a while over each quote."""
+
+    async def ask(self, event: Told) -> list[Wish]:
+        if event.quote is not None:
+            await asyncio.sleep(2)
+        return await super().ask(event)
+
+
+class Watches(Buys):
+    """Enters once at a quote."""
+
+    quotes, timer_s = True, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late_ns = 0
+
+    def on_quote(self, ctx: Context, quote: Quote) -> Iterator[Wish]:
+        self.late_ns = max(self.late_ns, ctx.now_ns - quote.transact_ns)
+        if not ctx.position(BTC):
+            yield ctx.enter(str(BTC), Side.BUY, stop=0.02, edge=Belief(0.002, 0.05).edge(Side.BUY))
+
+
+def test_one_that_is_slow_knows_its_fills_first_and_ends_in_time(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk(Limits(crypto_max_position_pct=D("0.9"))) as desk:
+            strategy = Watches()
+            runner = Runner(desk, BROKER, Slow(strategy))
+            await runner.start()
+            end_ns = desk.clock.now_ns() + 60 * SECOND_NS
+            await runner.run(lambda: desk.clock.now_ns() >= end_ns)
+
+            assert desk.clock.now_ns() < end_ns + 5 * SECOND_NS
+            assert [decided.taken for decided in desk.books.decisions.values()].count(True) == 1
+            assert len(strategy.fills) >= 1
+            assert runner._queue.qsize() <= 1
+
+    on_bench(tmp_path, story)
+
+
+def test_one_that_cannot_be_told_what_became_of_its_orders_is_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading_system.app.runner.PRIVATE_MAX", 1)
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            runner = Runner(desk, BROKER, Inline(Buys()))
+            await runner.start()
+            for number in range(2):
+                runner._soon(told(Ticked(now_ns=number)))
+            await runner.run()
+
+            assert runner.disabled
+            assert [alert.severity for alert in desk.books.alerts.values() if "no longer knows what it holds" in alert.text] == ["critical"]
+            assert desk.books.decisions == {}
+
+    on_bench(tmp_path, story)
+
+
+def test_two_of_one_name_are_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    class Last(Buys):
+        name = "buys"  # as a file may say it
+
+        def on_stop(self, ctx: Context) -> Wish:
+            return ctx.hold(BTC, 0.02)
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            first, second = Runner(desk, BROKER, Inline(Buys())), Runner(desk, BROKER, Inline(Last()))
+            await first.start()
+            with pytest.raises(BadRequest, match=r"two strategies are called buys.* rename the class of one"):
+                await second.start()
+            await second.stop()
+            end_ns = desk.clock.now_ns() + 5 * SECOND_NS
+            await first.run(lambda: desk.clock.now_ns() >= end_ns)
+            await first.stop()
+
+            assert [decided.taken for decided in desk.books.decisions.values()] == [True]
+
+    on_bench(tmp_path, story)
 
 
 # in a process of its own
@@ -309,13 +548,13 @@ def test_a_wish_that_cannot_be_handled_disables_its_own_strategy_and_no_other(tm
 
 
 def test_one_that_is_told_nothing_any_more_is_disabled_and_a_person_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Watches(Buys):
+    class Listens(Buys):
         quotes = True
 
     async def story(bench: Bench) -> None:
         async with bench.desk() as desk:
             monkeypatch.setattr(desk.hub, "read", None)  # the feed's task ends at once
-            runner = Runner(desk, BROKER, Inline(Watches()))
+            runner = Runner(desk, BROKER, Inline(Listens()))
             await runner.start()
             await runner.run()
 

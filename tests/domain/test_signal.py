@@ -19,6 +19,10 @@ NAN, ONE = Decimal("NaN"), Decimal(1)
         (lambda: Allocation(instrument=AAPL, weight=NAN), "the weight of a wish is NaN"),
         (lambda: Signal(instrument=AAPL, side=Side.BUY, edge=None, stop_px=Decimal("Infinity")), "the stop of a wish is Infinity"),
         (lambda: Odds(p=NAN), "chance"),
+        (lambda: Odds(p=Decimal(55)), "the chance of a wish is 55; it is above 0 and below 1"),
+        (lambda: Odds(p=Decimal(-1)), "above 0"),
+        (lambda: Odds(p=Decimal(0), count=20), "above 0"),
+        (lambda: Odds(p=ONE, count=20), "below 1"),
         (lambda: Outlook(mean=ONE, deviation=NAN), "deviation"),
         (lambda: Record(returns=(ONE, NAN)), "return"),
     ],
@@ -30,5 +34,5 @@ def test_what_is_no_number_is_no_wish(make: Callable[[], object], said: str) -> 
 
 def test_numbers_are() -> None:
     assert Signal(instrument=AAPL, side=Side.BUY, edge=Record(returns=(ONE,)), stop_px=ONE).target_px is None
-    assert Odds(p=ONE).count == Outlook(mean=ONE, deviation=ONE).count == 0
+    assert Odds(p=Decimal("0.99")).count == Outlook(mean=ONE, deviation=ONE).count == 0
     assert Allocation(instrument=AAPL, weight=ONE).weight == ONE

@@ -179,6 +179,11 @@ def test_strategies_of_one_account_have_books_of_their_own() -> None:
     ]
 
 
+def test_two_strategies_of_one_name_are_refused() -> None:
+    with pytest.raises(BadRequest, match=r"two strategies are called buy-and-hold.* rename the class of one"):
+        run([BuyAndHold("AAPL"), BuyAndHold("SPY")], [prices("100", "101"), prices("100", "101", name=SPY)], setup("AAPL", "SPY"))
+
+
 def test_the_same_arguments_give_the_same_result() -> None:
     def once() -> Result:
         return run([MaCross(fast=3, slow=8)], [invented(AAPL, 400, 5)], setup())

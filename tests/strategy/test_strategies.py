@@ -243,3 +243,18 @@ def test_weights_are_mended_every_so_often_and_bought_once_where_held() -> None:
 def test_parameters_that_make_no_sense_are_refused(make: object) -> None:
     with pytest.raises(ValueError, match=r"fast|leave|window|weight"):
         make()  # type: ignore[operator]
+
+
+def test_shorter_bars_of_the_past_are_a_part_of_those_that_are_wanted() -> None:
+    class Twos(Strategy):
+        instruments, bars = (AAPL,), "2m"
+
+        def on_bar(self, ctx: Context, bar: Bar) -> Wish:
+            return ctx.hold(AAPL, 0.1, f"{bar.open} to {bar.close}")
+
+    host = Host(Twos())
+    for place in range(3):
+        host.warm(bar(place, str(100 + place), MINUTE_NS))
+
+    assert [(known.open, known.close) for known in host.ctx.bars(AAPL)] == [(D(100), D(101))]
+    assert [wish.text for wish in host.take(bar(3, "103", MINUTE_NS))] == ["102 to 103"]

@@ -17,7 +17,7 @@ from trading_system.app.protect import Protector
 from trading_system.core.ledger import EquityMark
 from trading_system.core.lifecycle import Applied
 from trading_system.core.risk import Halt, Limits
-from trading_system.domain.errors import DeskError
+from trading_system.domain.errors import BadRequest, DeskError
 from trading_system.domain.fix import Side
 from trading_system.domain.ids import InstrumentID, IntentID
 from trading_system.domain.instrument import Instrument
@@ -31,7 +31,7 @@ from trading_system.journal.replay import Books
 from trading_system.research.data import Action, Event, adjusted, merged
 from trading_system.sim.history import Costs, HistoryBroker, best_of
 from trading_system.sizing.sizer import Aims
-from trading_system.strategy.base import Filled, Happening, Host, Started, Stopped, Strategy, Ticked
+from trading_system.strategy.base import Filled, Happening, Host, Started, Stopped, Strategy, Ticked, same_name
 
 SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * SECOND_NS
@@ -110,6 +110,10 @@ def run(
 
     Raises what a strategy raises: a backtest is where its mistakes should show. BadRequest: two strategies with one name.
     """
+    names = [strategy.name for strategy in strategies]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRequest(same_name(name))
     streams, dividends = adjusted(streams, actions)
     past = _Run(strategies, setup, dividends, told)
     asyncio.run(past.go(streams))  # what a task gives is written out as text when it ends, because a signal handler names the task

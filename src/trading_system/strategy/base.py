@@ -228,6 +228,11 @@ class Strategy:
         return None
 
 
+def same_name(name: str) -> str:
+    """What two strategies of one name are refused with."""
+    return f"two strategies are called {name}, by which their orders are told apart: rename the class of one, or give it a `name` of its own"
+
+
 class Host:
     """One strategy with its context and its bars: an event in, wishes out. Bars of its length are made of shorter ones, of trades or of quotes."""
 
@@ -297,8 +302,10 @@ class Host:
         return self._noted([wish for builder in tuple(self._builders.values()) for wish in self._built(builder.over(now_ns))])
 
     def warm(self, bar: Bar) -> None:
-        """A bar of the past: known, and not acted on."""
-        self.ctx.take(bar)
+        """A bar of the past: known, and not acted on. A shorter one counts as a part of those that are wanted."""
+        whole = bar.period_ns == self._period_ns or not self._period_ns
+        for made in [bar] if whole else self._builder(bar.instrument).bar(bar):
+            self.ctx.take(made)
 
     def _builder(self, instrument: InstrumentID) -> Builder:
         known = self._builders.get(instrument)
