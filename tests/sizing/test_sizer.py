@@ -51,6 +51,13 @@ def test_odds_become_a_holding_by_the_distance_of_the_stop() -> None:
     assert float(found.numbers["full_kelly"]) == pytest.approx(5)
 
 
+@pytest.mark.parametrize(("p", "count"), [("55", 0), ("-1", 0), ("0", 20), ("1", 20)])
+def test_what_is_no_chance_is_no_edge(p: str, count: int) -> None:
+    found = left(size(replace(COIN, edge=Odds(p=D(p), count=count)), OPEN))
+
+    assert (found.rule, f"and not {p}" in found.text) == ("EDGE", True)
+
+
 def test_an_outlook_is_invested_by_its_mean_over_its_variance() -> None:
     assert taken(size(TREND, STATE)).qty == D(50)  # half of (0.01 / 0.01) of 10,000, at 100
     down = replace(TREND, side=Side.SELL, edge=Outlook(mean=D("-0.01"), deviation=D("0.1")), stop_px=D(105))

@@ -11,16 +11,14 @@ DAY_NS = 86_400_000_000_000
 
 
 class Odds(msgspec.Struct, frozen=True, kw_only=True, tag="odds"):
-    """An edge as the chance that the target is reached before the stop. count: how many observations say so; 0: it is known, and counts in full.
-    Raises ValueError: what is no chance; one that is certain is none."""
+    """An edge as the chance that the target is reached before the stop, above 0 and below 1. count: how many observations say so; 0: it is known, and
+    counts in full."""
 
     p: Decimal
     count: int = 0
 
     def __post_init__(self) -> None:
         _numbers(chance=self.p)
-        if not 0 < self.p < 1:
-            raise ValueError(f"the chance of a wish is {self.p}; it is above 0 and below 1, as 0.55")
 
 
 class Outlook(msgspec.Struct, frozen=True, kw_only=True, tag="outlook"):

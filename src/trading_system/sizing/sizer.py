@@ -173,6 +173,8 @@ def _bet(signal: Signal, state: SizingState, stop: float | None, target: float |
         case Odds(p=chance, count=count):
             if stop is None or target is None:
                 raise _Left(EDGE, "odds are those of a target against a stop: it needs both")
+            if not 0 < chance < 1:
+                raise _Left(EDGE, f"a chance is above 0 and below 1, as 0.55, and not {chance}")
             p, b = float(chance), target / stop
             if count:
                 p = kelly.cautious_chance(p, count)
