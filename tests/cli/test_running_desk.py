@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.shell import Shell
+from trading_system.app.build import _within_budget
 from trading_system.app.socket import ANSWER_WITHIN_NS, Client
-from trading_system.domain.errors import DeskError, InDoubt, Unavailable
+from trading_system.domain.errors import DeskError, InDoubt, RateLimited, Unavailable
 from trading_system.journal.lease import Lease
 
 
@@ -143,6 +144,27 @@ def wait_until_halted(shell: Shell) -> None:
     deadline = time.monotonic() + 10
     while shell.run("buy", "BTC/USD", "0.01").returncode != 7:
         assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize(("waits_ns", "answered", "asked"), [((), True, 1), ((9,), True, 2), ((9, 9), False, 2), ((61_000_000_000,), False, 1)])
+async def test_a_command_waits_once_for_a_budget_that_is_spent(waits_ns: tuple[int, ...], answered: bool, asked: int) -> None:
+    left, said, count = list(waits_ns), list[str](), 0
+
+    async def ask() -> str:
+        nonlocal count
+        count += 1
+        if left:
+            raise RateLimited("spent.", left.pop(0))
+        return "done"
+
+    work = _within_budget(ask, said.append)
+    if answered:
+        assert await work == "done"
+    else:
+        with pytest.raises(RateLimited):
+            await work
+
+    assert (count, said) == (asked, ["spent. … waiting 1 s."] * (asked - 1))
 
 
 def test_halt_needs_no_keys(shell: Shell) -> None:

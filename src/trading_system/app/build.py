@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -32,7 +33,7 @@ from trading_system.app.views import halt_view
 from trading_system.brokers import registry
 from trading_system.core.risk import Halt, Level, Limits
 from trading_system.domain.account import AccountSnapshot
-from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, Unavailable
+from trading_system.domain.errors import AuthFailed, BadRequest, DeskError, InDoubt, JournalError, LeaseHeld, ProtocolError, RateLimited, Unavailable
 from trading_system.domain.ids import BrokerName
 from trading_system.domain.ports import Connector, Link, NewsData, StreamState
 from trading_system.domain.times import parse_rfc3339
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 _T = TypeVar("_T")
+BUDGET_WAIT_MAX_NS = 60_000_000_000  # how long a command waits for a broker's budget
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -578,25 +580,47 @@ def _there(path: Path) -> bool:
     return os.path.exists(path)
 
 
-async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False) -> object:
-    """Run one verb: by the desk that is at work, else by one opened for this call. Raises what the verb raises."""
+def _unheard(_: str) -> None:
+    return None
+
+
+async def call(config: Config, verb: str, args: Args, *, dry_run: bool = False, say: Callable[[str], None] = _unheard) -> object:
+    """Run one verb: by the desk that is at work, else by one opened for this call, which waits once where a broker's budget is spent; an order does
+    not, its market would be another by then. say: hears of the wait. Raises what the verb raises."""
     folder = state_folder(config)
     if not _there(folder):
         accounts_of(config)  # no keys and no desk that ever was: nothing to do anything to
+    ask = partial(_by_whoever_holds_it, config, folder, verb, args, dry_run=dry_run, say=say)
     try:
-        return await _by_whoever_holds_it(config, folder, verb, args, dry_run=dry_run)
+        return await (ask() if verb in ORDERS - {"cancel", "flatten"} else _within_budget(ask, say))
     except (InDoubt, JournalError, LeaseHeld, RemoteError, Unavailable) as error:
         if verb != "halt" or error.exit_code == BadRequest.exit_code or isinstance(error, _StillWorking):
             raise
         return halt_view(_halt_by_file(folder, args, error))
 
 
-async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Args, *, dry_run: bool) -> object:
+async def _within_budget(ask: Callable[[], Awaitable[_T]], say: Callable[[str], None]) -> _T:
+    """Nothing was done when a budget was spent, so it can be asked for again. Raises what it raises then, and RateLimited: too long to wait for."""
+    from trading_system.transport.clock import SystemClock
+
+    try:
+        return await ask()
+    except RateLimited as error:
+        if error.retry_after_ns > BUDGET_WAIT_MAX_NS:
+            raise
+        say(f"{error} … waiting {-(-error.retry_after_ns // 1_000_000_000)} s.")
+        await SystemClock().sleep_ns(error.retry_after_ns)
+    return await ask()
+
+
+async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Args, *, dry_run: bool, say: Callable[[str], None]) -> object:
     try:
         if verb in _OFFLINE and not args.get("adopt"):
             async with _offline_desk(config, folder) as desk:
                 done = await VERBS[verb](desk, args)
-            return await _cancel_entries(config, folder, done) if args.get("level") == Level.KILL else done
+            if args.get("level") == Level.KILL:
+                await _cancel_entries(config, folder, say)
+            return done
         async with open_desk(config, folder=folder, listen=False, dry_run=dry_run, reconciled=verb not in PRICES) as desk:
             if verb in ORDERS and verb != "cancel":
                 await desk.wait(lambda: all(desk.ready.values()), READY_WITHIN_NS)
@@ -613,11 +637,15 @@ async def _by_whoever_holds_it(config: Config, folder: Path, verb: str, args: Ar
         await client.aclose()
 
 
-async def _cancel_entries(config: Config, folder: Path, killed: object) -> object:
+async def _cancel_entries(config: Config, folder: Path, say: Callable[[str], None]) -> None:
     """What a KILL does beyond a halt: a desk that opens under it cancels the working entries. Raises _StillWorking."""
-    try:
+
+    async def opened() -> None:
         async with open_desk(config, folder=folder, listen=False):
-            return killed
+            pass
+
+    try:
+        await _within_budget(opened, say)
     except (AuthFailed, BadRequest, ProtocolError, Unavailable) as error:
         raise _StillWorking(f"halted, but the working entries could not be cancelled: {error}") from None
 

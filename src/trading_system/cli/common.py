@@ -66,7 +66,8 @@ def call(verb: str, args: Mapping[str, object], *, dry_run: bool = False) -> Any
     from trading_system.app import build
 
     config = settings()
-    return build.run(_patient(build.call(config, verb, {name: value for name, value in args.items() if value is not None}, dry_run=dry_run)))
+    given = {name: value for name, value in args.items() if value is not None}
+    return build.run(_patient(build.call(config, verb, given, dry_run=dry_run, say=warn)))
 
 
 async def _patient(work: Awaitable[Any]) -> Any:

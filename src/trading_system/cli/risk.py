@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from trading_system.app.config import Config
-from trading_system.cli.common import as_json, call, clock, emit, money, settings
+from trading_system.cli.common import as_json, call, clock, emit, money, settings, warn
 
 
 @click.command()
@@ -22,7 +22,8 @@ def halt(scope: str, level: str | None, kill: bool, reason: str, as_json: bool) 
     from trading_system.app import build
 
     config = settings()
-    set_: Any = build.run(build.call(config, "halt", {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason}))
+    asked = {"scope": scope, "level": "kill" if kill else level or "halt", "text": reason}
+    set_: Any = build.run(build.call(config, "halt", asked, say=warn))
     if as_json:
         emit(set_)
     else:
