@@ -51,6 +51,22 @@ def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, args: tuple[st
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
 
 
+@pytest.mark.parametrize("command", [("account",), ("doctor",), ("credentials", "list"), ("events",)])
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "no text"])
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path, kind: str, command: tuple[str, ...]) -> None:
+    path = tmp_path / ".env"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "no text":
+        path.write_bytes(b"ALPACA_API_KEY=\xff\n")
+    else:
+        path.symlink_to(tmp_path / "none")
+    env = {name: value for name, value in CLEAN.items() if name != "TRADING_ENV_FILE"} | {"TRADING_HOME": str(tmp_path / "home")}
+    done = subprocess.run([*TRADING, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, ".env cannot be read" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
 def test_a_port_in_use_is_said(shell: Shell) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
