@@ -115,7 +115,7 @@ async def story(*, wants_order: bool, seconds: int) -> None:
                 sys.exit(1)
         elif others := [name for name in config.brokers if has_keys(name, config.secrets)]:
             advice = f"`trading watch INSTRUMENT` shows those of any broker; with TRADING_ENV_FILE={os.devnull} this runs on Alpaca's twin"
-            raise BadRequest(f"Alpaca alone has order events by SSE, and only {' and '.join(others)} has keys here: {advice}")
+            raise BadRequest(f"Alpaca alone has order events by SSE, and the keys here are of {' and '.join(others)}: {advice}")
         else:
             print("No keys in .env: using the twin of Alpaca, a simulated broker on this machine.")
             twin = await stack.enter_async_context(build.served_twin("alpaca"))
