@@ -7,12 +7,15 @@ from _desk import BROKER, main
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
+from trading_system.domain.errors import BadRequest
 from trading_system.domain.instrument import AssetClass
 from trading_system.domain.money import plain
 
 
 async def story(desk: Desk, config: Config) -> None:
     coins = [item for item in await desk.brokers[BROKER].instruments() if item.asset_class is AssetClass.CRYPTO and item.tradable]
+    if not coins:
+        raise BadRequest(f"{BROKER} lists no coins; another broker's are shown with --broker")
     print(f"{'Symbol':<12} {'smallest order':>15} {'step':>15} {'price step':>12}")
     for coin in sorted(coins, key=lambda item: item.id):
         print(f"{coin.id:<12} {plain(coin.min_qty):>15} {plain(coin.lot):>15} {plain(coin.ticks[0].tick):>12}")

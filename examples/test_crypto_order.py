@@ -1,4 +1,4 @@
-"""Buy a little BTC (euros or a share, where the broker has no coins) and sell it again, on paper or on the twin.
+"""Buy a little BTC and sell it again, on paper or on the twin.
 
 The gate, the journal, one request each way.
 
@@ -8,7 +8,7 @@ python examples/test_crypto_order.py [--broker NAME]
 import sys
 from decimal import Decimal
 
-from _desk import BROKER, main, sample
+from _desk import BROKER, main, pair
 
 from trading_system.app.config import Config
 from trading_system.app.desk import Desk
@@ -18,6 +18,7 @@ from trading_system.domain.instrument import Instrument
 from trading_system.domain.money import plain, round_qty
 from trading_system.domain.order import NewOrder, Order
 
+QTY = Decimal("0.001")
 WITHIN_NS = 20_000_000_000
 
 
@@ -41,8 +42,8 @@ async def story(desk: Desk, config: Config) -> None:
     if desk.environment == "live":
         print("This test buys and sells: it runs on paper only. Set TRADING_MODE=paper and the broker's own flag.", file=sys.stderr)
         sys.exit(1)
-    traded, qty = await sample(desk)
-    bought = await trade(desk, traded, Side.BUY, qty)
+    traded = await desk.instrument(BROKER, await pair(desk, "BTC"))
+    bought = await trade(desk, traded, Side.BUY, QTY)
     if not bought.cum_qty:
         sys.exit(1)
     await desk.wait(lambda: desk.books.ledger.position(BROKER, traded.id) < bought.cum_qty, WITHIN_NS // 10)  # the fee is taken from the coins

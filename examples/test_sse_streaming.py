@@ -1,8 +1,9 @@
-"""Server-sent events, the broker's and the desk's own: with your keys it listens (--order: places an order that rests), without on the twin."""
+"""Server-sent events, Alpaca's and the desk's own: with your keys it listens (--order: places an order that rests), without any on the twin."""
 
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -14,13 +15,14 @@ import aiohttp
 from trading_system.app import build
 from trading_system.app.config import Config, load_config
 from trading_system.app.desk import Desk
-from trading_system.domain.errors import DeskError
+from trading_system.domain.errors import BadRequest, DeskError
 from trading_system.domain.event import AccountEvent
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, InstrumentID, IntentID
 from trading_system.domain.money import plain
 from trading_system.domain.order import NewOrder
 from trading_system.domain.ports import Link, StreamState
+from trading_system.settings.keys import has_keys
 from trading_system.web.server import Listening
 from trading_system.web.serving import serving
 from trading_system.web.tokens import Scope
@@ -106,11 +108,14 @@ async def story(*, wants_order: bool, seconds: int) -> None:
         folder = None
         if build.has_alpaca_keys(config):
             watched = build.watched(config, sse=True)
-            (account,) = build.accounts_of(config)
+            (account,) = build.accounts_of(config, BROKER)
             print(f"Using your Alpaca keys ({account.environment}){'' if wants_order else '; read only'}.")
             if wants_order and account.environment == "live":
                 print("The test order is for paper only. Set TRADING_MODE=paper and ALPACA_PAPER=true, or leave --order out.", file=sys.stderr)
                 sys.exit(1)
+        elif others := [name for name in config.brokers if has_keys(name, config.secrets)]:
+            advice = f"`trading watch INSTRUMENT` shows those of any broker; with TRADING_ENV_FILE={os.devnull} this runs on Alpaca's twin"
+            raise BadRequest(f"Alpaca alone has order events by SSE, and the keys here are of {' and '.join(others)}: {advice}")
         else:
             print("No keys in .env: using the twin of Alpaca, a simulated broker on this machine.")
             twin = await stack.enter_async_context(build.served_twin("alpaca"))

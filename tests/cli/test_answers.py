@@ -20,6 +20,7 @@ from trading_system.cli.main import trading
 from trading_system.domain.fix import OrdType, Side, TimeInForce
 from trading_system.domain.ids import BrokerName, ClOrdID, InstrumentID
 from trading_system.domain.order import Leg, Order
+from trading_system.journal.lease import Lease
 from trading_system.settings.credentials import AGE_WARN_DAYS
 
 
@@ -49,6 +50,22 @@ def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, args: tuple[st
     done = shell.run(*args, **env)
 
     assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False), done.stderr
+
+
+@pytest.mark.parametrize("command", [("account",), ("doctor",), ("credentials", "list"), ("events",)])
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "no text"])
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path, kind: str, command: tuple[str, ...]) -> None:
+    path = tmp_path / ".env"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "no text":
+        path.write_bytes(b"ALPACA_API_KEY=\xff\n")
+    else:
+        path.symlink_to(tmp_path / "none")
+    env = {name: value for name, value in CLEAN.items() if name != "TRADING_ENV_FILE"} | {"TRADING_HOME": str(tmp_path / "home")}
+    done = subprocess.run([*TRADING, *command], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, ".env cannot be read" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 
 def test_a_port_in_use_is_said(shell: Shell) -> None:
@@ -105,6 +122,43 @@ def test_old_keys_are_told_of_and_a_damaged_list_of_ages_stops_nothing(shell: Sh
     for words, code in ((("check",), 0), (("doctor",), 0), (("credentials", "age"), 2)):
         told = shell.run(*words)
         assert (told.returncode, "delete" in told.stdout + told.stderr, "Traceback" in told.stderr) == (code, True, False), told.stderr
+
+
+def examined(shell: Shell, **env: str) -> dict[str, tuple[str, bool]]:
+    """What doctor found."""
+    done = shell.run("doctor", "--json", **env)
+    assert done.returncode == 0, done.stderr
+    return {row["what"]: (row["found"], row["ok"]) for row in json.loads(done.stdout)}
+
+
+def test_doctor_names_the_state_folder_its_disk_and_who_is_at_work(shell: Shell, tmp_path: Path) -> None:
+    leases = tmp_path / "machine" / "trading_system" / "leases"
+    machine = {"XDG_STATE_HOME": str(tmp_path / "machine")}
+    before = examined(shell, **machine)
+    with shell.desk(**machine) as desk, Lease(leases / "kraken-live-a1-b2.lock", "it"), Lease(leases / "kraken-live-N7.lock", "it"):
+        during = examined(shell, **machine)
+    after = examined(shell, **machine)
+
+    assert before["state folder"] == (str(shell.home / "twin"), True)
+    assert re.fullmatch(r"can be written, [\d.]+ GB free", before["disk"][0])
+    assert (before["desk"], "another desk" in before) == (("none is at work here", True), False)
+    assert during["desk"] == (f"the state folder twin is in use by process {desk.pid}", True)
+    assert during["another desk"] == (f"process {os.getpid()} uses the live account at kraken", True)
+    assert (after["desk"], "another desk" in after) == (before["desk"], False)
+
+
+@pytest.mark.parametrize("home", ["/proc/none", "/dev/null"])
+def test_doctor_says_where_nothing_can_be_written(shell: Shell, home: str) -> None:
+    found, ok = examined(shell, TRADING_HOME=home)["disk"]
+
+    assert (f"{home.removesuffix('/none')} cannot be written" in found, "Set TRADING_HOME" in found, ok) == (True, True, False)
+
+
+def test_doctor_tells_what_the_kernel_knows_of_the_clock(shell: Shell) -> None:
+    found, ok = examined(shell)["clock"]
+
+    assert re.fullmatch(r"(not known here|NTP does not set it: switch it on|NTP sets it, at most [\d.]+ s off); `trading check` compares .*", found)
+    assert ok is not found.startswith("NTP does not")
 
 
 @pytest.mark.parametrize(

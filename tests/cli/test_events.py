@@ -13,6 +13,7 @@ import pytest
 from tests.cli.shell import CLEAN, ROOT, TRADING, Shell
 
 NO_KEYS = CLEAN | {"TRADING_ENV_FILE": os.devnull}
+OANDA = {"OANDA_API_KEY": "key-of-oanda-12345", "OANDA_ACCOUNT_ID": "101-001-1234567-001"}
 
 
 def keyless(*args: str) -> "subprocess.CompletedProcess[str]":
@@ -50,6 +51,14 @@ def test_without_keys_activities_are_the_twins_and_end_with_its_last_trade() -> 
         assert re.search(words, done.stdout), words
     assert len({line.index(" USD ") for line in lines}) == 1  # columns
     assert (done.stderr, "\x1b[" in done.stdout) == ("", False)
+
+
+@pytest.mark.parametrize("how", [(), ("--sse",), ("--broker-api",), ("--activities",)])
+def test_keys_of_others_are_no_reason_for_the_twin(how: tuple[str, ...]) -> None:
+    done = subprocess.run([*TRADING, "events", *how], env=NO_KEYS | OANDA, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Alpaca's only, and the keys here are of oanda: `trading watch " in done.stderr
 
 
 @pytest.mark.parametrize(("how", "name"), [("--sse", "event"), ("--activities", "activity")])

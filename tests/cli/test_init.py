@@ -1,5 +1,6 @@
 """init, through its front door: what is typed stands in the file, mode 0600, and what was there before stays."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -59,27 +60,88 @@ def test_a_name_that_cannot_be_a_profiles_is_refused_before_anything_is_asked(tm
     assert (type(done.exception).__name__, done.output.count("Keys:"), list(tmp_path.iterdir())) == ("BadRequest", 0, [])
 
 
-def test_a_profile_that_the_settings_refuse_leaves_both_files_as_they_were(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["LOG_LEVEL=DEBUG\n", None])
+def test_a_profile_that_is_not_taken_leaves_both_files_as_they_were(tmp_path: Path, before: str | None) -> None:
     path, own = tmp_path / ".env", tmp_path / ".env.ira"
     path.write_text("LOG_LEVEL=INFO\n")
-    own.write_text("# mine\n")
-    for before in ("# mine\n", None):
-        if before is None:
-            own.unlink()
-        done = CliRunner().invoke(
-            init, ["--file", str(path), "--no-check", "--broker", "alpaca", "--profile", "ira"], input="AKlive1234567\nsecret-of-ira\n"
-        )
+    if before is None:
+        (tmp_path / f".env.{os.getpid()}").mkdir()  # stands where the new one is written first
+    else:
+        own.write_text(before)  # the desk's own setting, in an account's file
+    done = CliRunner().invoke(
+        init, ["--file", str(path), "--no-check", "--broker", "alpaca", "--profile", "ira"], input="PKIRA1234567\nsecret-of-ira\n"
+    )
 
-        assert ".env.ira: ALPACA_API_KEY is a live key" in str(done.exception)
-        assert (path.read_text(), own.read_text() if own.exists() else None) == ("LOG_LEVEL=INFO\n", before)
+    assert (".env cannot be written" if before is None else ".env.ira:1: LOG_LEVEL holds for the whole desk") in str(done.exception)
+    assert (path.read_text(), own.read_text() if own.exists() else None) == ("LOG_LEVEL=INFO\n", before)
 
 
-def test_what_makes_no_sense_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("abc", "STARTING_CAPITAL 'abc' is not a plain number"),
+        ("-5", "STARTING_CAPITAL is not negative"),
+        ("0", "STARTING_CAPITAL is above 0"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_asked_for_again_with_the_reason(tmp_path: Path, typed: str, why: str) -> None:
+    code, said, path = run(tmp_path, "1\n" + KEYS + f"{typed}\n20000\n40000\n\n5\n0.05\n" + "\n" * 5)
+    config = load_config({}, folder=tmp_path, env_file=path)
+
+    assert (code, why in said, "MAX_DAILY_LOSS_PCT is a fraction above 0 and at most 1; for 5 % write 0.05" in said) == (0, True, True), said
+    assert said.count("STARTING_CAPITAL (") == 2
+    assert (str(config.starting_capital), str(config.target_wealth), str(config.max_daily_loss_pct)) == ("20000", "40000", "0.05")
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("AKLIVE123456", "ALPACA_API_KEY is a live key (AK…), but ALPACA_PAPER=true"),
+        ("your_api_key_here", "ALPACA_API_KEY is still to be filled in"),
+        ("PKTEST 123456", "ALPACA_API_KEY has a space inside: copy it again"),
+        ("", "ALPACA_API_KEY is needed"),
+    ],
+)
+def test_a_key_that_cannot_be_one_is_asked_for_again_and_not_shown(tmp_path: Path, typed: str, why: str) -> None:
+    code, said, path = run(tmp_path, f"1\n{typed}\n" + KEYS + DEFAULTS)
+
+    assert (code, why in said, bool(typed) and typed in said) == (0, True, False), said
+    assert "ALPACA_API_KEY=PKTEST123456\n" in path.read_text()
+
+
+def test_enter_does_not_keep_what_makes_no_sense(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MAX_LEVERAGE=much\n")
+    code, said, path = run(tmp_path, "1\n" + KEYS + "\n" * 6 + "\n1.5\n\n\n")
+
+    assert (code, "MAX_LEVERAGE 'much' is not a plain number" in said) == (0, True), said
+    assert "MAX_LEVERAGE=1.5\n" in path.read_text()
+
+
+def test_a_file_that_makes_no_sense_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_text("LOG_LEVEL=INFO\n")
-    done = CliRunner().invoke(init, ["--file", str(path), "--no-check", "--broker", "alpaca"], input=KEYS + "-5\n" + "\n" * 8)
+    path.write_text("# mine\nLOG_LEVEL=loud\nMAX_LEVERAGE=much\nKELLY_FRACTION=1\nKELLY_FRACTION=0.5\n")
+    done = CliRunner().invoke(init, ["--file", str(path), "--no-check", "--broker", "alpaca"], input=KEYS + DEFAULTS)
 
-    assert ("STARTING_CAPITAL" in str(done.exception), path.read_text(), list(tmp_path.iterdir())) == (True, "LOG_LEVEL=INFO\n", [path])
+    assert str(done.exception) == (
+        "settings: .env:5: KELLY_FRACTION is set twice, first in .env:4: delete one; .env:2: LOG_LEVEL is one of DEBUG, INFO, WARNING, ERROR"
+    )
+    assert ("ALPACA_API_KEY" in done.output, list(tmp_path.iterdir())) == (False, [path])
+
+
+def test_what_is_wrong_at_the_end_is_said_of_the_file_and_changes_nothing(tmp_path: Path) -> None:
+    path, before = tmp_path / ".env", "APCA_API_KEY_ID=PKANOTHER123\n"
+    path.write_text(before)
+    done = CliRunner().invoke(init, ["--file", str(path), "--no-check", "--broker", "alpaca"], input=KEYS + DEFAULTS)
+
+    assert str(done.exception) == "settings: ALPACA_API_KEY (.env:4) and APCA_API_KEY_ID (.env:1) contradict each other: keep one"
+    assert (path.read_text(), list(tmp_path.iterdir())) == (before, [path])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff")
+    done = CliRunner().invoke(init, ["--file", str(tmp_path / ".env"), "--no-check"])
+
+    assert f"{tmp_path / '.env'} cannot be read" in str(done.exception)
 
 
 def test_a_broker_that_is_none_is_refused_by_name(tmp_path: Path) -> None:

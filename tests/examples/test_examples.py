@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-KEYS = ("ALPACA", "APCA", "BINANCE", "BYBIT", "KRAKEN", "OANDA", "TRADIER", "TRADING")
+KEYS = ("ALPACA", "APCA", "BINANCE", "BYBIT", "IB", "KRAKEN", "OANDA", "TRADIER", "TRADING")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(KEYS)} | {"TRADING_ENV_FILE": os.devnull}
 SUCCESS = r"""✅ All connection tests passed!
 📊 Account Info:
@@ -18,6 +18,12 @@ SUCCESS = r"""✅ All connection tests passed!
   - Cash: \$100,000\.00
   - Portfolio Value: \$100,000\.00
 """
+
+
+COINS_OR_SSE = {"list_crypto_assets.py", "test_crypto_order.py", "test_sse_streaming.py"}  # not every broker has them
+OANDA = {"OANDA_API_KEY": "key-of-oanda-12345", "OANDA_ACCOUNT_ID": "101-001-1234567-001", "OANDA_URL": "http://127.0.0.1:1"}
+KRAKEN = {"KRAKEN_API_KEY": "key-of-kraken-12345", "KRAKEN_API_SECRET": "c2VjcmV0", "KRAKEN_URL": "http://127.0.0.1:1"}
+ALPACA = {"ALPACA_API_KEY": "PKTEST123456", "ALPACA_API_SECRET": "secret-of-alpaca", "ALPACA_URL": "http://127.0.0.1:1"}
 
 
 def run(name: str, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -44,7 +50,7 @@ def test_the_crypto_examples_run_on_every_exchanges_twin(name: str, broker: str)
 
 @pytest.mark.parametrize(
     "name",
-    [*sorted({path.name for path in (ROOT / "examples").glob("[a-z]*.py")} - {"test_sse_streaming.py"})],  # Alpaca alone has events by SSE
+    sorted({path.name for path in (ROOT / "examples").glob("[a-z]*.py")} - COINS_OR_SSE),
 )
 def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
     done = run(name, "--broker", "oanda")
@@ -58,8 +64,6 @@ def test_each_that_takes_a_broker_runs_on_oandas_twin(name: str) -> None:
     ("name", "args"),
     [
         ("quick_connection_test.py", ()),
-        ("list_crypto_assets.py", ()),
-        ("test_crypto_order.py", ()),
         ("test_broker_connection.py", ()),
         ("live_trading_example.py", ("AAPL", "60")),
     ],
@@ -76,6 +80,46 @@ def test_the_loop_of_coins_says_that_tradier_has_none() -> None:
     done = run("live_trading_crypto.py", "--broker", "tradier")
 
     assert (done.returncode, "tradier lists no BTC in dollars" in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
+@pytest.mark.parametrize("broker", ["oanda", "tradier"])
+@pytest.mark.parametrize("name", ["list_crypto_assets.py", "test_crypto_order.py"])
+def test_what_is_about_coins_says_where_there_are_none(name: str, broker: str) -> None:
+    done = run(name, "--broker", broker)
+
+    assert (done.returncode, re.search("lists no (coins|BTC)", done.stderr) is None, "✅" in done.stdout) == (2, False, False), done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("[a-z]*.py")))
+def test_the_keys_that_are_there_are_used_whoever_the_broker_is(name: str, tmp_path: Path) -> None:
+    done = run(name, **OANDA, TRADING_HOME=str(tmp_path))
+    code, said = (2, "Alpaca alone") if name == "test_sse_streaming.py" else (5, "oanda")
+
+    assert (done.returncode, said in done.stderr, "twin" in done.stdout, "Traceback" in done.stderr) == (code, True, False, False), done.stderr
+    assert done.stdout == ("" if code == 2 else "Using your OANDA keys (paper).\n")
+
+
+@pytest.mark.parametrize(
+    ("env", "args", "code", "said"),
+    [
+        (OANDA | KRAKEN | ALPACA, (), 5, "Using your Alpaca keys (paper)."),
+        (OANDA | KRAKEN | ALPACA, ("--broker", "kraken"), 5, "Using your Kraken keys (paper)."),
+        (OANDA | ALPACA | {"ALPACA_PAPER": "false"}, (), 5, "Using your OANDA keys (paper)."),  # Alpaca is left out
+        (OANDA | KRAKEN, (), 2, "say which with --broker: kraken, oanda"),
+        (OANDA, ("--broker", "kraken"), 4, "no keys of Kraken"),
+        (OANDA, ("--broker", "alpaca-ira"), 2, "no broker 'alpaca-ira'"),
+        ({}, ("--broker", "alpaca-ira"), 2, "no broker 'alpaca-ira'"),
+        ({}, ("--broker",), 2, "no broker ''"),
+        ({"ALPACA_OAUTH_CLIENT_ID": "CKsomebody"}, (), 4, "ALPACA_API_KEY"),
+        ({"IBKR_CLIENT_ID": "somebody"}, (), 4, "IB_ACCOUNT"),
+        ({"MAX_LEVERAGE": "many"}, (), 2, "MAX_LEVERAGE"),
+    ],
+)
+def test_which_broker_it_is(tmp_path: Path, env: dict[str, str], args: tuple[str, ...], code: int, said: str) -> None:
+    done = run("quick_connection_test.py", *args, **env, TRADING_HOME=str(tmp_path))
+
+    assert (done.returncode, "using the twin" in done.stdout, "Traceback" in done.stderr) == (code, False, False), done.stderr
+    assert said in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["quick_connection_test.py", "test_broker_connection.py"])

@@ -18,6 +18,7 @@ from trading_system.domain.errors import BadRequest, JournalError, LeaseHeld
 from trading_system.domain.fix import ExecType, OrdStatus
 from trading_system.domain.ids import ClOrdID
 from trading_system.domain.instrument import AssetClass
+from trading_system.journal import lease as leases
 from trading_system.journal import store
 from trading_system.journal.disk import SystemDisk
 from trading_system.journal.head import GENESIS, Head
@@ -624,6 +625,16 @@ def test_a_lease_names_its_holder_and_nobody_else_reads_the_folder(tmp_path: Pat
     free.release()
     free.release()
     assert os.fstat(1)  # and nothing else was closed
+
+
+def test_who_has_a_lease_is_told_without_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "desk.lock"
+    path.write_text("7")  # a dead desk's
+
+    assert [leases.holder(path), leases.holder(tmp_path / "none.lock"), leases.holder(path / "desk.lock")] == [None, None, None]
+    with Lease(path, "it"):
+        assert (leases.holder(path), path.read_text()) == (str(os.getpid()), str(os.getpid()))
+    assert (leases.holder(path), sorted(tmp_path.iterdir())) == (None, [path])
 
 
 def test_a_lease_makes_its_folder_and_its_file_for_the_owner_only(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
-"""doctor: what is installed, configured, safe and due, without calling any broker."""
+"""doctor: what is installed, configured, safe, due and at work, and what clock and disk are like, without calling any broker."""
 
+import ctypes
+import os
 import platform
+import shutil
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +15,8 @@ from trading_system.cli.common import as_json, emit, table
 
 if TYPE_CHECKING:
     from trading_system.app.config import Config
+
+_CLOCK_LOST_US = 16_000_000  # where Linux stops counting: nothing has set the clock
 
 
 @click.command()
@@ -31,7 +38,8 @@ def doctor(as_json: bool) -> None:
         found = "configured" if config.credentials(name) else "missing: see README, or `trading demo` without keys"
         rows.append(_row(f"{name} keys", found, ok=True))
     rows += _ages(config)
-    rows.append(_row("state folder", str(build.home(config)), ok=True))
+    folder = build.state_folder(config)
+    rows += [_row("state folder", str(folder), ok=True), _disk(folder), *_desks(folder, build.machine_folder() / "leases"), _clock()]
     if as_json:
         emit(rows)
     else:
@@ -50,6 +58,61 @@ def _ages(config: "Config") -> list[dict[str, object]]:
         return [_row("key age", str(error), ok=False)]
     late = f" days: make a new one ({AGE_WARN_DAYS} is long enough)"
     return [_row(name, f"{count}{' days' if count < AGE_WARN_DAYS else late}", ok=count < AGE_WARN_DAYS) for name, count in days.items()]
+
+
+def _disk(folder: Path) -> dict[str, object]:
+    """Whether the state folder, or what it will be made in, can be written, and how much."""
+    from trading_system.journal.store import JOURNAL_FREE_MIN
+
+    place = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            free = shutil.disk_usage(place).free
+    except OSError as error:
+        return _row("disk", f"{place} cannot be written: {error.strerror}. Set TRADING_HOME to a folder of yours", ok=False)
+    enough = free >= JOURNAL_FREE_MIN
+    wanted = "" if enough else f": make room, under {JOURNAL_FREE_MIN / 1e9:.1f} GB no entries pass"
+    return _row("disk", f"can be written, {free / 1e9:.1f} GB free{wanted}", ok=enough)
+
+
+def _desks(folder: Path, leases: Path) -> list[dict[str, object]]:
+    """Who holds this state folder, and who else holds a key or an account on this machine."""
+    from trading_system.journal.lease import holder
+
+    try:
+        own = holder(folder / "desk.lock")
+        others = {(path.name.split("-")[0], path.name.split("-")[1], found) for path in leases.glob("*.lock") if (found := holder(path))}
+    except OSError as error:
+        return [_row("desk", f"{error.filename} cannot be read: {error.strerror}", ok=False)]
+    here = "none is at work here" if own is None else f"the state folder {folder.name} is in use by process {own}"
+    elsewhere = [f"process {found} uses the {kind} account at {broker}" for broker, kind, found in sorted(others) if found != own]
+    return [_row("desk", here, ok=True), *(_row("another desk", text, ok=True) for text in elsewhere)]
+
+
+class _Timex(ctypes.Structure):
+    """The head of what adjtimex(2) fills in; the rest is room."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("rest", ctypes.c_char * 256),
+    )
+
+
+def _clock() -> dict[str, object]:
+    """What the kernel says about NTP; nobody is asked for the time."""
+    told, compares = _Timex(), "`trading check` compares it with the broker's"
+    try:
+        known = ctypes.CDLL(None).adjtimex(ctypes.byref(told)) != -1
+    except (AttributeError, OSError):  # not Linux
+        known = False
+    if not known:
+        return _row("clock", f"not known here; {compares}", ok=True)
+    if told.maxerror >= _CLOCK_LOST_US:
+        return _row("clock", f"NTP does not set it: switch it on; {compares}", ok=False)
+    return _row("clock", f"NTP sets it, at most {told.maxerror / 1e6:.2f} s off; {compares}", ok=True)
 
 
 def _row(what: str, found: str, *, ok: bool) -> dict[str, object]:

@@ -51,6 +51,8 @@ _COLOURS: Mapping[str, Mapping[str, Any]] = {  # what needs a look is red, what 
 @as_json
 def events(sse: bool, broker_api: bool, activities: bool, since: str, count: int | None, as_json: bool) -> None:
     from trading_system.app import build
+    from trading_system.domain.errors import BadRequest
+    from trading_system.settings.keys import has_keys
 
     config = settings()
     screen = Screen(as_json=as_json, count=count)
@@ -58,6 +60,9 @@ def events(sse: bool, broker_api: bool, activities: bool, since: str, count: int
         if build.has_alpaca_keys(config):
             account = build.watched(config, sse=sse, broker_api=broker_api, activities=activities, since=since)
             build.run(_watch(config, account, screen))
+        elif others := [name for name in config.brokers if has_keys(name, config.secrets)]:
+            advice = "`trading watch INSTRUMENT` shows the orders of any broker as they change"
+            raise BadRequest(f"these events are Alpaca's only, and the keys here are of {' and '.join(others)}: {advice}")
         else:
             build.run(_watch_twin(screen, sse=sse, broker_api=broker_api, activities=activities, since=since))
     except KeyboardInterrupt:

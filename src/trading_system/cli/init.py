@@ -1,7 +1,9 @@
 """init: a newcomer's way to a settings file: broker, keys, limits, then a check."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +36,7 @@ def init(broker: str | None, profile: str | None, path: Path, no_check: bool) ->
 
     what = "Paper trading, your limits, one broker" if profile is None else f"A further account, {profile}, under the limits of {path}"
     click.secho(f"{what}. Enter keeps what stands in [brackets]; Ctrl-C leaves everything as it is.", bold=True)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = _text_of(path) or ""
     known = merge(read_env_file(path), {})[0] if path.exists() else {}
     profiles = "" if profile is None else _with_profile(known.get("PROFILES", ""), profile)
     if broker is None:
@@ -43,7 +45,11 @@ def init(broker: str | None, profile: str | None, path: Path, no_check: bool) ->
         broker = list(_BEST_FOR)[click.prompt("\nWhich broker", type=click.IntRange(1, len(_BEST_FOR)), default=1) - 1]
     if broker not in _BEST_FOR:
         raise BadRequest(f"no broker {broker!r}; there are: {', '.join(_BEST_FOR)}")
-    account = {**({PAPER_FLAGS[broker]: "true"} if broker in PAPER_FLAGS else {}), **_keys(broker)}
+    paper = {PAPER_FLAGS[broker]: "true"} if broker in PAPER_FLAGS else {}
+    if path.exists():
+        anew = (*paper, *CREDENTIALS[broker].values(), "TRADING_MODE", *_GOAL, *_LIMITS) if profile is None else (f"PROFILES names {profile},",)
+        _sound(path, anew)
+    account = {**paper, **_keys(broker, paper)}
     if profile is None:
         values = {"TRADING_MODE": "paper", **account}
         click.secho("\nThe goal. `trading plan` says the odds of it.", bold=True)
@@ -64,8 +70,20 @@ def init(broker: str | None, profile: str | None, path: Path, no_check: bool) ->
     click.get_current_context().invoke(check, as_json=False)
 
 
-def _keys(broker: str) -> dict[str, str]:
-    """The credentials, typed and not shown. Empty ones are asked for again."""
+def _sound(path: Path, anew: tuple[str, ...]) -> None:
+    """Raises ConfigError before anything is asked: what is wrong with the file, and is not written anew."""
+    from trading_system.app.config import ConfigError, load_config
+
+    try:
+        load_config({}, folder=path.parent, env_file=path)
+    except ConfigError as error:
+        mended = {problem for problem in error.problems if any(f" {what}" in f" {problem}" for what in anew) and "is set twice" not in problem}
+        if left := tuple(problem for problem in error.problems if problem not in mended):
+            raise ConfigError(left) from None
+
+
+def _keys(broker: str, paper: Mapping[str, str]) -> dict[str, str]:
+    """The credentials, typed and not shown, under the broker's flag for paper. What cannot be one is asked for again."""
     from trading_system.brokers import registry
 
     page = registry.facts(broker).pages["keys_paper"]
@@ -74,15 +92,36 @@ def _keys(broker: str) -> dict[str, str]:
     found = {}
     for name in CREDENTIALS[broker].values():
         account = name.endswith(("_ACCOUNT", "_ACCOUNT_ID"))
-        value = ""
-        while not value:
-            value = click.prompt(f"  {name} ({KEYS[name].help})", hide_input=not account, default="", show_default=False).strip()
-        found[name] = value
+        found[name] = _answer(name, paper, hide_input=not account, default="", show_default=False)
     return found
 
 
 def _asked(names: tuple[str, ...], known: Mapping[str, str]) -> dict[str, str]:
-    return {name: click.prompt(f"  {name} ({KEYS[name].help})", default=known.get(name) or KEYS[name].default).strip() for name in names}
+    return {name: _answer(name, {}, default=known.get(name) or KEYS[name].default) for name in names}
+
+
+def _answer(name: str, beside: Mapping[str, str], **how: Any) -> str:
+    """What is typed, once the settings take it: until then they say why not, and it is asked for again."""
+    while True:
+        value: str = click.prompt(f"  {name} ({KEYS[name].help})", **how).strip()
+        wrong = _wrong(name, value, beside)
+        if not wrong:
+            return value
+        click.secho(f"  {wrong}", fg="red")
+
+
+def _wrong(name: str, value: str, beside: Mapping[str, str]) -> str:
+    """What the settings have against a value, by their own parser; "" is nothing."""
+    from trading_system.app.config import ConfigError, load_config
+    from trading_system.settings.dotenv import is_placeholder
+
+    if KEYS[name].kind == "secret" and is_placeholder(value):
+        return f"{name} is still to be filled in" if value else f"{name} is needed"
+    try:
+        load_config({**beside, name: value}, env_file=Path(os.devnull))
+    except ConfigError as error:
+        return "; ".join(problem.removeprefix("environment: ") for problem in error.problems)
+    return ""
 
 
 def _with_profile(profiles: str, profile: str) -> str:
@@ -103,7 +142,7 @@ def _write_profile(path: Path, before: str, profile: str, profiles: str, values:
     from trading_system.settings.dotenv import with_settings
 
     own = path.with_name(f".env.{profile}")
-    known = own.read_text(encoding="utf-8") if own.exists() else None
+    known = _text_of(own)
     _put(own, with_settings(known or "", values))
     try:
         _write(path, before, {"PROFILES": profiles})
@@ -115,10 +154,26 @@ def _write_profile(path: Path, before: str, profile: str, profiles: str, values:
 
 def _write(path: Path, before: str, values: dict[str, str]) -> None:
     """The whole new file, or the one before. Raises ConfigError: what is wrong, and nothing was changed."""
-    from trading_system.app.config import load_config
+    from trading_system.app.config import ConfigError, load_config
     from trading_system.settings.dotenv import with_settings
 
-    _put(path, with_settings(before, values), lambda beside: load_config({}, folder=path.parent, env_file=beside))
+    def judge(beside: Path) -> None:
+        try:
+            load_config({}, folder=path.parent, env_file=beside)
+        except ConfigError as error:
+            raise ConfigError(tuple(problem.replace(beside.name, path.name) for problem in error.problems)) from None
+
+    _put(path, with_settings(before, values), judge)
+
+
+def _text_of(path: Path) -> str | None:
+    """None: there is no such file. Raises BadRequest: it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"{path} cannot be read: {error}") from None
 
 
 def _put(path: Path, text: str, judge: Callable[[Path], object] = lambda _: None) -> None:

@@ -21,9 +21,9 @@ class Lease:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            name = _name(self._fd)
             os.close(self._fd)
-            raise LeaseHeld(f"{what} is in use by another desk (process {holder}). Use that desk, or stop it first.") from None
+            raise LeaseHeld(f"{what} is in use by another desk (process {name}). Use that desk, or stop it first.") from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
@@ -38,3 +38,22 @@ class Lease:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def holder(path: Path) -> str | None:
+    """The process that has a lease, as LeaseHeld names it; None: nobody. Takes and writes nothing. Raises OSError: the file cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # a second one who looks is not in the way
+    except BlockingIOError:
+        return _name(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _name(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"

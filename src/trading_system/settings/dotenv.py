@@ -23,16 +23,27 @@ class Source(NamedTuple):
 
 
 def find_env_file(environ: Mapping[str, str], folder: Path) -> Path | None:
-    """$TRADING_ENV_FILE, else .env here or in a parent up to the one with our pyproject.toml."""
+    """$TRADING_ENV_FILE, else .env here or in a parent up to the one with our pyproject.toml; one that nobody can read is found, too, and says so."""
     named = environ.get("TRADING_ENV_FILE")
     if named is not None:
         return Path(named)
     for place in (folder, *list(folder.parents)[:PARENTS_MAX]):
-        if (place / ".env").is_file():
+        if _may_be_there(place / ".env"):
             return place / ".env"
         if (place / "pyproject.toml").is_file():
             return None
     return None
+
+
+def _may_be_there(path: Path) -> bool:
+    """What we may not look at is not passed over: an owner's keys may be in it."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def is_placeholder(value: str) -> bool:

@@ -1,6 +1,7 @@
 """Every setting there is, in the order of .env.example: name, how it is read, default, what it does. The one table that parsing, the example
 file and the docs come from. Longer than a screen because it is a table."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -309,3 +310,13 @@ def credentials_of(name: str) -> dict[str, str]:
     """What a broker, or a profile of it, needs to log in: our field -> the secret's name."""
     folder, profile = parts_of(name)
     return {field: secret_name(profile, setting) for field, setting in CREDENTIALS[folder].items()}
+
+
+def has_keys(name: str, secrets: Iterable[str]) -> bool:
+    """Whether any of these secrets is a broker's, or a profile's of it: half a pair counts, and so does a firm's client.
+
+    >>> [has_keys(name, ["ALPACA_API_KEY", "ira.IB_ACCOUNT", "ALERT_URLS"]) for name in ("alpaca", "alpaca-ira", "ibkr", "ibkr-ira")]
+    [True, False, False, True]
+    """
+    folder, profile = parts_of(name)
+    return any(secret.startswith(secret_name(profile, prefix)) for secret in secrets for prefix in PREFIX_OF[folder])
