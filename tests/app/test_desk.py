@@ -387,6 +387,22 @@ def test_a_lost_request_is_absent_only_after_the_whole_rule(tmp_path: Path) -> N
     on_bench(tmp_path, story)
 
 
+def test_of_two_changes_of_one_order_at_once_one_is_sent(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        async with bench.desk() as desk:
+            price = (await mid(desk) * D("0.98")).quantize(D("0.01"))
+            order = await desk.submit(wish("a", "5", price=price))
+            changes = [Replace(cl_ord_id=order.cl_ord_id, price=price - off, intent=IntentID(f"b{off}")) for off in (1, 2)]
+            done = await asyncio.gather(*(desk.replace(change) for change in changes), return_exceptions=True)
+
+            assert isinstance(done[0], Order)
+            assert "is being changed" in str(done[1])
+            await settled(desk, order)
+            assert [order.cl_ord_id for order in desk.books.blotter.working()] == [done[0].cl_ord_id]
+
+    on_bench(tmp_path, story)
+
+
 class Blind:
     """A connector that answers submits with silence, and from then on shows the order nowhere; its account shows what it did."""
 

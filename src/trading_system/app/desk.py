@@ -829,6 +829,9 @@ class Desk:
         if order.cum_qty or order.stated_cum_qty:
             # What a new quantity means after a partial fill is not the same at any two brokers (0002-the-port.md).
             raise BadRequest(f"{order.cl_ord_id} is partly filled: cancel it and place the rest as a new order")
+        for other in self.books.blotter.working_on(order.broker, order.instrument):
+            if other.orig_cl_ord_id == cl_ord_id and other.order_id is None:  # where the broker keeps the order, two would both count as what it is
+                raise BadRequest(f"{cl_ord_id} is being changed to {other.cl_ord_id} already: wait for what becomes of that, or cancel it")
         return order
 
     def _legs_change(self, leg: Order) -> bool:
