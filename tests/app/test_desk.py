@@ -392,12 +392,13 @@ def test_of_two_changes_of_one_order_at_once_one_is_sent(tmp_path: Path) -> None
         async with bench.desk() as desk:
             price = (await mid(desk) * D("0.98")).quantize(D("0.01"))
             order = await desk.submit(wish("a", "5", price=price))
+            await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).ord_status is OrdStatus.NEW, 5 * SECOND_NS)  # type: ignore[union-attr]
             changes = [Replace(cl_ord_id=order.cl_ord_id, price=price - off, intent=IntentID(f"b{off}")) for off in (1, 2)]
             done = await asyncio.gather(*(desk.replace(change) for change in changes), return_exceptions=True)
 
             assert isinstance(done[0], Order)
             assert "is being changed" in str(done[1])
-            await settled(desk, order)
+            await desk.wait(lambda: desk.books.blotter.get(order.cl_ord_id).ord_status is OrdStatus.REPLACED, 5 * SECOND_NS)  # type: ignore[union-attr]
             assert [order.cl_ord_id for order in desk.books.blotter.working()] == [done[0].cl_ord_id]
 
     on_bench(tmp_path, story)
