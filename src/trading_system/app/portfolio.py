@@ -1,6 +1,6 @@
 """One book over all accounts, in one currency: what is held where, what it is worth, and how far every limit is used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from trading_system.app.desk import Desk
@@ -76,11 +76,9 @@ def limits_of(desk: Desk) -> View:
     of is left out."""
     mark, limits = desk.books.mark, desk.limits
     shares = {} if mark is None else used(limits, mark, holdings(desk))
-    largest = max((share * _position_limit(limits, name) for name, share in shares.items() if "MAX_POSITION_PCT (" in name), default=ZERO)
     held = {name for broker, name in desk.books.ledger.traded() if desk.books.ledger.position(broker, name)}
     figures = [
-        *(_limit(name, most, shares.get(key)) for name, key, most in _ratios(limits) if shares.get(key) or not name.startswith("crypto")),
-        _limit("largest_position", limits.max_position_pct, largest / limits.max_position_pct),
+        *(_limit(name, most, share) for name, share, most in _ratios(limits, shares) if share or not name.startswith("crypto")),
         _limit("positions", Decimal(limits.max_concurrent_positions), Decimal(len(held)) / limits.max_concurrent_positions),
         _limit("open_orders", Decimal(limits.max_open_orders), Decimal(len(desk.books.blotter.working())) / limits.max_open_orders),
     ]
@@ -100,19 +98,22 @@ def brokers_of(desk: Desk) -> list[View]:
     return rows
 
 
-def _ratios(limits: Limits) -> tuple[tuple[str, str, Decimal], ...]:
+def _ratios(limits: Limits, shares: Mapping[str, Decimal]) -> tuple[tuple[str, Decimal | None, Decimal], ...]:
     return (
-        ("day_loss", "MAX_DAILY_LOSS_PCT", limits.max_daily_loss_pct),
-        ("drawdown", "MAX_DRAWDOWN_PCT", limits.max_drawdown_pct),
-        ("leverage", "MAX_LEVERAGE", limits.max_leverage),
-        ("crypto_day_loss", "CRYPTO_MAX_DAILY_LOSS_PCT", limits.crypto_max_daily_loss_pct),
-        ("crypto_drawdown", "CRYPTO_MAX_DRAWDOWN_PCT", limits.crypto_max_drawdown_pct),
-        ("crypto_leverage", "CRYPTO_MAX_LEVERAGE", limits.crypto_max_leverage),
+        ("day_loss", shares.get("MAX_DAILY_LOSS_PCT"), limits.max_daily_loss_pct),
+        ("drawdown", shares.get("MAX_DRAWDOWN_PCT"), limits.max_drawdown_pct),
+        ("leverage", shares.get("MAX_LEVERAGE"), limits.max_leverage),
+        ("largest_position", _largest(shares, "MAX_POSITION_PCT"), limits.max_position_pct),
+        ("crypto_day_loss", shares.get("CRYPTO_MAX_DAILY_LOSS_PCT"), limits.crypto_max_daily_loss_pct),
+        ("crypto_drawdown", shares.get("CRYPTO_MAX_DRAWDOWN_PCT"), limits.crypto_max_drawdown_pct),
+        ("crypto_leverage", shares.get("CRYPTO_MAX_LEVERAGE"), limits.crypto_max_leverage),
+        ("crypto_largest_position", _largest(shares, "CRYPTO_MAX_POSITION_PCT"), limits.crypto_max_position_pct),
     )
 
 
-def _position_limit(limits: Limits, name: str) -> Decimal:
-    return limits.crypto_max_position_pct if name.startswith("CRYPTO") else limits.max_position_pct
+def _largest(shares: Mapping[str, Decimal], rule: str) -> Decimal | None:
+    """Of the positions that this rule holds for, as the gate does: a coin's is its own. None: nobody knows what they are a part of."""
+    return max((share for name, share in shares.items() if name.startswith(f"{rule} (")), default=ZERO if "MAX_LEVERAGE" in shares else None)
 
 
 def _limit(name: str, most: Decimal, share: Decimal | None) -> View:
