@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from trading_system.app.desk import Desk
 from trading_system.app.state import holdings
 from trading_system.app.views import View, position_view, risk_view
@@ -32,7 +34,7 @@ def portfolio(desk: Desk) -> View:
                 unpriced.append(f"{name}:{position.instrument}")
             else:
                 long, short = long + max(worth, ZERO), short + min(worth, ZERO)
-            row = position_view(name, position, desk.pricing(name, position.instrument))
+            row = position_row(desk, name, position)
             rows.append({**row, "worth": _cents(worth), "part": None if worth is None or not equity else _part(worth / equity)})
     return {
         "currency": desk.base_currency,
@@ -44,6 +46,32 @@ def portfolio(desk: Desk) -> View:
         "positions": rows,
         "unpriced": unpriced,
     }
+
+
+def position_row(desk: Desk, broker: BrokerName, position: Position) -> View:
+    """With what it was bought at: where its broker does not say so, by what this desk's own fills cost, as long as they are all that is held:
+    those of orders that are still in memory."""
+    pricing = desk.pricing(broker, position.instrument)
+    average = None if position.avg_px or pricing.inverse else _average(desk, broker, position)
+    if average is not None:
+        gain = ZERO if position.mark_px is None else pricing.worth(position.qty, position.mark_px - average)
+        position = replace(position, avg_px=average, unrealized_pnl=gain)
+    return position_view(broker, position, pricing)
+
+
+def _average(desk: Desk, broker: BrokerName, position: Position) -> Decimal | None:
+    """None: the fills leave another quantity, so some of it came from elsewhere, or went there. Fees in kind leave at the average."""
+    orders = (order for order in desk.books.blotter if (order.broker, order.instrument) == (broker, position.instrument) and not order.legs)
+    fills = sorted(((fill, order.side.sign) for order in orders for fill in order.fills), key=lambda one: one[0].transact_ns)
+    units = average = ZERO
+    for fill, sign in fills:
+        before, units = units, units + sign * fill.qty
+        if before * sign >= 0:
+            average = (before * average + sign * fill.qty * fill.price) / units
+        elif before * units < 0:
+            average = fill.price
+        units -= fill.fee if fill.fee_currency == position.instrument else ZERO
+    return average if units and units == position.qty else None
 
 
 def used(limits: Limits, mark: EquityMark, held: Iterable[Holding]) -> dict[str, Decimal]:
@@ -122,7 +150,7 @@ def _limit(name: str, most: Decimal, share: Decimal | None) -> View:
 
 
 def _held(desk: Desk, account: AccountSnapshot) -> Iterable[Position]:
-    """As the broker showed it last; where our books have moved since, by our books, and what it was bought at is not known until the next look."""
+    """As the broker showed it last; where our books have moved since, by our books, and what it was bought at its broker says at the next look."""
     shown = {position.instrument: position for position in account.positions}
     for broker, instrument in desk.books.ledger.traded():
         qty = desk.books.ledger.position(broker, instrument)

@@ -12,7 +12,7 @@ from trading_system.app import views
 from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
 from trading_system.app.flatten import is_dust
-from trading_system.app.portfolio import brokers_of, limits_of
+from trading_system.app.portfolio import brokers_of, limits_of, position_row
 from trading_system.app.portfolio import portfolio as book_of
 from trading_system.app.records import JOURNAL_VERBS, Args, whole
 from trading_system.core.risk import Level
@@ -61,7 +61,7 @@ async def positions(desk: Desk, args: Args) -> object:
     rows = []
     for name in _brokers(desk, args):
         snapshot = await desk.refresh_account(name)
-        rows += [views.position_view(name, position, desk.pricing(name, position.instrument)) for position in snapshot.positions]
+        rows += [position_row(desk, name, position) for position in snapshot.positions]
     return rows
 
 
