@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from trading_system.app import views
+from trading_system.app.bars import newest_bars
 from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
 from trading_system.app.flatten import is_dust
@@ -196,11 +197,13 @@ async def book(desk: Desk, args: Args) -> object:
 
 
 async def bars(desk: Desk, args: Args) -> object:
+    """The newest so many that there are, oldest first."""
     name = _broker(desk, args)
     period_ns, count = whole(args, "period_ns", None, PERIOD_MAX_NS), whole(args, "count", None, BARS_MAX)
     instrument = await desk.instrument(name, _instrument(args))
-    end_ns = desk.clock.now_ns()
-    found = await desk.brokers[name].bars(instrument.id, period_ns, end_ns - count * period_ns, end_ns)
+    if not period_ns or not count:
+        raise BadRequest("period_ns and count are greater than zero")
+    found = await newest_bars(desk.brokers[name], instrument, period_ns, count, desk.clock.now_ns())
     return [views.bar_view(bar) for bar in found]
 
 

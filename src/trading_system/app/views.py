@@ -218,8 +218,8 @@ def _option_view(line: OptionSnapshot) -> View:
 
 
 def bar_view(bar: Bar) -> View:
-    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume", "vwap")}
-    return {"instrument": bar.instrument, "open_ns": bar.open_ns, "period_ns": bar.period_ns, **prices}
+    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume")}
+    return {"instrument": bar.instrument, "open_ns": bar.open_ns, "period_ns": bar.period_ns, **prices, "vwap": _number(bar.vwap or None)}
 
 
 def halt_view(halt: Halt) -> View:
