@@ -1,7 +1,9 @@
 """One book over all accounts, in one currency: what is held where, what it is worth, and how far every limit is used."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+
+from msgspec.structs import replace
 
 from trading_system.app.desk import Desk
 from trading_system.app.state import holdings
@@ -32,7 +34,7 @@ def portfolio(desk: Desk) -> View:
                 unpriced.append(f"{name}:{position.instrument}")
             else:
                 long, short = long + max(worth, ZERO), short + min(worth, ZERO)
-            row = position_view(name, position, desk.pricing(name, position.instrument))
+            row = position_row(desk, name, position)
             rows.append({**row, "worth": _cents(worth), "part": None if worth is None or not equity else _part(worth / equity)})
     return {
         "currency": desk.base_currency,
@@ -44,6 +46,32 @@ def portfolio(desk: Desk) -> View:
         "positions": rows,
         "unpriced": unpriced,
     }
+
+
+def position_row(desk: Desk, broker: BrokerName, position: Position) -> View:
+    """With what it was bought at: where its broker does not say so, by what this desk's own fills cost, as long as they are all that is held:
+    those of orders that are still in memory."""
+    pricing = desk.pricing(broker, position.instrument)
+    average = None if position.avg_px or pricing.inverse else _average(desk, broker, position)
+    if average is not None:
+        gain = ZERO if position.mark_px is None else pricing.worth(position.qty, position.mark_px - average)
+        position = replace(position, avg_px=average, unrealized_pnl=gain)
+    return position_view(broker, position, pricing)
+
+
+def _average(desk: Desk, broker: BrokerName, position: Position) -> Decimal | None:
+    """None: the fills leave another quantity, so some of it came from elsewhere, or went there. Fees in kind leave at the average."""
+    orders = (order for order in desk.books.blotter if (order.broker, order.instrument) == (broker, position.instrument) and not order.legs)
+    fills = sorted(((fill, order.side.sign) for order in orders for fill in order.fills), key=lambda one: one[0].transact_ns)
+    units = average = ZERO
+    for fill, sign in fills:
+        before, units = units, units + sign * fill.qty
+        if before * sign >= 0:
+            average = (before * average + sign * fill.qty * fill.price) / units
+        elif before * units < 0:
+            average = fill.price
+        units -= fill.fee if fill.fee_currency == position.instrument else ZERO
+    return average if units and units == position.qty else None
 
 
 def used(limits: Limits, mark: EquityMark, held: Iterable[Holding]) -> dict[str, Decimal]:
@@ -76,11 +104,9 @@ def limits_of(desk: Desk) -> View:
     of is left out."""
     mark, limits = desk.books.mark, desk.limits
     shares = {} if mark is None else used(limits, mark, holdings(desk))
-    largest = max((share * _position_limit(limits, name) for name, share in shares.items() if "MAX_POSITION_PCT (" in name), default=ZERO)
     held = {name for broker, name in desk.books.ledger.traded() if desk.books.ledger.position(broker, name)}
     figures = [
-        *(_limit(name, most, shares.get(key)) for name, key, most in _ratios(limits) if shares.get(key) or not name.startswith("crypto")),
-        _limit("largest_position", limits.max_position_pct, largest / limits.max_position_pct),
+        *(_limit(name, most, share) for name, share, most in _ratios(limits, shares) if share or not name.startswith("crypto")),
         _limit("positions", Decimal(limits.max_concurrent_positions), Decimal(len(held)) / limits.max_concurrent_positions),
         _limit("open_orders", Decimal(limits.max_open_orders), Decimal(len(desk.books.blotter.working())) / limits.max_open_orders),
     ]
@@ -100,19 +126,22 @@ def brokers_of(desk: Desk) -> list[View]:
     return rows
 
 
-def _ratios(limits: Limits) -> tuple[tuple[str, str, Decimal], ...]:
+def _ratios(limits: Limits, shares: Mapping[str, Decimal]) -> tuple[tuple[str, Decimal | None, Decimal], ...]:
     return (
-        ("day_loss", "MAX_DAILY_LOSS_PCT", limits.max_daily_loss_pct),
-        ("drawdown", "MAX_DRAWDOWN_PCT", limits.max_drawdown_pct),
-        ("leverage", "MAX_LEVERAGE", limits.max_leverage),
-        ("crypto_day_loss", "CRYPTO_MAX_DAILY_LOSS_PCT", limits.crypto_max_daily_loss_pct),
-        ("crypto_drawdown", "CRYPTO_MAX_DRAWDOWN_PCT", limits.crypto_max_drawdown_pct),
-        ("crypto_leverage", "CRYPTO_MAX_LEVERAGE", limits.crypto_max_leverage),
+        ("day_loss", shares.get("MAX_DAILY_LOSS_PCT"), limits.max_daily_loss_pct),
+        ("drawdown", shares.get("MAX_DRAWDOWN_PCT"), limits.max_drawdown_pct),
+        ("leverage", shares.get("MAX_LEVERAGE"), limits.max_leverage),
+        ("largest_position", _largest(shares, "MAX_POSITION_PCT"), limits.max_position_pct),
+        ("crypto_day_loss", shares.get("CRYPTO_MAX_DAILY_LOSS_PCT"), limits.crypto_max_daily_loss_pct),
+        ("crypto_drawdown", shares.get("CRYPTO_MAX_DRAWDOWN_PCT"), limits.crypto_max_drawdown_pct),
+        ("crypto_leverage", shares.get("CRYPTO_MAX_LEVERAGE"), limits.crypto_max_leverage),
+        ("crypto_largest_position", _largest(shares, "CRYPTO_MAX_POSITION_PCT"), limits.crypto_max_position_pct),
     )
 
 
-def _position_limit(limits: Limits, name: str) -> Decimal:
-    return limits.crypto_max_position_pct if name.startswith("CRYPTO") else limits.max_position_pct
+def _largest(shares: Mapping[str, Decimal], rule: str) -> Decimal | None:
+    """Of the positions that this rule holds for, as the gate does: a coin's is its own. None: nobody knows what they are a part of."""
+    return max((share for name, share in shares.items() if name.startswith(f"{rule} (")), default=ZERO if "MAX_LEVERAGE" in shares else None)
 
 
 def _limit(name: str, most: Decimal, share: Decimal | None) -> View:
@@ -121,7 +150,7 @@ def _limit(name: str, most: Decimal, share: Decimal | None) -> View:
 
 
 def _held(desk: Desk, account: AccountSnapshot) -> Iterable[Position]:
-    """As the broker showed it last; where our books have moved since, by our books, and what it was bought at is not known until the next look."""
+    """As the broker showed it last; where our books have moved since, by our books, and what it was bought at its broker says at the next look."""
     shown = {position.instrument: position for position in account.positions}
     for broker, instrument in desk.books.ledger.traded():
         qty = desk.books.ledger.position(broker, instrument)

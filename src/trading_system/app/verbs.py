@@ -11,10 +11,11 @@ from typing import TypeVar
 from msgspec.structs import replace as changed
 
 from trading_system.app import views
+from trading_system.app.bars import newest_bars
 from trading_system.app.decide import consider, decision_view
 from trading_system.app.desk import Desk
 from trading_system.app.flatten import is_dust
-from trading_system.app.portfolio import brokers_of, limits_of
+from trading_system.app.portfolio import brokers_of, limits_of, position_row
 from trading_system.app.portfolio import portfolio as book_of
 from trading_system.app.records import JOURNAL_VERBS, Args, whole
 from trading_system.core.risk import Level
@@ -63,7 +64,7 @@ async def positions(desk: Desk, args: Args) -> object:
     rows = []
     for name in _brokers(desk, args):
         snapshot = await desk.refresh_account(name)
-        rows += [views.position_view(name, position, desk.pricing(name, position.instrument)) for position in snapshot.positions]
+        rows += [position_row(desk, name, position) for position in snapshot.positions]
     return rows
 
 
@@ -200,11 +201,13 @@ async def book(desk: Desk, args: Args) -> object:
 
 
 async def bars(desk: Desk, args: Args) -> object:
+    """The newest so many that there are, oldest first."""
     name = _broker(desk, args)
     period_ns, count = whole(args, "period_ns", None, PERIOD_MAX_NS), whole(args, "count", None, BARS_MAX)
     instrument = await desk.instrument(name, _instrument(args))
-    end_ns = desk.clock.now_ns()
-    found = await desk.brokers[name].bars(instrument.id, period_ns, end_ns - count * period_ns, end_ns)
+    if not period_ns or not count:
+        raise BadRequest("period_ns and count are greater than zero")
+    found = await newest_bars(desk.brokers[name], instrument, period_ns, count, desk.clock.now_ns())
     return [views.bar_view(bar) for bar in found]
 
 

@@ -48,7 +48,7 @@ def order_view(order: Order) -> View:
         "order_id": order.order_id,
         "cum_qty": plain(order.stated_cum_qty if order.legs else order.cum_qty),  # what a multileg order fills is booked by its legs
         "leaves_qty": plain(order.leaves_qty),
-        "avg_px": None if order.avg_px is None else plain(order.avg_px.quantize(Decimal("1e-9"))),
+        "avg_px": _average(order.avg_px),
         "external": order.external,
         "intent": order.intent,
         "text": order.text,
@@ -85,10 +85,10 @@ def position_view(broker: str, position: Position, pricing: Pricing) -> View:
         "broker": broker,
         "instrument": position.instrument,
         "qty": plain(position.qty),
-        "avg_px": _number(position.avg_px or None),
+        "avg_px": _average(position.avg_px or None),
         "mark_px": _number(position.mark_px),
         "market_value": None if position.mark_px is None else plain(pricing.worth(position.qty, position.mark_px)),
-        "unrealized_pnl": plain(position.unrealized_pnl) if position.avg_px else None,  # who does not know the one does not know the other
+        "unrealized_pnl": plain(position.unrealized_pnl) if position.avg_px and position.mark_px is not None else None,  # it is between the two
     }
 
 
@@ -218,8 +218,8 @@ def _option_view(line: OptionSnapshot) -> View:
 
 
 def bar_view(bar: Bar) -> View:
-    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume", "vwap")}
-    return {"instrument": bar.instrument, "open_ns": bar.open_ns, "period_ns": bar.period_ns, **prices}
+    prices = {name: plain(getattr(bar, name)) for name in ("open", "high", "low", "close", "volume")}
+    return {"instrument": bar.instrument, "open_ns": bar.open_ns, "period_ns": bar.period_ns, **prices, "vwap": _number(bar.vwap or None)}
 
 
 def halt_view(halt: Halt) -> View:
@@ -249,3 +249,8 @@ def dead_man_view(why_not: Mapping[BrokerName, str | None]) -> View:
 
 def _number(value: Decimal | None) -> str | None:
     return None if value is None else plain(value)
+
+
+def _average(price: Decimal | None) -> str | None:
+    """What is divided has no end of digits."""
+    return None if price is None else plain(price.quantize(Decimal("1e-9")))

@@ -207,7 +207,7 @@ def limits(as_json: bool) -> None:
         bar = "·" * 20 if used is None else ("█" * min(20, round(20 * used))).ljust(20, "·")
         colour = "red" if used is not None and used >= _FULL else "yellow" if used is not None and used >= _NEAR else "green"
         name = limit["name"].replace("_", " ")
-        click.echo(f"{name:<18} {click.style(bar, fg=colour)} {_figure(limit, limit['now']):>8} of {_figure(limit, limit['limit'])}")
+        click.echo(f"{name:<23} {click.style(bar, fg=colour)} {_figure(limit, limit['now']):>8} of {_figure(limit, limit['limit'])}")
     for halt in found["halts"]:
         click.secho(f"HALTED {halt['scope']}: {halt['rule']} {halt['text']}", fg="red", bold=True)
 

@@ -325,7 +325,7 @@ def data() -> None:
 @data.command()
 @click.argument("symbol")
 @click.option("--period", default="1d", show_default=True, help="Length of the bars: 1m to 1d, as the broker has them.")
-@click.option("--count", type=click.IntRange(1, 10_000), default=500, show_default=True, help="Bars back from now.")
+@click.option("--count", type=click.IntRange(1, 10_000), default=500, show_default=True, help="The newest so many.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A new CSV file, or Parquet by its ending.")
 @at_broker
 @as_json
@@ -343,7 +343,7 @@ def download(symbol: str, period: str, count: int, out: Path, broker: str | None
         raise click.UsageError(str(error)) from None
     bars = call("bars", {"instrument": symbol, "period_ns": period_ns, "count": count, "broker": broker})
     if not bars:
-        raise BadRequest(f"the broker has no bars of {symbol} in that time: ask for more of them with --count")
+        raise BadRequest(f"the broker has no such bars of {symbol}")
     write_bars(out, bars)
     if as_json:
         emit({"instrument": symbol.upper(), "bars": len(bars), "file": str(out)})

@@ -11,13 +11,13 @@ from trading_system.domain.money import ZERO
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """qty is signed: negative is short. Prices in the instrument's currency."""
+    """qty is signed: negative is short. Prices and P&L in the instrument's currency."""
 
     instrument: InstrumentID
     qty: Decimal
-    avg_px: Decimal
+    avg_px: Decimal  # 0: the broker does not say
     mark_px: Decimal | None
-    unrealized_pnl: Decimal
+    unrealized_pnl: Decimal  # between the two; of no meaning where one is not known
 
 
 class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,4 +62,4 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     low: Decimal
     close: Decimal
     volume: Decimal
-    vwap: Decimal = ZERO
+    vwap: Decimal = ZERO  # 0: nobody says, or nothing was traded

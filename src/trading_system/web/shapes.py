@@ -413,7 +413,7 @@ class Bar(Answered, frozen=True, kw_only=True):
     low: str
     close: str
     volume: str
-    vwap: str
+    vwap: str | None
 
 
 class Option(Answered, frozen=True, kw_only=True):

@@ -361,7 +361,7 @@ def test_coins_are_positions_and_what_has_no_pair_is_money() -> None:
     )
     account = snapshot(wallet(*coins, totalEquity="45109.07"))
 
-    assert [(held.instrument, held.qty, held.mark_px) for held in account.positions] == [(PAIR, D("0.5"), D(90000))]
+    assert [(held.instrument, held.qty, held.avg_px, held.mark_px) for held in account.positions] == [(PAIR, D("0.5"), D(0), D(90000))]
     assert account.balances == {"USDT": 100, "USDC": 7, "ODD": 10}
     assert account.rates == {"USDT": 1, "USDC": D("1.01"), "ODD": D("0.2")}
     assert account.cash == D("109.07")

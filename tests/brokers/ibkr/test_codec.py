@@ -287,6 +287,15 @@ def test_figures_that_are_not_all_there_are_none() -> None:
         codec.decode_account({("NetLiquidation", "EUR"): "1", ("CashBalance", "USD"): "1"}, [], "DU1", NOW)
 
 
+def test_money_of_another_country_is_a_position_whose_cost_ib_does_not_say() -> None:
+    values = {("NetLiquidation", "USD"): "220", ("BuyingPower", "USD"): "220", ("CashBalance", "USD"): "110", ("CashBalance", "EUR"): "100"}
+    (held,) = codec.decode_account(values | {("ExchangeRate", "EUR"): "1.1"}, [], "DU1", NOW).positions
+    (unpriced,) = codec.decode_account(values, [], "DU1", NOW).positions
+
+    assert (held.instrument, held.qty, held.avg_px, held.mark_px) == ("EUR/USD", 100, 0, D("1.1"))
+    assert (unpriced.avg_px, unpriced.mark_px) == (0, None)
+
+
 @pytest.mark.parametrize(
     ("accounts", "environment", "what"),
     [(("DU2",), "paper", "not the one in IB_ACCOUNT"), (("DU1", "DU2"), "live", "DU1 is a paper account"), ((), "paper", "none")],

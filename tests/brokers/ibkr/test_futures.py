@@ -259,6 +259,13 @@ POSITION = (
 )
 
 
+def test_money_of_another_country_is_a_position_whose_cost_ibkr_does_not_say() -> None:
+    euros = wire.Money(cashbalance=msgspec.Raw(b"100.0"), exchangerate=msgspec.Raw(b"1.1"))
+    (held,) = web.decode_account("DU1", SUMMARY, {"EUR": euros}, [], 7).positions
+
+    assert (held.instrument, held.qty, held.avg_px, held.mark_px) == ("EUR/USD", 100, 0, D("1.1"))
+
+
 def test_a_position_as_ibkr_prints_it() -> None:
     row = msgspec.json.decode(POSITION, type=wire.Position)
     (held,) = web.decode_account("DU1", SUMMARY, {}, [(row, InstrumentID("MCD"))], 7).positions

@@ -178,7 +178,7 @@ def test_the_recorded_account_is_what_it_is_worth() -> None:
     assert (snapshot.account, snapshot.currency, snapshot.equity) == (ID, "EUR", D("49377.6580"))
     assert (short.instrument, short.qty, short.avg_px) == ("DE30/EUR", D(-20), D("9984.7"))
     assert snapshot.cash == D(account.balance) + 20 * D("9984.7")
-    assert snapshot.cash + short.qty * short.avg_px + short.unrealized_pnl == snapshot.equity
+    assert (short.mark_px, short.unrealized_pnl) == (None, 0)
 
 
 def test_money_in_another_currency_is_a_balance_of_its_own_with_a_rate() -> None:
@@ -193,10 +193,26 @@ def test_money_in_another_currency_is_a_balance_of_its_own_with_a_rate() -> None
     assert position.mark_px is not None
 
     assert (snapshot.moneys, snapshot.rates) == ({"USD": D(1000), "JPY": D(-150000)}, {"JPY": D("0.00666667")})
-    assert position.mark_px == 151
+    assert (position.mark_px, position.avg_px) == (151, 150)
+    assert position.unrealized_pnl == 1000  # yen, as its prices: OANDA says 6.6667 dollars
     assert abs(snapshot.cash + position.qty * position.mark_px * snapshot.rates["JPY"] - snapshot.equity) < D("0.01")
     with pytest.raises(ProtocolError, match="no rate of JPY"):
         codec.decode_account(account, wire.Prices(prices=[price]), "paper", 1)
+
+
+def test_what_a_hedged_position_makes_is_what_its_halves_make() -> None:
+    """More is paid for one half than the other brought: no average price says that."""
+    halves = [
+        wire.Trade(id="7", instrument="USD_JPY", price="150.000", state="OPEN", initialUnits="1000", currentUnits="1000"),
+        wire.Trade(id="8", instrument="USD_JPY", price="160.000", state="OPEN", initialUnits="-950", currentUnits="-950"),
+    ]
+    account = replace(golden("account", wire.AccountAnswer).account, currency="JPY", balance="100000", NAV="109450", trades=halves)
+    price = wire.Price(
+        instrument="USD_JPY", time="2016-10-05T05:28:16.729643492Z", bids=[wire.Bucket(price="150.99")], asks=[wire.Bucket(price="151.01")]
+    )
+    (position,) = codec.decode_account(account, wire.Prices(prices=[price]), "paper", 1).positions
+
+    assert (position.qty, position.unrealized_pnl) == (50, 1000 * 1 + 950 * 9)
 
 
 def test_what_a_trade_made_is_changed_into_the_accounts_money() -> None:

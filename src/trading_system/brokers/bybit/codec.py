@@ -567,9 +567,9 @@ def _position(position: wire.Position, category: str) -> Position:
 
 
 def _coin(name: str, qty: Decimal, worth: Decimal | None, rate: Decimal | None) -> Position:
-    """Bybit keeps no entry price of coins: what they are worth now stands for it."""
+    """Bybit keeps no entry price of coins: 0, which nobody takes for one."""
     mark = None if worth is None or not rate else (worth / rate).quantize(_GRAIN)
-    return Position(instrument=coin_pair(name), qty=qty, avg_px=mark or ZERO, mark_px=mark, unrealized_pnl=ZERO)
+    return Position(instrument=coin_pair(name), qty=qty, avg_px=ZERO, mark_px=mark, unrealized_pnl=ZERO)
 
 
 def decode_rate(ticker: wire.Ticker) -> Decimal:

@@ -324,12 +324,12 @@ def decode_account(account: wire.Account, prices: wire.Prices, environment: str,
     rates = {currency: rate for currency, rate in rates.items() if currency != home and rate > 0}
     marks = {instrument_of(price.instrument): mark for price in prices.prices if (mark := decode_mark(price)) is not None}
     balances = {home: _number(account.balance)}
-    held: dict[InstrumentID, tuple[Decimal, Decimal, Decimal]] = {}
+    held: dict[InstrumentID, tuple[Decimal, Decimal]] = {}
     for trade in open_trades(account):
         instrument, units = instrument_of(trade.instrument), _number(trade.currentUnits)
         cost, currency = units * _number(trade.price), instrument.partition("/")[2]
-        qty, paid, pnl = held.get(instrument, (ZERO, ZERO, ZERO))
-        held[instrument] = (qty + units, paid + cost, pnl + _number(trade.unrealizedPL))
+        qty, paid = held.get(instrument, (ZERO, ZERO))
+        held[instrument] = (qty + units, paid + cost)
         balances[currency] = balances.get(currency, ZERO) - cost
     if missing := sorted(balances.keys() - rates.keys() - {home}):
         raise ProtocolError(f"no rate of {', '.join(missing)} in {home}")
@@ -346,8 +346,8 @@ def decode_account(account: wire.Account, prices: wire.Prices, environment: str,
         rates=rates,
         buying_power=max(ZERO, _number(account.marginAvailable)),
         positions=tuple(
-            Position(instrument=instrument, qty=qty, avg_px=abs(paid / qty), mark_px=marks.get(instrument), unrealized_pnl=pnl)
-            for instrument, (qty, paid, pnl) in sorted(held.items())
+            _position(instrument, qty, paid, marks.get(instrument))
+            for instrument, (qty, paid) in sorted(held.items())
             if qty  # both halves of a hedged account may be equal
         ),
         tradable=True,
@@ -355,6 +355,12 @@ def decode_account(account: wire.Account, prices: wire.Prices, environment: str,
         transact_ns=recv_ns,
         recv_ns=recv_ns,
     )
+
+
+def _position(instrument: InstrumentID, qty: Decimal, paid: Decimal, mark: Decimal | None) -> Position:
+    """What OANDA itself says of the gain is in the account's money, and so of another currency than the prices."""
+    gain = ZERO if mark is None else qty * mark - paid
+    return Position(instrument=instrument, qty=qty, avg_px=abs(paid / qty), mark_px=mark, unrealized_pnl=gain)
 
 
 def decode_instrument(entry: wire.Instrument, hours: Hours) -> Instrument | None:

@@ -73,7 +73,7 @@ function drawRisk(risk, book) {
   $('leverage').textContent = book.leverage === null ? '–' : `${(+book.leverage).toFixed(2)} ×`;
   $('halts').replaceChildren(...risk.halts.map(halt => el('div', { text: `HALTED ${halt.scope} (${halt.level}), ${halt.rule}: ${halt.text}` })));
   $('resume').hidden = !risk.halts.length || !session.scopes.includes('arm');
-  const names = { day_loss: 'Loss of the day', drawdown: 'Drawdown', leverage: 'Leverage', largest_position: 'Largest position', crypto_day_loss: 'Crypto: loss of the day', crypto_drawdown: 'Crypto: drawdown', crypto_leverage: 'Crypto: leverage', positions: 'Positions', open_orders: 'Working orders' };
+  const names = { day_loss: 'Loss of the day', drawdown: 'Drawdown', leverage: 'Leverage', largest_position: 'Largest position', crypto_day_loss: 'Crypto: loss of the day', crypto_drawdown: 'Crypto: drawdown', crypto_leverage: 'Crypto: leverage', crypto_largest_position: 'Crypto: largest position', positions: 'Positions', open_orders: 'Working orders' };
   $('limits').replaceChildren(...risk.limits.map(limit => {
     const used = limit.used === null ? null : +limit.used;
     const part = /loss|drawdown|largest/.test(limit.name), times = limit.name.endsWith('leverage');

@@ -511,9 +511,9 @@ def _word(table: Mapping[str, Any], word: str, what: str) -> Any:
 
 
 def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[Any, ...]], account: str, recv_ns: int) -> AccountSnapshot:
-    """Figures and portfolio as one snapshot. values: by key and currency. Money of another country that is traded in pairs is a position. What
-    futures have made, today's gain included, is in IB's balance: the money that this desk counts is less what they are worth (decisions/0009), and
-    stays what they cost.
+    """Figures and portfolio as one snapshot. values: by key and currency. Money of another country that is traded in pairs is a position, of which IB
+    does not say what it cost. What futures have made, today's gain included, is in IB's balance: the money that this desk counts is less what they
+    are worth (decisions/0009), and stays what they cost.
 
     Raises: ProtocolError: a figure that is missing.
     Source: IB, Account Window values: CashBalance is cash recognized at the time of trade + futures PNL
@@ -530,7 +530,7 @@ def decode_account(values: Mapping[tuple[str, str], str], held: Iterable[tuple[A
         if currency != HOME and amount:
             rate = Decimal(values.get(("ExchangeRate", currency), "0"))
             pair = InstrumentID(f"{currency}/{HOME}")
-            positions.append(Position(instrument=pair, qty=amount, avg_px=rate, mark_px=rate or None, unrealized_pnl=ZERO))
+            positions.append(Position(instrument=pair, qty=amount, avg_px=ZERO, mark_px=rate or None, unrealized_pnl=ZERO))
     ready = values.get(("AccountReady", ""), "true") == "true"
     return AccountSnapshot(
         broker=NAME,

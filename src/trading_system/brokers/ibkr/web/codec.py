@@ -381,14 +381,15 @@ def decode_account(
     held: Iterable[tuple[wire.Position, InstrumentID]],
     recv_ns: int,
 ) -> AccountSnapshot:
-    """Figures, money by currency and positions: three reads. Money of another country that is traded in pairs is a position."""
+    """Figures, money by currency and positions: three reads. Money of another country that is traded in pairs is a position, of which IBKR does not
+    say what it cost."""
     rows = [(row, instrument) for row, instrument in held if number(row.position)]
     positions = [_position(row, instrument) for row, instrument in rows]
     for currency, money in ledger.items():
         amount, rate = number(money.cashbalance) or ZERO, number(money.exchangerate)
         if currency not in (HOME, "BASE") and amount:
             pair = InstrumentID(f"{currency}/{HOME}")
-            positions.append(Position(instrument=pair, qty=amount, avg_px=rate or ZERO, mark_px=rate, unrealized_pnl=ZERO))
+            positions.append(Position(instrument=pair, qty=amount, avg_px=ZERO, mark_px=rate, unrealized_pnl=ZERO))
     equity = _figure(summary, "netliquidation")
     before = summary.get("previousdayequitywithloanvalue")
     return AccountSnapshot(
