@@ -397,6 +397,30 @@ def _dearer(order: Any, price: Decimal) -> Any:
     return replace(order.ticket, price=(price * D("1.02")).quantize(D("0.01")))
 
 
+def test_a_change_that_is_taken_in_and_not_made_is_none(tmp_path: Path) -> None:
+    """Bybit's answer is that it heard: what became of it, the order shows."""
+
+    async def story(bench: Bench) -> None:
+        async with bench.desk(WIDE) as desk:
+            price = ((await mid(desk)) * D("0.98")).quantize(D("0.01"))
+            first = await desk.submit(wish("a", "10", price=price))
+            await asyncio.sleep(1)
+
+            def refused(order: Any, _ticket: Any, _now_ns: int) -> None:
+                order.ord_status = OrdStatus.NEW
+
+            bench.twin.exchange._amended = refused
+            second = await desk.replace(Replace(cl_ord_id=first.cl_ord_id, order_qty=D(4), intent=IntentID("b")))
+            assert second.doubt is Doubt.IN_DOUBT
+            await asyncio.sleep(900)
+
+            assert desk.books.blotter.get(second.cl_ord_id).doubt is Doubt.PROVEN_ABSENT  # type: ignore[union-attr]
+            assert [(order.cl_ord_id, order.order_qty) for order in desk.books.blotter.working()] == [(first.cl_ord_id, 10)]
+            assert agreed(desk, bench)
+
+    run(tmp_path, story)
+
+
 def test_a_change_without_an_answer_is_found_by_what_it_asked_for(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         async with bench.desk(WIDE) as desk:
