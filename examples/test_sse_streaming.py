@@ -106,7 +106,7 @@ async def story(*, wants_order: bool, seconds: int) -> None:
     config = load_config()
     async with AsyncExitStack() as stack:
         folder = None
-        if build.has_alpaca_keys(config):
+        if has_keys(BROKER, config.secrets):
             watched = build.watched(config, sse=True)
             (account,) = build.accounts_of(config, BROKER)
             print(f"Using your Alpaca keys ({account.environment}){'' if wants_order else '; read only'}.")

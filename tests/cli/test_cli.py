@@ -249,7 +249,7 @@ def pulled(shell: Shell) -> Any:
 def test_a_file_kills_and_an_alert_waits_to_be_seen(shell: Shell) -> None:
     raised = pulled(shell)
 
-    assert any("KILL is in the state folder: drill" in alert["text"] for alert in raised)
+    assert any("KILL is in the state folder, or above it in TRADING_HOME: drill" in alert["text"] for alert in raised)
     assert shell.run("buy", "AAPL", "1").returncode == 7
     assert shell.run("alerts", "--ack", "99").returncode == 2
     assert shell.ask("alerts", "--ack", str(raised[0]["number"])) == raised[1:]

@@ -470,11 +470,6 @@ def _is_firm(account: Account) -> bool:
 # -- watching without a desk -------------------------------------------------------------------------------------------------------
 
 
-def has_alpaca_keys(config: Config) -> bool:
-    """Whether anything of Alpaca's is configured: half of a pair is an error for whoever uses it, and no reason for the twin."""
-    return any(name in config.secrets for name in (*CREDENTIALS["alpaca"].values(), *_OAUTH.values()))
-
-
 _OAUTH: Mapping[str, str] = {"client_id": "ALPACA_OAUTH_CLIENT_ID", "client_secret": "ALPACA_OAUTH_CLIENT_SECRET"}
 
 

@@ -90,6 +90,11 @@ def no_step(_: str) -> None:
     return None
 
 
+def by_file(level: Level) -> str:
+    """What the kill switch's file is said to be."""
+    return f"the file {level.upper()} is in the state folder, or above it in TRADING_HOME"
+
+
 class Desk:
     """Owns everything that must exist once. State changes in synchronous steps; awaits stand only between them."""
 
@@ -147,6 +152,7 @@ class Desk:
         self._warned: set[tuple[str, int]] = set()
         self._shown_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # the broker's last mark of what was held
         self._paid_at: dict[tuple[BrokerName, InstrumentID], Decimal] = {}  # coins that contracts paid in, and what those traded at
+        self.strategies: set[str] = set()  # at work on this desk; their orders are told apart by these names
         self._homes: dict[ClOrdID, BrokerName] = {}  # of orders on their way to another broker: where they were asked for
         self._owned: set[asyncio.Task[Order]] = set()
         self._ran_ns = (clock.monotonic_ns(), clock.now_ns())
@@ -296,7 +302,7 @@ class Desk:
             raise NotSent("it waited too long between the gate and the socket; the market is another now")
         level = self.pulled()
         if level is not None and not approved.reducing:
-            raise NotSent(f"the file {level.upper()} is in the state folder")
+            raise NotSent(by_file(level))
         places = () if approved.reducing else (request.broker, self._homes.get(approved.cl_ord_id, request.broker))
         for halt in self.books.halts.values():
             if any(covers(halt, name, request.instrument, instrument.asset_class) for name in places):
@@ -486,8 +492,7 @@ class Desk:
         halts, level = tuple(self.books.halts.values()), self.pulled()
         if level is None or any(halt.scope == "all" and halt.level.rank >= level.rank for halt in halts):
             return halts
-        text = f"the file {level.upper()} is in the state folder, or above it in TRADING_HOME"
-        return (*halts, Halt(scope="all", level=level, rule="FILE", text=text, set_ns=self.clock.now_ns()))
+        return (*halts, Halt(scope="all", level=level, rule="FILE", text=by_file(level), set_ns=self.clock.now_ns()))
 
     async def enforce_kill(self, name: BrokerName) -> None:
         """Cancel the working entries that a KILL covers, those found only now included. What cannot be asked now, is at the next look."""
@@ -505,7 +510,7 @@ class Desk:
         ended here has to be started again first."""
         level = self.pulled()
         if level is not None:
-            raise BadRequest(f"the file {level.upper()} is in the state folder, or above it in TRADING_HOME: remove it first, then resume")
+            raise BadRequest(f"{by_file(level)}: remove it first, then resume")
         if self.ended and scope in ("*", "all"):
             raise BadRequest(f"a part of the desk has ended ({self.ended}): restart it, then resume")
         if scope != "*" and scope not in self.books.halts:

@@ -117,6 +117,7 @@ class Runner:
         past = await self._past()
         self._positions = await positions_of(self.desk, self.name, self.broker)
         self._refuse_namesake()  # nothing is awaited between this look and being one of those at work
+        self.desk.strategies.add(self.name)
         self.desk.listeners.append(self._on_record)
         await self._tell_past(past)
 
@@ -148,12 +149,12 @@ class Runner:
             if not self.disabled:
                 await self.desk.wait(self._at_rest, LAST_WITHIN_NS)
             self.desk.listeners.remove(self._on_record)
+            self.desk.strategies.discard(self.name)
         await self._strategy.aclose()
 
     def _refuse_namesake(self) -> None:
         """Raises BadRequest: another one at work on this desk has its name."""
-        others = (getattr(listener, "__self__", None) for listener in self.desk.listeners)
-        if any(isinstance(other, Runner) and other.name == self.name for other in others):
+        if self.name in self.desk.strategies:
             raise BadRequest(same_name(self.name))
 
     # -- the past --------------------------------------------------------------------------------------------------------------------

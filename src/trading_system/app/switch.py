@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trading_system.app.desk import Desk
+from trading_system.app.desk import Desk, by_file
 from trading_system.app.logs import redact
 from trading_system.core.risk import Level
 from trading_system.domain.errors import JournalError
@@ -81,7 +81,7 @@ class Switch:
             level = self._pulled()
             if level is not None and not self._in_force(level):
                 said = _said(self._folder / level.upper()) or _said(self._folder.parent / level.upper())
-                await self._halt(level, f"the file {level.upper()} is in the state folder{said}")
+                await self._halt(level, f"{by_file(level)}{said}")
             now_ns = self._desk.clock.monotonic_ns()
             if self._alive and now_ns >= beat_ns:
                 with suppress(OSError):  # a disk that takes nothing must not take the kill switch along

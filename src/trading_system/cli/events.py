@@ -57,7 +57,7 @@ def events(sse: bool, broker_api: bool, activities: bool, since: str, count: int
     config = settings()
     screen = Screen(as_json=as_json, count=count)
     try:
-        if build.has_alpaca_keys(config):
+        if has_keys("alpaca", config.secrets):  # half of a pair is an error for whoever uses it, and no reason for the twin
             account = build.watched(config, sse=sse, broker_api=broker_api, activities=activities, since=since)
             build.run(_watch(config, account, screen))
         elif others := [name for name in config.brokers if has_keys(name, config.secrets)]:

@@ -60,13 +60,11 @@ def resume(scope: str, confirm: str | None, adopt: bool, as_json: bool) -> None:
 @click.option("--confirm", help="The word absent, where nobody can be asked.")
 @as_json
 def resolve(cl_ord_id: str, confirm: str | None, as_json: bool) -> None:
-    about = [order for order in call("orders", {}) if order["cl_ord_id"] == cl_ord_id]
-    for order in about:
+    for order in [] if confirm is not None else [row for row in call("orders", {}) if row["cl_ord_id"] == cl_ord_id]:
         what = f"{order['side']} {order['order_qty'] or order['cash_order_qty']} {order['instrument']} at {order['broker']}"
         click.secho(f"{what}, sent {clock(order['sent_ns'])}: {order['text']}", fg="yellow", err=True)
-    if about and confirm is None:
         confirm = click.prompt("Look among the orders and the trades on the broker's own page. Type absent if it is in neither", err=True)
-    if about and confirm != "absent":
+    if confirm not in (None, "absent"):  # None: there is no such order, which the desk says
         raise click.UsageError("nothing was done: the word is absent")
     order = call("resolve", {"cl_ord_id": cl_ord_id})
     if as_json:
